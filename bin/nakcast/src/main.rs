@@ -1,0 +1,3 @@
+//! The `nakcast` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Brokerless, reliable UDP multicast publish/subscribe.
