@@ -1,1 +1,3 @@
 //! Brokerless, reliable UDP multicast publish/subscribe.
+
+pub mod wire;

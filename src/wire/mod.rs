@@ -1,0 +1,22 @@
+//! The datagrams: checked views in, representations out. No I/O, no clock, no allocation.
+
+pub mod control;
+pub mod data;
+pub mod extension;
+pub mod topic;
+
+mod bytes;
+mod header;
+mod invalid;
+
+pub use control::{
+    Announce, Confirmation, End, Heartbeat, List, MAX_SEQUENCE, Nak, Ncf, Position, Range, Status,
+    StreamState,
+};
+pub use data::{FRAGMENT_LENGTH, Fragment, RECORD_LENGTH, Records};
+pub use header::{
+    Datagram, HEADER_LENGTH, Header, Kind, MAGIC, MAX_DATAGRAM, ReceiverId, SourceId, VERSION, first_message,
+    flag, restamp, seal_header, stamp,
+};
+pub use invalid::Invalid;
+pub use topic::TopicError;
