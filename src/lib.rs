@@ -1,3 +1,4 @@
 //! Brokerless, reliable UDP multicast publish/subscribe.
 
+pub mod protocol;
 pub mod wire;

@@ -267,17 +267,36 @@ impl<'a> Datagram<'a> {
         if checked && crc32fast::hash(payload) != get_u32(bytes, field::PAYLOAD_CRC.start) {
             return Err(Invalid::PayloadChecksum);
         }
-        let header = Header {
-            kind,
-            flags: bytes[field::FLAGS.start],
-            source: SourceId(get_u64(bytes, field::SOURCE.start)),
-            stream: get_u32(bytes, field::STREAM.start),
-            sequence: get_u64(bytes, field::SEQUENCE.start),
-            message: get_u64(bytes, field::MESSAGE.start),
-            sent: get_u64(bytes, field::SENT.start),
-            stamp: get_u64(bytes, field::STAMP.start),
-        };
+        let header = Header { kind, ..read_header(bytes) };
         Ok(Datagram { header, payload })
+    }
+
+    /// Reads again a datagram that `parse` accepted before, without checking it again; `bytes` may go on behind it.
+    ///
+    /// # Panics
+    /// When `bytes` is shorter than its header and payload.
+    pub fn reread(bytes: &'a [u8]) -> Datagram<'a> {
+        let header_length = usize::from(bytes[field::HEADER_LENGTH.start]) * 4;
+        let payload_length = usize::from(get_u16(bytes, field::PAYLOAD_LENGTH.start));
+        Datagram {
+            header: read_header(bytes),
+            payload: &bytes[header_length..header_length + payload_length],
+        }
+    }
+}
+
+/// The fields of a header, of whatever type it is: one that is not known reads as data, and is never believed.
+#[inline]
+fn read_header(bytes: &[u8]) -> Header {
+    Header {
+        kind: Kind::from_wire(bytes[field::KIND.start]).unwrap_or(Kind::Data),
+        flags: bytes[field::FLAGS.start],
+        source: SourceId(get_u64(bytes, field::SOURCE.start)),
+        stream: get_u32(bytes, field::STREAM.start),
+        sequence: get_u64(bytes, field::SEQUENCE.start),
+        message: get_u64(bytes, field::MESSAGE.start),
+        sent: get_u64(bytes, field::SENT.start),
+        stamp: get_u64(bytes, field::STAMP.start),
     }
 }
 

@@ -1,0 +1,64 @@
+//! A token bucket: how much may be sent now, and when more may be.
+
+use super::time::{Time, nanos};
+use std::time::Duration;
+
+/// Tokens that come in at a rate, up to a depth. What was taken may exceed what was there: the debt is waited for, so
+/// that the rate holds on average for datagrams and runs of any size.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    /// Tokens a second.
+    rate: f64,
+    depth: f64,
+    tokens: f64,
+    at: Time,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(rate: f64, depth: f64, now: Time) -> Bucket {
+        Bucket { rate, depth, tokens: depth, at: now }
+    }
+
+    fn fill(&mut self, now: Time) {
+        let seconds = now.since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + seconds * self.rate).min(self.depth);
+        self.at = self.at.max(now);
+    }
+
+    /// Whether anything may be taken now.
+    pub fn has_any(&mut self, now: Time) -> bool {
+        self.fill(now);
+        self.tokens > 0.0
+    }
+
+    /// Takes tokens, more than there are if need be.
+    pub fn take(&mut self, amount: f64) {
+        self.tokens -= amount;
+    }
+
+    /// Adds tokens, up to the depth.
+    pub fn add(&mut self, amount: f64) {
+        self.tokens = (self.tokens + amount).min(self.depth);
+    }
+
+    /// How full it is, from 0 to 1.
+    pub fn level(&mut self, now: Time) -> f64 {
+        self.fill(now);
+        (self.tokens / self.depth).max(0.0)
+    }
+
+    /// When `has_any` will be true: never before `now`.
+    pub fn ready_at(&mut self, now: Time) -> Time {
+        self.fill(now);
+        if self.tokens > 0.0 {
+            return now;
+        }
+        now + Duration::from_secs_f64((-self.tokens / self.rate).min(3_600.0)) + Duration::from_nanos(1)
+    }
+}
+
+/// The time `bytes` take at `rate` bytes a second; what a depth of that time holds.
+pub fn depth(rate: f64, time: Duration, least: f64) -> f64 {
+    (rate * nanos(time) as f64 / 1e9).max(least)
+}

@@ -1,0 +1,137 @@
+//! Times that are measured rather than configured: round trips, the time a NAK takes to be answered, how far the
+//! network reorders; and the random wait before a first NAK that is computed from them.
+
+use super::time::{Time, nanos};
+use std::time::Duration;
+
+/// A smoothed time and its mean deviation (RFC 6298, section 2: gains of 1/8 and 1/4, time-out at mean + 4 deviations).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Smoothed {
+    mean: f64,
+    deviation: f64,
+    samples: u64,
+}
+
+impl Smoothed {
+    /// Takes a measurement.
+    pub fn sample(&mut self, value: Duration) {
+        let value = nanos(value) as f64;
+        if self.samples == 0 {
+            self.mean = value;
+            self.deviation = value / 2.0;
+        } else {
+            self.deviation += ((value - self.mean).abs() - self.deviation) / 4.0;
+            self.mean += (value - self.mean) / 8.0;
+        }
+        self.samples += 1;
+    }
+
+    /// The smoothed time, once there was a measurement.
+    pub fn mean(&self) -> Option<Duration> {
+        (self.samples > 0).then(|| Duration::from_nanos(self.mean as u64))
+    }
+
+    /// How long an answer may take before it is taken for lost, once there was a measurement.
+    pub fn timeout(&self) -> Option<Duration> {
+        (self.samples > 0).then(|| Duration::from_nanos((self.mean + 4.0 * self.deviation) as u64))
+    }
+}
+
+/// How long a datagram that seems missing may yet be under way, learnt from those that came late. Nothing on a path
+/// that does not reorder: a gap is then a loss the moment it is seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reordering {
+    span: Duration,
+    last_seen: Time,
+}
+
+impl Reordering {
+    /// Forgotten when no datagram came late for this long.
+    const MEMORY: Duration = Duration::from_secs(10);
+    /// A datagram later than this was as good as lost: waiting for its like would cost more than asking.
+    const LARGEST: Duration = Duration::from_millis(10);
+
+    /// A datagram, not a repair, filled a gap this long after the gap was seen.
+    pub fn came_late(&mut self, by: Duration, now: Time) {
+        let by = by.min(Self::LARGEST);
+        self.span = if by > self.span { by } else { self.span - (self.span - by) / 8 };
+        self.last_seen = now;
+    }
+
+    /// How long to wait before a gap is called a loss.
+    pub fn span(&self, now: Time) -> Duration {
+        if now.since(self.last_seen) > Self::MEMORY { Duration::ZERO } else { self.span + self.span / 4 }
+    }
+}
+
+/// A random wait before the first NAK for a loss that others may share: truncated exponential, so that few of a large
+/// group ask early and their repair reaches the others before they ask (RFC 5401, section 3.2.1; RFC 5740 names the
+/// parameters). `uniform` is a random number in [0, 1).
+///
+/// A lone receiver does not wait: there is nobody to leave the asking to.
+pub fn backoff(round_trip: Duration, group_size: u32, uniform: f64) -> Duration {
+    if group_size <= 1 {
+        return Duration::ZERO;
+    }
+    let longest = nanos(round_trip) as f64 * BACKOFF_FACTOR;
+    if longest <= 0.0 {
+        return Duration::ZERO;
+    }
+    let lambda = f64::from(group_size).ln() + 1.0;
+    let spread = lambda.exp() - 1.0;
+    let x = uniform * (lambda / longest) + lambda / (longest * spread);
+    let wait = longest / lambda * (x * spread * (longest / lambda)).ln();
+    Duration::from_nanos(wait.clamp(0.0, longest) as u64)
+}
+
+/// The span of the random wait, in round trips. RFC 5401 (section 3.2.1) recommends 4 where NAKs are multicast and 6 where
+/// they are unicast and only the publisher's answer suppresses the others, as here.
+pub const BACKOFF_FACTOR: f64 = 6.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_receiver_asks_at_once_and_a_group_within_the_span() {
+        let round_trip = Duration::from_micros(100);
+        assert_eq!(backoff(round_trip, 1, 0.5), Duration::ZERO);
+        for group in [2, 10, 10_000] {
+            let waits: Vec<_> =
+                (0..1000).map(|i| backoff(round_trip, group, f64::from(i) / 1000.0)).collect();
+            assert!(waits.is_sorted());
+            assert!(*waits.last().unwrap() <= round_trip * 6);
+            assert!(*waits.last().unwrap() > round_trip * 5);
+        }
+    }
+
+    #[test]
+    fn the_larger_the_group_the_fewer_ask_early() {
+        let early = |group| {
+            (0..10_000)
+                .filter(|&i| nanos(backoff(Duration::from_millis(1), group, f64::from(i) / 1e4)) < 1_000_000)
+                .count()
+        };
+        assert!(early(2) > 10 * early(1000), "{} {}", early(2), early(1000));
+    }
+
+    #[test]
+    fn reordering_is_learnt_and_forgotten() {
+        let mut reordering = Reordering::default();
+        assert_eq!(reordering.span(Time(1)), Duration::ZERO);
+        reordering.came_late(Duration::from_micros(80), Time(1));
+        assert_eq!(reordering.span(Time(2)), Duration::from_micros(100));
+        assert_eq!(reordering.span(Time(20_000_000_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn timeouts_follow_what_is_measured() {
+        let mut smoothed = Smoothed::default();
+        assert_eq!(smoothed.timeout(), None);
+        for _ in 0..100 {
+            smoothed.sample(Duration::from_micros(100));
+        }
+        let timeout = smoothed.timeout().unwrap();
+        assert!(timeout >= Duration::from_micros(100) && timeout < Duration::from_micros(110), "{timeout:?}");
+    }
+}

@@ -1,0 +1,171 @@
+//! Memory for datagrams: one allocation, cut into chunks of one size, lent to the streams of an endpoint.
+//!
+//! A chunk holds a run of slots, one datagram each, so that the slot of a sequence number is found by division. Both
+//! windows are built on it: the publisher's, which is dense, and the subscriber's, which has holes.
+
+use std::collections::VecDeque;
+
+/// A chunk that was lent. It goes back with [`Pool::give`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk(u32);
+
+/// The chunks of an endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    memory: Vec<u8>,
+    chunk_size: usize,
+    free: Vec<Chunk>,
+}
+
+impl Pool {
+    /// A pool of `bytes`, rounded down to whole chunks, but at least `least` of them. The pages are touched when they
+    /// are first used.
+    pub fn new(bytes: usize, chunk_size: usize, least: usize) -> Pool {
+        let chunks = (bytes / chunk_size).max(least).min(u32::MAX as usize);
+        let free = (0..chunks as u32).rev().map(Chunk).collect();
+        Pool { memory: vec![0; chunks * chunk_size], chunk_size, free }
+    }
+
+    /// How many chunks there are in all.
+    pub fn capacity(&self) -> usize {
+        self.memory.len() / self.chunk_size
+    }
+
+    /// Bytes of a chunk.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk_size
+    }
+
+    /// Lends a chunk, if there is one.
+    pub fn take(&mut self) -> Option<Chunk> {
+        self.free.pop()
+    }
+
+    /// Takes a chunk back.
+    pub fn give(&mut self, chunk: Chunk) {
+        debug_assert!(!self.free.contains(&chunk), "a chunk was given back twice");
+        self.free.push(chunk);
+    }
+
+    /// Bytes `from..from + length` of a chunk.
+    pub fn bytes(&self, chunk: Chunk, from: usize, length: usize) -> &[u8] {
+        let start = chunk.0 as usize * self.chunk_size + from;
+        &self.memory[start..start + length]
+    }
+
+    /// The same, to write.
+    pub fn bytes_mut(&mut self, chunk: Chunk, from: usize, length: usize) -> &mut [u8] {
+        let start = chunk.0 as usize * self.chunk_size + from;
+        &mut self.memory[start..start + length]
+    }
+}
+
+/// Which chunk holds a sequence number, and where: slots of `slot` bytes, `per_chunk` to a chunk. Chunk numbers count
+/// from 0, sequence numbers from 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// Bytes of a slot.
+    pub slot: usize,
+    /// Slots of a chunk.
+    pub per_chunk: u64,
+}
+
+impl Slots {
+    /// As many slots of `slot` bytes as fit in a chunk, at most 64, so that one word can mark them.
+    pub fn new(slot: usize, chunk_size: usize) -> Slots {
+        Slots { slot, per_chunk: (chunk_size / slot).clamp(1, 64) as u64 }
+    }
+
+    /// The number of the chunk that holds `sequence`.
+    pub fn chunk_of(&self, sequence: u64) -> u64 {
+        (sequence - 1) / self.per_chunk
+    }
+
+    /// The place of `sequence` in its chunk: slot number, and offset in bytes.
+    pub fn place_of(&self, sequence: u64) -> (u64, usize) {
+        let slot = (sequence - 1) % self.per_chunk;
+        (slot, slot as usize * self.slot)
+    }
+
+    /// The first sequence number of a chunk.
+    pub fn first_of(&self, chunk: u64) -> u64 {
+        chunk * self.per_chunk + 1
+    }
+}
+
+/// A row of things numbered from some number on, to be found by their number.
+#[derive(Debug)]
+pub struct Row<T> {
+    first: u64,
+    items: VecDeque<T>,
+}
+
+impl<T> Row<T> {
+    /// An empty row with room for `capacity` things without allocation, whose next number is `first`.
+    pub fn new(first: u64, capacity: usize) -> Row<T> {
+        Row { first, items: VecDeque::with_capacity(capacity) }
+    }
+
+    /// The number of the first thing.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number behind the last thing.
+    pub fn end(&self) -> u64 {
+        self.first + self.items.len() as u64
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The thing with this number.
+    pub fn get(&self, number: u64) -> Option<&T> {
+        self.items.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        self.items.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Adds a thing behind the last.
+    pub fn push(&mut self, item: T) {
+        self.items.push_back(item);
+    }
+
+    /// Adds a thing before the first; false when that is number 0.
+    pub fn push_first(&mut self, item: T) -> bool {
+        if self.first == 0 {
+            return false;
+        }
+        self.first -= 1;
+        self.items.push_front(item);
+        true
+    }
+
+    /// Removes the first thing.
+    pub fn pop_first(&mut self) -> Option<T> {
+        let item = self.items.pop_front()?;
+        self.first += 1;
+        Some(item)
+    }
+
+    /// Removes the last thing.
+    pub fn pop_last(&mut self) -> Option<T> {
+        self.items.pop_back()
+    }
+
+    /// Makes an empty row go on at another number.
+    pub fn restart(&mut self, first: u64) {
+        debug_assert!(self.items.is_empty());
+        self.first = first;
+    }
+}

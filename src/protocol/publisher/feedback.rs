@@ -1,0 +1,378 @@
+//! What receivers say: NAKs are turned into repairs, status into standing and leave to go on.
+
+use super::events::PublisherEvent;
+use super::receivers::Receiver;
+use super::transmit::{Control, RepairQueue, To};
+use super::{Bucket, Flow, Publisher, Time};
+use crate::protocol::estimate::{BACKOFF_FACTOR, Smoothed};
+use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Repairs a receiver may ask for: as many as live datagrams are sent, and so many a second besides.
+const BUDGET_RATE: f64 = 2_000.0;
+/// The span in which another receiver's NAK for the same datagram would come, while the round trip is unknown.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
+
+impl Publisher {
+    /// Takes a datagram that came to the publisher's socket.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        let datagram = match Datagram::parse(bytes) {
+            Ok(datagram) => datagram,
+            Err(invalid) => {
+                self.stats.rejected[invalid.index()] += 1;
+                return;
+            }
+        };
+        if datagram.header.source != self.config.source {
+            self.stats.foreign += 1;
+            return;
+        }
+        let outcome = match datagram.header.kind {
+            Kind::Nak => Nak::parse(datagram.payload).map(|nak| self.handle_nak(now, from, &datagram, nak)),
+            Kind::Status => {
+                Status::parse(datagram.payload).map(|status| self.handle_status(now, from, &datagram, status))
+            }
+            _ => {
+                self.stats.unexpected += 1;
+                Ok(())
+            }
+        };
+        if let Err(invalid) = outcome {
+            self.stats.rejected[invalid.index()] += 1;
+        }
+    }
+
+    /// The moment, on this clock, up to which the sender of a stamp and a hold time had heard everything; `None` when
+    /// the stamp was never sent.
+    fn heard_until(&self, stamp: u64, held: u32, now: Time) -> Option<Time> {
+        let until = Time(stamp) + Duration::from_nanos(u64::from(held));
+        // Clocks run apart by less than a thousandth.
+        let latest = now + Duration::from_nanos(u64::from(held) / 1_000);
+        (Time(stamp) >= self.started && until <= latest).then_some(until)
+    }
+
+    fn handle_nak(&mut self, now: Time, from: SocketAddr, datagram: &Datagram<'_>, nak: Nak<'_>) {
+        self.stats.naks += 1;
+        let header = &datagram.header;
+        let Some(stream) = self.streams.get((header.stream as usize).wrapping_sub(1)) else {
+            self.stats.naks_rejected += 1;
+            return;
+        };
+        let Some(heard) = self.heard_until(header.stamp, nak.held, now) else {
+            self.stats.naks_rejected += 1;
+            return;
+        };
+        // Somebody else under a receiver's id.
+        if self.receivers.address(nak.receiver).is_some_and(|address| address != from) {
+            self.stats.naks_rejected += 1;
+            return;
+        }
+        let lead = stream.sent_lead();
+        if nak.ranges().any(|range| range.last() > lead) {
+            self.stats.naks_rejected += 1;
+            return;
+        }
+        let known = match self.receivers.get_mut(nak.receiver) {
+            Some(receiver) => {
+                receiver.heard = now;
+                receiver.credit(self.stats.datagrams);
+                true
+            }
+            None => false,
+        };
+        let id = header.stream;
+        if header.has(flag::NAME_WANTED) {
+            let to = if known && self.receivers.len() == 1 { To::Receiver(from) } else { To::Group };
+            self.announce(id, to);
+        }
+        let lone = self.receivers.len() <= usize::from(known);
+        let to = if lone { To::Receiver(from) } else { To::Group };
+        let trail = self.streams[id as usize - 1].window.trail();
+        let mut waiting = Waiting::default();
+        let mut gone: Option<u64> = None;
+        for range in nak.ranges() {
+            self.stats.nak_datagrams += u64::from(range.count);
+            if range.first < trail {
+                gone.get_or_insert(range.first);
+                self.stats.nak_gone += (trail - range.first).min(u64::from(range.count));
+            }
+            let first = range.first.max(trail);
+            if first > range.last() {
+                continue;
+            }
+            for sequence in first..=range.last() {
+                self.ask(id, sequence, &nak, heard, now, known, header.has(flag::CATCHING_UP));
+            }
+            waiting.push(Range { first, count: (range.last() - first + 1) as u32 });
+        }
+        if let Some(first) = gone {
+            let next_message = {
+                let stream = &self.streams[id as usize - 1];
+                stream.window.trail_message(stream.upcoming())
+            };
+            let confirmation = Confirmation { first, last: trail - 1, next_message };
+            self.control(Control::Gone { stream: id, confirmation, to });
+            if self.streams[id as usize - 1].released {
+                self.outbox.ending.push_back(id);
+            }
+        }
+        let repairs_wait = match &mut self.pacing {
+            Some(pacing) => !(pacing.repairs.has_any(now) && pacing.all.has_any(now)),
+            None => false,
+        };
+        if repairs_wait && !lone && !waiting.is_empty() {
+            self.control(Control::Confirm { stream: id, waiting: Box::new(waiting) });
+        }
+    }
+
+    /// One datagram asked for: queue its repair, unless that is under way.
+    #[expect(clippy::too_many_arguments, reason = "all of it is the NAK's")]
+    fn ask(
+        &mut self,
+        id: u32,
+        sequence: u64,
+        nak: &Nak<'_>,
+        heard: Time,
+        now: Time,
+        known: bool,
+        catching_up: bool,
+    ) {
+        let group = self.receivers.len();
+        let span = self.receivers.round_trip().unwrap_or(UNKNOWN_ROUND_TRIP).mul_f64(BACKOFF_FACTOR);
+        let stream = &mut self.streams[id as usize - 1];
+        let Some(stamp) = stream.window.stamp(&self.pool, sequence) else { return };
+        let Some(slot) = stream.window.slot_mut(sequence) else { return };
+        if slot.queued {
+            // Somebody else lost it too: what was meant for one goes to all.
+            slot.group |= slot.asker != nak.receiver.0 || !known;
+            self.stats.nak_crossed += 1;
+            return;
+        }
+        if Time(stamp) > heard {
+            self.stats.nak_crossed += 1;
+            return;
+        }
+        let mut queue = if catching_up { RepairQueue::CatchingUp } else { RepairQueue::Prompt };
+        if let Some(receiver) = self.receivers.get_mut(nak.receiver) {
+            if !receiver.budget.has_any(now) && !receiver.quarantined {
+                receiver.quarantined = true;
+                self.stats.quarantined += 1;
+                self.quarantine(nak.receiver);
+            }
+            if let Some(receiver) = self.receivers.get_mut(nak.receiver) {
+                receiver.budget.take(1.0);
+                if receiver.quarantined {
+                    self.stats.naks_over_budget += 1;
+                    queue = RepairQueue::CatchingUp;
+                }
+            }
+        }
+        let stream = &mut self.streams[id as usize - 1];
+        let Some(slot) = stream.window.slot_mut(sequence) else { return };
+        // Alone when it is alone; when it can wait; or when it asks again and nobody else did in the time they had.
+        let alone = group <= 1
+            || queue == RepairQueue::CatchingUp
+            || (slot.asker == nak.receiver.0 && now.since(Time(stamp)) > span);
+        slot.group = !(known && alone);
+        slot.asker = nak.receiver.0;
+        slot.queued = true;
+        self.outbox.repair(queue, id, sequence);
+    }
+
+    fn quarantine(&mut self, receiver: ReceiverId) {
+        for stream in &mut self.streams {
+            if let Some(place) = stream.place_mut(receiver) {
+                place.standing = false;
+            }
+        }
+        self.event(PublisherEvent::Quarantined { receiver });
+    }
+
+    fn handle_status(&mut self, now: Time, from: SocketAddr, datagram: &Datagram<'_>, status: Status<'_>) {
+        self.stats.statuses += 1;
+        let header = &datagram.header;
+        let id = status.receiver;
+        let heard = self.heard_until(header.stamp, status.held, now);
+        let impostor = self.receivers.address(id).is_some_and(|address| address != from);
+        let Some(heard) = heard.filter(|_| !impostor && id != ReceiverId(0)) else {
+            self.stats.statuses_rejected += 1;
+            return;
+        };
+        if header.has(flag::LEAVING) {
+            // What it has to say last still counts.
+            if self.receivers.address(id).is_some() {
+                self.places(now, &status);
+                self.forget(id, true);
+            }
+            return;
+        }
+        if !self.meet(id, from, now) {
+            return;
+        }
+        self.receivers.sample(id, now.since(heard));
+        self.places(now, &status);
+    }
+
+    /// Makes sure that a receiver is known; false when there are too many.
+    fn meet(&mut self, id: ReceiverId, from: SocketAddr, now: Time) -> bool {
+        if let Some(receiver) = self.receivers.get_mut(id) {
+            receiver.heard = now;
+            receiver.credit(self.stats.datagrams);
+            if receiver.quarantined && receiver.budget.level(now) >= 0.5 {
+                receiver.quarantined = false;
+                self.event(PublisherEvent::Released { receiver: id });
+            }
+            return true;
+        }
+        if let Some(other) = self.receivers.other_at(from, id) {
+            self.forget(other, false);
+        }
+        if self.receivers.len() >= self.config.max_receivers {
+            self.stats.receivers_refused += 1;
+            return false;
+        }
+        let budget = Bucket::new(BUDGET_RATE, self.capacity().max(4_096) as f64, now);
+        let receiver = Receiver {
+            address: from,
+            heard: now,
+            round_trip: Smoothed::default(),
+            budget,
+            credited: self.stats.datagrams,
+            quarantined: false,
+        };
+        self.receivers.insert(id, receiver);
+        self.event(PublisherEvent::Joined { receiver: id, address: from });
+        self.timers.tell_soon(now);
+        true
+    }
+
+    /// Takes the positions of a status message.
+    fn places(&mut self, now: Time, status: &Status<'_>) {
+        let quarantined = self.receivers.get_mut(status.receiver).is_none_or(|receiver| receiver.quarantined);
+        let half = self.capacity() / 2;
+        for position in status.positions() {
+            let told = self.place(now, status.receiver, &position, quarantined, half);
+            if let Some(event) = told {
+                self.event(event);
+            }
+        }
+    }
+
+    fn place(
+        &mut self,
+        now: Time,
+        receiver: ReceiverId,
+        told: &Position,
+        quarantined: bool,
+        half: u64,
+    ) -> Option<PublisherEvent> {
+        let Some(stream) = self.streams.get_mut((told.stream as usize).wrapping_sub(1)) else {
+            self.stats.statuses_rejected += 1;
+            return None;
+        };
+        let lead = stream.sent_lead();
+        if told.position > lead + 1 {
+            self.stats.statuses_rejected += 1;
+            return None;
+        }
+        if stream.released {
+            // It missed every end of stream there was.
+            if !told.ended {
+                self.outbox.ending.push_back(told.stream);
+            }
+            return None;
+        }
+        let near = told.position + half > lead && !quarantined;
+        let place = match stream.places.binary_search_by_key(&receiver, |place| place.receiver) {
+            Ok(at) => &mut stream.places[at],
+            Err(at) => {
+                let place = super::stream::Place {
+                    receiver,
+                    position: told.position,
+                    limit: told.limit,
+                    ended: told.ended,
+                    standing: near,
+                    progress: now,
+                };
+                stream.places.insert(at, place);
+                return None;
+            }
+        };
+        if told.position > place.position || told.limit > place.limit {
+            place.progress = now;
+        }
+        // Status messages may overtake each other; a receiver's place never moves back.
+        place.position = place.position.max(told.position);
+        place.limit = place.limit.max(told.limit);
+        place.ended |= told.ended;
+        if near && !place.standing {
+            place.standing = true;
+            place.progress = now;
+            return Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() });
+        }
+        None
+    }
+
+    /// Forgets a receiver: nobody waits for it.
+    pub(super) fn forget(&mut self, id: ReceiverId, announced: bool) {
+        if self.receivers.remove(id).is_none() {
+            return;
+        }
+        for stream in &mut self.streams {
+            stream.places.retain(|place| place.receiver != id);
+        }
+        self.event(PublisherEvent::Left { receiver: id, announced });
+    }
+
+    /// Takes their standing from the receivers that hold a stream back and made no progress for the patience. Gives
+    /// when to look again, if anybody is held back still.
+    pub(super) fn lose_patience(&mut self, id: u32, now: Time) -> Option<Time> {
+        if self.config.flow != Flow::Slowest {
+            return None;
+        }
+        loop {
+            let stream = &self.streams[id as usize - 1];
+            let held = stream.held?;
+            let super::BackPressure::Receiver(receiver) = self.held_by(id, now)? else {
+                return Some(now + self.config.patience);
+            };
+            let patience = self.config.patience;
+            let stream = &mut self.streams[id as usize - 1];
+            let (lead, topic) = (stream.sent_lead(), stream.topic.clone());
+            let place = stream.place_mut(receiver)?;
+            let until = place.progress.max(held) + patience;
+            if !until.is_due(now) {
+                return Some(until);
+            }
+            place.standing = false;
+            let position = place.position;
+            self.stats.fell_behind += 1;
+            self.event(PublisherEvent::FellBehind { receiver, topic, position, lead });
+        }
+    }
+}
+
+/// The ranges of one NAK whose repairs must wait, as many as one NCF confirms.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waiting {
+    ranges: [Option<Range>; 16],
+    count: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, range: Range) {
+        if let Some(place) = self.ranges.get_mut(self.count) {
+            *place = Some(range);
+            self.count += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Range> + '_ {
+        self.ranges.iter().flatten().copied()
+    }
+}

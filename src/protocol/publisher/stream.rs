@@ -1,0 +1,250 @@
+//! One topic of a publisher: what is being packed, what is in its window, who receives it.
+
+use super::window::{Slot, Window};
+use crate::protocol::pool::{Pool, Slots};
+use crate::protocol::time::Time;
+use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, ReceiverId, data, flag};
+
+/// A stream of the publisher.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: u32,
+    pub(super) topic: Box<str>,
+    pub(super) opened: Time,
+    pub(super) window: Window,
+    /// Bytes of the datagram being packed, its header's room included; 0 when none is.
+    fill: usize,
+    /// The number of the first message in the datagram being packed.
+    first_message: u64,
+    /// The number the next message gets.
+    pub(super) next_message: u64,
+    /// When the datagram being packed must leave.
+    pub(super) flush_at: Time,
+    /// The first sequence number that was not transmitted yet.
+    pub(super) unsent: u64,
+    /// When the first datagram left.
+    pub(super) first_sent: Option<Time>,
+    /// Since when the next datagram is held back.
+    pub(super) held: Option<Time>,
+    /// It stands in the row of streams with something to transmit.
+    pub(super) queued: bool,
+    /// The rest of a message too large for what could be sent when it came.
+    pub(super) staged: Staged,
+    pub(super) beats: Beats,
+    /// An announce is about to be sent.
+    pub(super) announcing: bool,
+    /// No more messages: ends of stream are sent in place of heartbeats.
+    pub(super) closed: bool,
+    /// Closed, and its memory given back.
+    pub(super) released: bool,
+    /// Where its receivers are, in the order of their ids.
+    pub(super) places: Vec<Place>,
+}
+
+/// What is left of a large message.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    bytes: Vec<u8>,
+    /// How many of these went.
+    sent: usize,
+    /// Where in the message they begin.
+    offset: usize,
+}
+
+impl Staged {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Keeps the rest of a message, which begins at `offset` of it.
+    pub(super) fn hold(&mut self, rest: &[u8], offset: usize) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(rest);
+        self.sent = 0;
+        self.offset = offset;
+    }
+
+    /// What is left, where in its message it lies, and how long that is.
+    pub(super) fn rest(&self) -> (&[u8], usize, usize) {
+        (&self.bytes[self.sent..], self.offset + self.sent, self.offset + self.bytes.len())
+    }
+
+    pub(super) fn advance(&mut self, by: usize) {
+        self.sent += by;
+    }
+}
+
+/// The heartbeats that follow a change: soon after it, then at doubling intervals, up to the idle one.
+#[derive(Debug)]
+pub(super) struct Beats {
+    /// How many have followed the last change.
+    pub(super) count: u32,
+    pub(super) at: Time,
+    /// It stands in the row of streams whose beats are timed.
+    pub(super) timed: bool,
+}
+
+/// A receiver's place in the stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) receiver: ReceiverId,
+    pub(super) position: u64,
+    pub(super) limit: u64,
+    pub(super) ended: bool,
+    /// In good standing: waited for.
+    pub(super) standing: bool,
+    pub(super) progress: Time,
+}
+
+impl Stream {
+    pub(super) fn new(id: u32, topic: &str, layout: Slots, now: Time) -> Stream {
+        Stream {
+            id,
+            topic: topic.into(),
+            opened: now,
+            window: Window::new(layout),
+            fill: 0,
+            first_message: 1,
+            next_message: 1,
+            flush_at: Time::NEVER,
+            unsent: 1,
+            first_sent: None,
+            held: None,
+            queued: false,
+            staged: Staged::default(),
+            beats: Beats { count: 0, at: Time::NEVER, timed: false },
+            announcing: false,
+            closed: false,
+            released: false,
+            places: Vec::new(),
+        }
+    }
+
+    /// The last sealed sequence number.
+    pub(super) fn lead(&self) -> u64 {
+        self.window.next() - 1
+    }
+
+    /// The last transmitted sequence number: the lead as receivers know it.
+    pub(super) fn sent_lead(&self) -> u64 {
+        self.unsent - 1
+    }
+
+    /// The number of the first message to start behind the last transmitted datagram.
+    pub(super) fn sent_next_message(&self) -> u64 {
+        match self.window.slot(self.unsent) {
+            Some(slot) => slot.message + u64::from(slot.continues),
+            None => self.upcoming(),
+        }
+    }
+
+    /// The number of the first message to start behind the lead.
+    pub(super) fn upcoming(&self) -> u64 {
+        if self.fill > 0 {
+            self.first_message
+        } else {
+            self.next_message + u64::from(!self.staged.is_empty())
+        }
+    }
+
+    /// Sealed datagrams that were not transmitted yet.
+    pub(super) fn backlog(&self) -> u64 {
+        self.window.next() - self.unsent
+    }
+
+    /// Whether a datagram is being packed.
+    pub(super) fn is_packing(&self) -> bool {
+        self.fill > 0
+    }
+
+    /// Whether a record of `length` bytes fits in the datagram being packed.
+    pub(super) fn fits(&self, length: usize, datagram: usize) -> bool {
+        self.fill > 0 && self.fill + RECORD_LENGTH + length <= datagram
+    }
+
+    /// Begins a datagram. The caller has made sure of its room and that the one before is sealed.
+    pub(super) fn begin(&mut self, flush_at: Time) {
+        self.fill = HEADER_LENGTH;
+        self.first_message = self.next_message;
+        self.flush_at = flush_at;
+    }
+
+    /// Where the next record's bytes go, in the datagram being packed.
+    pub(super) fn record<'p>(&self, pool: &'p mut Pool, length: usize) -> Option<&'p mut [u8]> {
+        let place = self.window.place(self.window.next())?;
+        let record = pool.bytes_mut(place.chunk, place.offset + self.fill, RECORD_LENGTH + length);
+        data::emit_record(record, length as u16);
+        Some(&mut record[RECORD_LENGTH..])
+    }
+
+    /// Counts the record whose bytes were written.
+    pub(super) fn commit(&mut self, length: usize) {
+        self.fill += RECORD_LENGTH + length;
+        self.next_message += 1;
+    }
+
+    /// Bytes the datagram being packed can still take.
+    pub(super) fn room(&self, datagram: usize) -> usize {
+        if self.fill == 0 { 0 } else { datagram - self.fill }
+    }
+
+    /// Seals the datagram being packed, if there is one.
+    pub(super) fn seal(&mut self) {
+        if self.fill > HEADER_LENGTH {
+            self.window.seal(Slot {
+                length: self.fill as u16,
+                message: self.first_message,
+                ..Slot::default()
+            });
+        }
+        self.fill = 0;
+        self.flush_at = Time::NEVER;
+    }
+
+    /// Writes one fragment and seals it. The caller has made sure of the room, and that nothing is being packed.
+    pub(super) fn fragment(&mut self, pool: &mut Pool, bytes: &[u8], offset: usize, total: usize) {
+        let Some(place) = self.window.place(self.window.next()) else { return };
+        let length = FRAGMENT_LENGTH + bytes.len();
+        let payload = pool.bytes_mut(place.chunk, place.offset + HEADER_LENGTH, length);
+        data::emit_fragment(payload, offset as u32, total as u32);
+        payload[FRAGMENT_LENGTH..].copy_from_slice(bytes);
+        self.window.seal(Slot {
+            length: (HEADER_LENGTH + length) as u16,
+            flags: flag::FRAGMENT,
+            continues: offset > 0,
+            message: self.next_message,
+            ..Slot::default()
+        });
+        if offset + bytes.len() == total {
+            self.next_message += 1;
+        }
+    }
+
+    pub(super) fn place_mut(&mut self, receiver: ReceiverId) -> Option<&mut Place> {
+        let at = self.places.binary_search_by_key(&receiver, |place| place.receiver).ok()?;
+        Some(&mut self.places[at])
+    }
+
+    /// The receiver in good standing that lets the publisher go the least far, and how far.
+    pub(super) fn limit(&self) -> Option<(ReceiverId, u64)> {
+        self.places
+            .iter()
+            .filter(|p| p.standing)
+            .map(|p| (p.receiver, p.limit))
+            .min_by_key(|&(_, limit)| limit)
+    }
+
+    /// The receiver in good standing that still needs the oldest sequence number, and which.
+    pub(super) fn floor(&self) -> Option<(ReceiverId, u64)> {
+        self.places
+            .iter()
+            .filter(|p| p.standing)
+            .map(|p| (p.receiver, p.position))
+            .min_by_key(|&(_, position)| position)
+    }
+
+    /// Whether a receiver has said that it has everything, and the end of a closed stream.
+    pub(super) fn has_all(&self, place: &Place) -> bool {
+        place.position > self.lead() && (place.ended || !self.closed)
+    }
+}

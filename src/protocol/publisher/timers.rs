@@ -1,0 +1,218 @@
+//! What happens when time passes: heartbeats, flushes, patience, receivers that fell silent.
+
+use super::{Publisher, Time};
+use crate::protocol::publisher::transmit::To;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// The first heartbeat follows a change after this, or after a few round trips where those are longer: sooner would
+/// add a datagram to every lone message, later would leave a lost last message lying.
+const FIRST_BEAT: Duration = Duration::from_millis(1);
+/// Round trips to the first heartbeat.
+const FIRST_BEAT_ROUND_TRIPS: u32 = 3;
+/// A change in the group is told in a heartbeat after this, together with others that come meanwhile.
+const TELL_SOON: Duration = Duration::from_millis(5);
+/// Announces in slow rotation, at each idle interval.
+const ANNOUNCES: u32 = 4;
+/// A receiver from which nothing was heard for this many idle intervals is forgotten.
+const FORGET_AFTER: u32 = 10;
+
+/// What asked to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A message has waited long enough for others to share its datagram.
+    Flush,
+    /// A stream changed a while ago.
+    StreamHeartbeat,
+    /// The source must be heard from.
+    Heartbeat,
+    /// The token bucket has tokens again.
+    Rate,
+    /// A receiver holds the others back.
+    Patience,
+    /// A receiver may have fallen silent.
+    Silence,
+    /// Receivers have had the time to be heard from that a new stream gives them.
+    Start,
+}
+
+/// When what is due.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// Streams by when their next heartbeat may be due; it may have moved on.
+    beats: BinaryHeap<Reverse<(Time, u32)>>,
+    /// The source's own heartbeat.
+    heartbeat: Time,
+    /// The group changed since the last heartbeat.
+    tell: Time,
+    flush: Time,
+    patience: Time,
+    silence: Time,
+    rotation: u32,
+}
+
+impl Timers {
+    pub(super) fn new(now: Time) -> Timers {
+        Timers {
+            beats: BinaryHeap::with_capacity(16),
+            heartbeat: now,
+            tell: Time::NEVER,
+            flush: Time::NEVER,
+            patience: Time::NEVER,
+            silence: Time::NEVER,
+            rotation: 0,
+        }
+    }
+
+    pub(super) fn flush_by(&mut self, at: Time) {
+        self.flush = self.flush.min(at);
+    }
+
+    pub(super) fn patience_by(&mut self, at: Time) {
+        self.patience = self.patience.min(at);
+    }
+
+    /// The group changed: receivers time their NAKs by its size.
+    pub(super) fn tell_soon(&mut self, now: Time) {
+        self.tell = self.tell.min(now + TELL_SOON);
+        self.silence = self.silence.min(now + TELL_SOON);
+    }
+}
+
+impl Publisher {
+    /// A stream has a new lead, or was opened or closed: heartbeats (or ends) follow, at doubling intervals.
+    pub(super) fn changed(&mut self, id: u32, now: Time) {
+        let few = self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS;
+        let at = now + FIRST_BEAT.max(few).min(self.config.idle_interval);
+        let Some(stream) = self.stream(id) else { return };
+        stream.beats.count = 0;
+        stream.beats.at = at;
+        if !stream.beats.timed {
+            stream.beats.timed = true;
+            self.timers.beats.push(Reverse((at, id)));
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, and why.
+    pub fn poll_timeout(&mut self, now: Time) -> (Time, Reason) {
+        let mut next = (self.timers.heartbeat, Reason::Heartbeat);
+        let mut consider = |at: Time, reason| {
+            if at < next.0 {
+                next = (at, reason);
+            }
+        };
+        consider(self.timers.tell, Reason::Heartbeat);
+        consider(self.timers.flush, Reason::Flush);
+        consider(self.timers.patience, Reason::Patience);
+        consider(self.timers.silence, Reason::Silence);
+        if let Some(&Reverse((at, _))) = self.timers.beats.peek() {
+            consider(at, Reason::StreamHeartbeat);
+        }
+        if self.outbox.waits()
+            && let Some(pacing) = &mut self.pacing
+        {
+            let mut ready = pacing.all.ready_at(now);
+            if self.outbox.ready.is_empty() {
+                ready = ready.max(pacing.repairs.ready_at(now).min(pacing.catching_up.ready_at(now)));
+            }
+            consider(ready.max(now), Reason::Rate);
+        }
+        for stream in self.streams.iter().filter(|stream| stream.held.is_some()) {
+            if let Some(first) = stream.first_sent {
+                let grace = first + super::START_GRACE;
+                if grace > now {
+                    consider(grace, Reason::Start);
+                }
+            }
+        }
+        next
+    }
+
+    /// Does what is due. Then transmit.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.timers.flush.is_due(now) {
+            self.flush_due(now);
+        }
+        self.beats_due(now);
+        if self.timers.heartbeat.is_due(now) || self.timers.tell.is_due(now) {
+            self.outbox.beat = true;
+            self.timers.tell = Time::NEVER;
+            if self.timers.heartbeat.is_due(now) {
+                self.timers.heartbeat = now + self.config.idle_interval;
+                self.announce_some();
+            }
+        }
+        if self.timers.patience.is_due(now) {
+            self.timers.patience = Time::NEVER;
+            for id in 1..=self.streams.len() as u32 {
+                if let Some(again) = self.lose_patience(id, now) {
+                    self.timers.patience_by(again);
+                }
+            }
+        }
+        if self.timers.silence.is_due(now) {
+            let silence = self.config.idle_interval * FORGET_AFTER;
+            let since = Time(now.0.saturating_sub(crate::protocol::time::nanos(silence)));
+            while let Some(id) = self.receivers.silent_since(since) {
+                self.forget(id, false);
+            }
+            self.timers.silence =
+                self.receivers.least_heard().map_or(Time::NEVER, |heard| heard + silence + FIRST_BEAT);
+        }
+    }
+
+    fn flush_due(&mut self, now: Time) {
+        let mut next = Time::NEVER;
+        for id in 1..=self.streams.len() as u32 {
+            let at = self.streams[id as usize - 1].flush_at;
+            if at.is_due(now) {
+                self.seal(id);
+            } else {
+                next = next.min(at);
+            }
+        }
+        self.timers.flush = next;
+    }
+
+    fn beats_due(&mut self, now: Time) {
+        while let Some(&Reverse((at, id))) = self.timers.beats.peek() {
+            if !at.is_due(now) {
+                break;
+            }
+            self.timers.beats.pop();
+            let idle = self.config.idle_interval;
+            let few = self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS;
+            let stream = &mut self.streams[id as usize - 1];
+            if stream.released {
+                continue;
+            }
+            if stream.beats.at > now {
+                self.timers.beats.push(Reverse((stream.beats.at, id)));
+                continue;
+            }
+            if stream.closed {
+                self.outbox.ending.push_back(id);
+            } else {
+                self.outbox.beating.push_back(id);
+            }
+            let interval = FIRST_BEAT.max(few) * (1 << stream.beats.count.min(16));
+            stream.beats.count += 1;
+            // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
+            stream.beats.timed = interval < idle || stream.closed;
+            if stream.beats.timed {
+                stream.beats.at = now + interval.min(idle);
+                self.timers.beats.push(Reverse((stream.beats.at, id)));
+            }
+        }
+    }
+
+    fn announce_some(&mut self) {
+        let count = self.streams.len() as u32;
+        for _ in 0..count.min(ANNOUNCES) {
+            self.announce(self.timers.rotation % count + 1, To::Group);
+            self.timers.rotation = self.timers.rotation.wrapping_add(1);
+        }
+    }
+}

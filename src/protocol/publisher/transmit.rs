@@ -1,0 +1,521 @@
+//! Every datagram that leaves is chosen and written here, in this order: control, repairs, live data, repairs for those
+//! who can wait.
+
+use super::feedback::Waiting;
+use super::window::Place;
+use super::{Publisher, Time};
+use crate::protocol::time::nanos;
+use crate::wire::{
+    Announce, Confirmation, End, HEADER_LENGTH, Header, Heartbeat, Kind, MAX_DATAGRAM, Ncf, ReceiverId,
+    StreamState, flag, restamp,
+};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Control datagrams that may wait; more are dropped and counted, for every one of them is said again.
+const MOST_CONTROL: usize = 1_024;
+
+/// Datagrams of `size` bytes that go out in one run: at most 64, and at most what a UDP length can say.
+pub(super) fn max_run(size: usize) -> usize {
+    (MAX_DATAGRAM / size).clamp(1, 64)
+}
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// To every receiver.
+    Group,
+    /// To one.
+    Receiver(SocketAddr),
+}
+
+/// Datagrams to be sent now, in one run: all of `segment` bytes but the last, which may be shorter.
+/// [`Publisher::datagrams`] shows them, until the next call that changes the publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where they go.
+    pub to: To,
+    /// Bytes of each but the last.
+    pub segment: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// A control datagram to be written.
+#[derive(Clone, Debug)]
+pub(super) enum Control {
+    Announce { stream: u32, to: To },
+    Gone { stream: u32, confirmation: Confirmation, to: To },
+    Confirm { stream: u32, waiting: Box<Waiting> },
+}
+
+/// Which repairs go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RepairQueue {
+    Prompt,
+    CatchingUp,
+}
+
+/// One datagram of a run.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    stream: u32,
+    sequence: u64,
+    place: Place,
+    length: usize,
+}
+
+/// What waits to leave, and what leaves now.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    control: VecDeque<Control>,
+    prompt: VecDeque<(u32, u64)>,
+    catching_up: VecDeque<(u32, u64)>,
+    /// Streams with sealed datagrams that were not transmitted.
+    pub(super) ready: VecDeque<u32>,
+    /// Streams whose state is due in a heartbeat.
+    pub(super) beating: VecDeque<u32>,
+    /// Streams whose end is due.
+    pub(super) ending: VecDeque<u32>,
+    /// A heartbeat is due for the source itself.
+    pub(super) beat: bool,
+    /// Some stream has the rest of a large message staged.
+    pub(super) staging: bool,
+    /// Which stream is the next in slow rotation.
+    rotation: u32,
+    buffer: Box<[u8]>,
+    run: Vec<Piece>,
+    last: Last,
+}
+
+/// What `poll_transmit` gave last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// A control datagram of this length.
+    Control(usize),
+    Live,
+    Repairs(RepairQueue),
+}
+
+impl Outbox {
+    pub(super) fn new(datagram: usize) -> Outbox {
+        Outbox {
+            control: VecDeque::with_capacity(16),
+            prompt: VecDeque::with_capacity(1_024),
+            catching_up: VecDeque::new(),
+            ready: VecDeque::with_capacity(16),
+            beating: VecDeque::with_capacity(16),
+            ending: VecDeque::new(),
+            beat: false,
+            staging: false,
+            rotation: 0,
+            buffer: vec![0; datagram].into(),
+            run: Vec::with_capacity(64),
+            last: Last::Control(0),
+        }
+    }
+
+    pub(super) fn repair(&mut self, queue: RepairQueue, stream: u32, sequence: u64) {
+        self.queue(queue).push_back((stream, sequence));
+    }
+
+    fn queue(&mut self, queue: RepairQueue) -> &mut VecDeque<(u32, u64)> {
+        match queue {
+            RepairQueue::Prompt => &mut self.prompt,
+            RepairQueue::CatchingUp => &mut self.catching_up,
+        }
+    }
+
+    /// Whether anything waits for tokens.
+    pub(super) fn waits(&self) -> bool {
+        !self.ready.is_empty() || !self.prompt.is_empty() || !self.catching_up.is_empty()
+    }
+}
+
+/// Which datagrams share a run: equal lengths, made equal by padding where that wastes little.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    count: usize,
+    longest: usize,
+    bytes: usize,
+    over: bool,
+}
+
+impl Run {
+    /// Whether a datagram of `length` joins. A shorter one that would waste too much joins as the last.
+    fn admit(&mut self, length: usize, most: usize) -> bool {
+        if self.over || self.count == most {
+            return false;
+        }
+        let longest = self.longest.max(length);
+        let padded = longest * (self.count + 1);
+        let fits = padded <= MAX_DATAGRAM;
+        // An eighth of what is sent may be padding.
+        let lean = (padded - self.bytes - length) * 8 <= padded;
+        let last = fits && !lean && length <= self.longest;
+        if !(fits && lean || last) {
+            return false;
+        }
+        // What came before was short already, and padding all of it for this one would waste too much.
+        if last && (self.longest * self.count - self.bytes) * 8 > self.longest * self.count {
+            return false;
+        }
+        self.over = last;
+        self.longest = longest;
+        self.bytes += length;
+        self.count += 1;
+        true
+    }
+}
+
+impl Publisher {
+    /// The next datagrams to send, if there are any now. They count as sent: see [`retract`](Self::retract).
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        self.unstage(now);
+        self.control_datagram(now)
+            .or_else(|| self.repair_run(RepairQueue::Prompt, now))
+            .or_else(|| self.live_run(now))
+            .or_else(|| self.repair_run(RepairQueue::CatchingUp, now))
+    }
+
+    /// The bytes of what `poll_transmit` gave last.
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let (control, run) = match self.outbox.last {
+            Last::Control(length) => (Some(&self.outbox.buffer[..length]), &[][..]),
+            _ => (None, &self.outbox.run[..]),
+        };
+        let count = usize::from(control.is_some()) + run.len();
+        (0..count).map(move |index| match control {
+            Some(bytes) => bytes,
+            None => {
+                let piece = &run[index];
+                self.pool.bytes(piece.place.chunk, piece.place.offset, piece.length)
+            }
+        })
+    }
+
+    /// Takes back what `poll_transmit` gave last, from datagram number `sent` of it on: the socket did not take it, and
+    /// it will be given again. Control datagrams are not: they are said again in time.
+    pub fn retract(&mut self, sent: usize) {
+        let run = std::mem::take(&mut self.outbox.run);
+        for piece in run.iter().skip(sent).rev() {
+            match self.outbox.last {
+                Last::Control(_) => {}
+                Last::Live => {
+                    self.streams[piece.stream as usize - 1].unsent = piece.sequence;
+                    self.stats.datagrams -= 1;
+                    self.stats.datagram_bytes -= piece.length as u64;
+                    self.enqueue(piece.stream);
+                }
+                Last::Repairs(queue) => {
+                    if let Some(slot) =
+                        self.streams[piece.stream as usize - 1].window.slot_mut(piece.sequence)
+                    {
+                        slot.queued = true;
+                        self.outbox.queue(queue).push_front((piece.stream, piece.sequence));
+                    }
+                }
+            }
+        }
+        self.outbox.run = run;
+        self.outbox.run.clear();
+    }
+
+    /// Counts datagrams that the socket refused for good, and the system calls made.
+    pub fn count_sending(&mut self, failures: u64, system_calls: u64) {
+        self.stats.send_failures += failures;
+        self.stats.system_calls += system_calls;
+    }
+
+    pub(super) fn control(&mut self, control: Control) {
+        if self.outbox.control.len() >= MOST_CONTROL {
+            self.stats.control_dropped += 1;
+        } else {
+            self.outbox.control.push_back(control);
+        }
+    }
+
+    /// Has a stream's announce sent, once however often it is asked for.
+    pub(super) fn announce(&mut self, stream: u32, to: To) {
+        if let Some(state) = self.stream(stream)
+            && !state.announcing
+            && !state.released
+        {
+            state.announcing = true;
+            self.control(Control::Announce { stream, to });
+        }
+    }
+
+    fn control_datagram(&mut self, now: Time) -> Option<Transmit> {
+        let (to, length) = if let Some(control) = self.outbox.control.pop_front() {
+            match control {
+                Control::Announce { stream, to } => (to, self.write_announce(stream, now)),
+                Control::Gone { stream, confirmation, to } => {
+                    (to, self.write_ncf(stream, flag::GONE, std::iter::once(confirmation), now))
+                }
+                Control::Confirm { stream, waiting } => {
+                    let ranges = waiting.iter();
+                    let confirmations = ranges.map(|range| Confirmation {
+                        first: range.first,
+                        last: range.last(),
+                        next_message: 0,
+                    });
+                    (To::Group, self.write_ncf(stream, 0, confirmations, now))
+                }
+            }
+        } else if let Some(stream) = self.end_due() {
+            (To::Group, self.write_end(stream, now))
+        } else if self.outbox.beat || !self.outbox.beating.is_empty() {
+            (To::Group, self.write_heartbeat(now))
+        } else {
+            return None;
+        };
+        if let Some(pacing) = &mut self.pacing {
+            pacing.all.take(length as f64);
+        }
+        self.outbox.last = Last::Control(length);
+        Some(Transmit { to, segment: length, count: 1 })
+    }
+
+    /// A closed stream whose end is due, and all of whose datagrams went out.
+    fn end_due(&mut self) -> Option<u32> {
+        for _ in 0..self.outbox.ending.len() {
+            let id = self.outbox.ending.pop_front()?;
+            let stream = &self.streams[id as usize - 1];
+            if stream.backlog() == 0 && stream.staged.is_empty() {
+                return Some(id);
+            }
+            self.outbox.ending.push_back(id);
+        }
+        None
+    }
+
+    fn emit(&mut self, header: Header, payload_length: usize, now: Time) -> usize {
+        let header = Header {
+            stamp: now.0,
+            sent: now.0.wrapping_add(self.config.wall_offset),
+            source: self.config.source,
+            ..header
+        };
+        header.emit(&mut self.outbox.buffer, payload_length);
+        HEADER_LENGTH + payload_length
+    }
+
+    fn write_announce(&mut self, id: u32, now: Time) -> usize {
+        let (idle, window, datagram) = (self.idle_wire(), self.capacity(), self.config.datagram);
+        let stream = &mut self.streams[id as usize - 1];
+        stream.announcing = false;
+        let next_message = stream.sent_next_message();
+        let announce = Announce {
+            age: nanos(now.since(stream.opened)),
+            trail: stream.window.trail().min(stream.unsent),
+            trail_message: stream.window.trail_message(stream.upcoming()).min(next_message),
+            idle_interval: idle,
+            window: u32::try_from(window).unwrap_or(u32::MAX),
+            datagram: datagram as u16,
+            topic: &stream.topic,
+        };
+        let length = announce.emit(&mut self.outbox.buffer[HEADER_LENGTH..]);
+        let lead = stream.sent_lead();
+        self.stats.announces += 1;
+        let header = Header::new(Kind::Announce, self.config.source, id);
+        self.emit(Header { sequence: lead, message: next_message, ..header }, length, now)
+    }
+
+    fn write_ncf(
+        &mut self,
+        id: u32,
+        flags: u8,
+        confirmations: impl Iterator<Item = Confirmation>,
+        now: Time,
+    ) -> usize {
+        let mut list = Ncf::emit(&mut self.outbox.buffer[HEADER_LENGTH..]);
+        for confirmation in confirmations {
+            if !list.push_confirmation(&confirmation) {
+                break;
+            }
+        }
+        let length = list.length();
+        self.stats.ncfs += 1;
+        let header = Header::new(Kind::Ncf, self.config.source, id);
+        self.emit(Header { flags, ..header }, length, now)
+    }
+
+    fn write_end(&mut self, id: u32, now: Time) -> usize {
+        let stream = &self.streams[id as usize - 1];
+        let (lead, next_message) = (stream.lead(), stream.next_message);
+        let length = End { trail: stream.window.trail() }.emit(&mut self.outbox.buffer[HEADER_LENGTH..]);
+        self.stats.ends += 1;
+        let header = Header::new(Kind::End, self.config.source, id);
+        self.emit(Header { sequence: lead, message: next_message, ..header }, length, now)
+    }
+
+    fn idle_wire(&self) -> u32 {
+        u32::try_from(self.config.idle_interval.as_micros()).unwrap_or(u32::MAX).max(1)
+    }
+
+    fn write_heartbeat(&mut self, now: Time) -> usize {
+        self.receivers.refresh_round_trip();
+        let limiting = self
+            .streams
+            .iter()
+            .filter_map(|stream| stream.limit())
+            .min_by_key(|&(_, limit)| limit)
+            .map(|(id, _)| id);
+        let mut list = Heartbeat::emit(
+            &mut self.outbox.buffer[HEADER_LENGTH..],
+            u32::try_from(self.config.idle_interval.as_micros()).unwrap_or(u32::MAX).max(1),
+            self.receivers.len() as u32,
+            self.receivers.round_trip_wire(),
+            limiting.unwrap_or(ReceiverId(0)),
+        );
+        let state = |stream: &super::Stream| StreamState {
+            stream: stream.id,
+            trail: stream.window.trail().min(stream.unsent),
+            lead: stream.sent_lead(),
+            next_message: stream.sent_next_message(),
+        };
+        while let Some(&id) = self.outbox.beating.front() {
+            let stream = &self.streams[id as usize - 1];
+            if !stream.closed && !list.push_stream(&state(stream)) {
+                break;
+            }
+            self.outbox.beating.pop_front();
+        }
+        if self.outbox.beat {
+            // The source's own heartbeat shows the others as far as they fit, each time from where it left off.
+            self.outbox.beat = false;
+            let count = self.streams.len() as u32;
+            for _ in 0..count {
+                let stream = &self.streams[(self.outbox.rotation % count) as usize];
+                if !stream.closed && !list.push_stream(&state(stream)) {
+                    break;
+                }
+                self.outbox.rotation = self.outbox.rotation.wrapping_add(1);
+            }
+        }
+        let length = list.length();
+        self.stats.heartbeats += 1;
+        self.emit(Header::new(Kind::Heartbeat, self.config.source, 0), length, now)
+    }
+
+    /// Live data: a run from the first stream that has any.
+    fn live_run(&mut self, now: Time) -> Option<Transmit> {
+        let most = max_run(self.config.datagram);
+        loop {
+            let id = *self.outbox.ready.front()?;
+            if self.streams[id as usize - 1].backlog() == 0 {
+                self.streams[id as usize - 1].queued = false;
+                self.outbox.ready.pop_front();
+                continue;
+            }
+            if let Some(pacing) = &mut self.pacing
+                && !pacing.all.has_any(now)
+            {
+                return None;
+            }
+            self.outbox.run.clear();
+            let (source, wall) = (self.config.source, now.0.wrapping_add(self.config.wall_offset));
+            let stream = &mut self.streams[id as usize - 1];
+            let mut run = Run::default();
+            while let (Some(slot), Some(place)) =
+                (stream.window.slot(stream.unsent), stream.window.place(stream.unsent))
+            {
+                let length = usize::from(slot.length);
+                if stream.backlog() == 0 || !run.admit(length, most) {
+                    break;
+                }
+                let header = Header {
+                    kind: Kind::Data,
+                    flags: slot.flags,
+                    source,
+                    stream: id,
+                    sequence: stream.unsent,
+                    message: slot.message,
+                    sent: wall,
+                    stamp: now.0,
+                };
+                header.emit(self.pool.bytes_mut(place.chunk, place.offset, length), length - HEADER_LENGTH);
+                self.outbox.run.push(Piece { stream: id, sequence: stream.unsent, place, length });
+                stream.unsent += 1;
+            }
+            stream.first_sent.get_or_insert(now);
+            // One run each, in turn.
+            self.outbox.ready.rotate_left(1);
+            self.changed(id, now);
+            let transmit = self.finish_run(run, To::Group, Last::Live);
+            self.stats.datagrams += transmit.count as u64;
+            self.stats.datagram_bytes += run.bytes as u64;
+            return Some(transmit);
+        }
+    }
+
+    /// Repairs: a run of those at the front of a queue that go to the same place.
+    fn repair_run(&mut self, queue: RepairQueue, now: Time) -> Option<Transmit> {
+        let most = max_run(self.config.datagram);
+        if let Some(pacing) = &mut self.pacing {
+            let share = match queue {
+                RepairQueue::Prompt => &mut pacing.repairs,
+                RepairQueue::CatchingUp => &mut pacing.catching_up,
+            };
+            if !share.has_any(now) || !pacing.all.has_any(now) {
+                return None;
+            }
+        }
+        self.outbox.run.clear();
+        let mut run = Run::default();
+        let mut to = None;
+        while let Some(&(id, sequence)) = self.outbox.queue(queue).front() {
+            let stream = &mut self.streams[id as usize - 1];
+            let place = stream.window.place(sequence);
+            // What aged out while it waited: who asks again is told so.
+            let (Some(slot), Some(place)) = (stream.window.slot_mut(sequence), place) else {
+                self.outbox.queue(queue).pop_front();
+                continue;
+            };
+            let alone = if slot.group { None } else { self.receivers.address(ReceiverId(slot.asker)) };
+            let there = alone.map_or(To::Group, To::Receiver);
+            if *to.get_or_insert(there) != there || !run.admit(usize::from(slot.length), most) {
+                break;
+            }
+            slot.queued = false;
+            let length = usize::from(slot.length);
+            restamp(self.pool.bytes_mut(place.chunk, place.offset, length), Kind::Repair, now.0);
+            self.outbox.run.push(Piece { stream: id, sequence, place, length });
+            self.outbox.queue(queue).pop_front();
+        }
+        let to = to?;
+        let transmit = self.finish_run(run, to, Last::Repairs(queue));
+        self.stats.repairs += transmit.count as u64;
+        self.stats.repair_bytes += run.bytes as u64;
+        if matches!(to, To::Receiver(_)) {
+            self.stats.repairs_unicast += transmit.count as u64;
+        }
+        Some(transmit)
+    }
+
+    /// Pads all of a run but its last datagram to the longest, and pays for it.
+    fn finish_run(&mut self, run: Run, to: To, last: Last) -> Transmit {
+        self.outbox.last = last;
+        let count = self.outbox.run.len();
+        let mut bytes = 0;
+        for (index, piece) in self.outbox.run.iter_mut().enumerate() {
+            if index + 1 < count && piece.length < run.longest {
+                let offset = piece.place.offset + piece.length;
+                self.pool.bytes_mut(piece.place.chunk, offset, run.longest - piece.length).fill(0);
+                piece.length = run.longest;
+            }
+            bytes += piece.length;
+        }
+        if let Some(pacing) = &mut self.pacing {
+            pacing.all.take(bytes as f64);
+            match last {
+                Last::Repairs(RepairQueue::Prompt) => pacing.repairs.take(bytes as f64),
+                Last::Repairs(RepairQueue::CatchingUp) => pacing.catching_up.take(bytes as f64),
+                Last::Live | Last::Control(_) => {}
+            }
+        }
+        let segment = self.outbox.run.first().map_or(0, |piece| piece.length);
+        Transmit { to, segment, count }
+    }
+}

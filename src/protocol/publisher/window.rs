@@ -1,0 +1,130 @@
+//! The transmit window of one stream: every datagram from the trail to the lead, each in a slot of its own, found by
+//! its sequence number in constant time.
+
+use crate::protocol::pool::{Chunk, Pool, Row, Slots};
+use crate::wire::{self, HEADER_LENGTH};
+
+/// What is known of a datagram in the window besides its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slot {
+    /// Bytes of header and payload.
+    pub(super) length: u16,
+    /// Header flags.
+    pub(super) flags: u8,
+    /// It waits in the repair queue.
+    pub(super) queued: bool,
+    /// It is a fragment that does not begin its message.
+    pub(super) continues: bool,
+    /// The number of the first message in it.
+    pub(super) message: u64,
+    /// Its repair goes to the group, not to the asker alone.
+    pub(super) group: bool,
+    /// Who asked for it last, of those answered (0 for nobody).
+    pub(super) asker: u64,
+}
+
+/// Where a datagram's bytes are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) chunk: Chunk,
+    pub(super) offset: usize,
+}
+
+/// The window. The slot behind the lead, once made, is where the next datagram is being packed.
+#[derive(Debug)]
+pub(super) struct Window {
+    layout: Slots,
+    /// By chunk number.
+    chunks: Row<Chunk>,
+    /// By sequence number, from the trail to the lead.
+    slots: Row<Slot>,
+}
+
+impl Window {
+    pub(super) fn new(layout: Slots) -> Window {
+        Window { layout, chunks: Row::new(0, 16), slots: Row::new(1, 1024) }
+    }
+
+    /// The oldest sequence number that can be repaired; one more than the lead when there is none.
+    pub(super) fn trail(&self) -> u64 {
+        self.slots.first()
+    }
+
+    /// The sequence number behind the last sealed datagram.
+    pub(super) fn next(&self) -> u64 {
+        self.slots.end()
+    }
+
+    /// The number of the first message that starts at or behind the trail, or `next_message` when the window is empty.
+    pub(super) fn trail_message(&self, next_message: u64) -> u64 {
+        match self.slots.get(self.trail()) {
+            Some(slot) => slot.message + u64::from(slot.continues),
+            None => next_message,
+        }
+    }
+
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Whether there is memory for the datagram behind the lead.
+    pub(super) fn has_room(&self) -> bool {
+        self.layout.chunk_of(self.next()) < self.chunks.end()
+    }
+
+    /// Adds memory behind what there is.
+    pub(super) fn grow(&mut self, chunk: Chunk) {
+        self.chunks.push(chunk);
+    }
+
+    /// The last sequence number that goes when the oldest chunk is given up; `None` while that chunk is the one being
+    /// filled.
+    pub(super) fn oldest_last(&self) -> Option<u64> {
+        if self.chunks.is_empty() {
+            return None;
+        }
+        let last = self.layout.first_of(self.chunks.first() + 1) - 1;
+        (last < self.next()).then_some(last)
+    }
+
+    /// Gives up the oldest chunk: the trail moves behind it. Only when `oldest_last` names one.
+    pub(super) fn shrink(&mut self) -> Option<Chunk> {
+        let last = self.oldest_last()?;
+        while self.slots.first() <= last {
+            self.slots.pop_first();
+        }
+        self.chunks.pop_first()
+    }
+
+    /// Gives up everything: the window is empty behind the lead.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Chunk> + '_ {
+        while self.slots.pop_first().is_some() {}
+        std::iter::from_fn(|| self.chunks.pop_first())
+    }
+
+    /// Seals the datagram behind the lead: it becomes the lead.
+    pub(super) fn seal(&mut self, slot: Slot) {
+        self.slots.push(slot);
+    }
+
+    pub(super) fn slot(&self, sequence: u64) -> Option<&Slot> {
+        self.slots.get(sequence)
+    }
+
+    pub(super) fn slot_mut(&mut self, sequence: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(sequence)
+    }
+
+    /// Where the datagram is, sealed or being packed.
+    pub(super) fn place(&self, sequence: u64) -> Option<Place> {
+        let chunk = *self.chunks.get(self.layout.chunk_of(sequence))?;
+        let (_, offset) = self.layout.place_of(sequence);
+        Some(Place { chunk, offset })
+    }
+
+    /// The transmit stamp of a datagram that was sent.
+    pub(super) fn stamp(&self, pool: &Pool, sequence: u64) -> Option<u64> {
+        let Place { chunk, offset } = self.place(sequence)?;
+        Some(wire::stamp(pool.bytes(chunk, offset, HEADER_LENGTH)))
+    }
+}

@@ -1,0 +1,315 @@
+//! Data and repairs come in: gaps are found the moment something comes behind them, and filled.
+
+use super::gaps::Missing;
+use super::source::Known;
+use super::stream::{Content, Cursor, MOST_RANGES, Place};
+use super::{Contract, Subscriber};
+use crate::protocol::event::GapReason;
+use crate::protocol::time::Time;
+use crate::wire::{Datagram, HEADER_LENGTH, Invalid, Kind, MAX_SEQUENCE};
+
+impl Subscriber {
+    pub(super) fn handle_data(
+        &mut self,
+        now: Time,
+        source: usize,
+        datagram: &Datagram<'_>,
+        bytes: &[u8],
+    ) -> Result<(), Invalid> {
+        let header = &datagram.header;
+        let Some(known) = self.source(source) else { return Ok(()) };
+        match known.streams.get_mut(&header.stream) {
+            Some(&mut Known::Subscribed(stream)) => {
+                self.recent = Some((header.source, header.stream, source, stream));
+                self.accept(now, stream, datagram, bytes);
+            }
+            Some(Known::Ignored) => self.stats.ignored += 1,
+            Some(Known::Unnamed(unnamed)) => {
+                let content = Content::parse(datagram)?;
+                unnamed.first.get_or_insert((header.sequence, content.starts));
+                self.stats.unnamed += 1;
+            }
+            None => {
+                let content = Content::parse(datagram)?;
+                if header.stream == 0 || !sound(datagram) {
+                    return Err(Invalid::Number);
+                }
+                self.stats.unnamed += 1;
+                self.meet_stream(now, source, header.stream, Some((header.sequence, content.starts)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a datagram of a stream that is subscribed to.
+    pub(super) fn accept(&mut self, now: Time, index: usize, datagram: &Datagram<'_>, bytes: &[u8]) {
+        let header = &datagram.header;
+        let content = match Content::parse(datagram) {
+            Ok(content) if sound(datagram) => content,
+            Ok(_) => return self.refuse(Invalid::Number),
+            Err(invalid) => return self.refuse(invalid),
+        };
+        let busy = self.busy;
+        let capacity = self.pool.capacity() as u64;
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        let sequence = header.sequence;
+        if stream.over {
+            self.stats.duplicates += 1;
+            return;
+        }
+        let length = datagram.payload.as_ptr() as usize - bytes.as_ptr() as usize + datagram.payload.len();
+        if length > stream.datagram {
+            self.stats.oversized += 1;
+            return;
+        }
+        stream.data = now;
+        if sequence > stream.highest {
+            let distance = sequence - stream.highest;
+            if distance > stream.reach {
+                self.stats.jumps += 1;
+                return self.ask_state(index);
+            }
+            let next = distance == 1;
+            if content.starts < stream.highest_after || (next && content.starts != stream.highest_after) {
+                self.stats.contradictions += 1;
+                return;
+            }
+            let room = sequence < stream.expected + ceiling(stream, capacity, busy);
+            if !room || (!next && stream.gaps.len() >= MOST_RANGES) {
+                self.stats.overruns += 1;
+                return;
+            }
+            stream.gaps.held_from(now);
+            if !next {
+                self.lost(now, index, sequence - 1, content.starts, true);
+            }
+            let Some(stream) = self.streams[index].as_mut() else { return };
+            stream.highest = sequence;
+            stream.highest_after = content.after;
+        } else {
+            match stream.gaps.get(sequence) {
+                None => {
+                    self.stats.duplicates += 1;
+                    return;
+                }
+                Some(missing) if content.starts < missing.before || content.after > missing.next => {
+                    self.stats.contradictions += 1;
+                    return;
+                }
+                Some(_) => {}
+            }
+            let filled = stream.gaps.filled(sequence, content.starts, content.after);
+            if let Some(missing) = filled {
+                self.learn(now, index, header.kind, &missing);
+            }
+        }
+        self.stats.datagrams += 1;
+        if header.kind == Kind::Repair {
+            self.stats.repairs += 1;
+        }
+        self.keep_or_deliver(now, index, datagram, bytes, length, content);
+    }
+
+    /// Everything behind the highest sequence number known, up to `last`, was sent and is not here. `next` is the number of
+    /// the first message that starts behind it; `held` says that something waits behind it.
+    pub(super) fn lost(&mut self, now: Time, index: usize, last: u64, next: u64, held: bool) {
+        let Some(source) = self.streams[index].as_ref().map(|stream| stream.source) else { return };
+        let wait = self.backoff(source);
+        let reordering =
+            self.sources[source].as_ref().map_or_else(Default::default, |s| s.reordering.span(now));
+        let given_up = (self.config.contract == Contract::BestEffort).then_some(GapReason::NotAsked);
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        let due = now + wait + reordering;
+        let missing = Missing {
+            first: stream.highest + 1,
+            last,
+            before: stream.highest_after,
+            next,
+            found: now,
+            held: if held { now } else { Time::NEVER },
+            due,
+            asked: Time(0),
+            asked_to: 0,
+            tries: 0,
+            given_up,
+        };
+        let count = last - stream.highest;
+        stream.gaps.found(missing);
+        stream.missed += count;
+        self.stats.missed += count;
+        if given_up.is_none() {
+            self.urgent |= due.is_due(now);
+            if !stream.lossy {
+                stream.lossy = true;
+                self.lossy.push(index);
+            }
+        } else {
+            self.enqueue(index);
+        }
+    }
+
+    /// What the time a gap stayed open says of the network.
+    fn learn(&mut self, now: Time, index: usize, kind: Kind, missing: &Missing) {
+        let Some(source) = self.streams[index].as_ref().map(|stream| stream.source) else { return };
+        let Some(source) = self.sources[source].as_mut() else { return };
+        if kind == Kind::Data {
+            self.stats.reordered += 1;
+            source.reordering.came_late(now.since(missing.found), now);
+        } else if missing.tries == 1 {
+            // A repair that was asked for twice may answer either NAK, and says nothing (Karn's algorithm, RFC 6298, 3).
+            source.answer.sample(now.since(missing.asked));
+        }
+    }
+
+    fn keep_or_deliver(
+        &mut self,
+        now: Time,
+        index: usize,
+        datagram: &Datagram<'_>,
+        bytes: &[u8],
+        length: usize,
+        content: Content,
+    ) {
+        let sequence = datagram.header.sequence;
+        let received = now.0.wrapping_add(self.config.wall_offset);
+        let by_arrival = self.config.contract == Contract::Arrival;
+        let idle = self.ready.is_empty();
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        if by_arrival {
+            stream.expected = stream.gaps.first().map_or(stream.highest + 1, |missing| missing.first);
+        }
+        let deliverable = by_arrival || sequence == stream.expected;
+        if idle && deliverable && stream.cursor.is_none() {
+            stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, received));
+            return self.enqueue(index);
+        }
+        if !self.keep(index, sequence, received, &bytes[..length]) {
+            self.stats.overruns += 1;
+            let wait = self.retry(now, index);
+            let missing = Missing {
+                first: sequence,
+                last: sequence,
+                before: content.starts,
+                next: content.after,
+                found: now,
+                held: now,
+                due: now + wait,
+                asked: Time(0),
+                asked_to: 0,
+                tries: 0,
+                given_up: None,
+            };
+            self.miss_again(index, missing);
+            return;
+        }
+        if by_arrival && let Some(stream) = self.stream(index) {
+            stream.arrived.push_back(sequence);
+        }
+        if deliverable {
+            self.enqueue(index);
+        }
+    }
+
+    /// Something that was here is not any more.
+    fn miss_again(&mut self, index: usize, missing: Missing) {
+        let by_arrival = self.config.contract == Contract::Arrival;
+        let best_effort = self.config.contract == Contract::BestEffort;
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        let given_up = best_effort.then_some(GapReason::Overrun);
+        stream.gaps.again(Missing { given_up, ..missing });
+        if by_arrival {
+            stream.expected = stream.expected.min(missing.first);
+        }
+        if !stream.lossy {
+            stream.lossy = true;
+            self.lossy.push(index);
+        }
+        if best_effort {
+            self.enqueue(index);
+        }
+    }
+
+    /// Keeps a datagram for later. When there is no chunk left, the stream that has the most gives up what is furthest
+    /// ahead, if it has more than this one: nobody is starved by another.
+    fn keep(&mut self, index: usize, sequence: u64, received: u64, bytes: &[u8]) -> bool {
+        loop {
+            let Some(stream) = self.streams[index].as_mut() else { return false };
+            if stream.window.insert(&mut self.pool, sequence, received, bytes) {
+                return true;
+            }
+            let mine = stream.window.chunks();
+            let richest = self
+                .streams
+                .iter()
+                .enumerate()
+                .filter_map(|(other, stream)| stream.as_ref().map(|stream| (stream.window.chunks(), other)))
+                .filter(|&(_, other)| other != index)
+                .max();
+            match richest {
+                Some((chunks, other)) if chunks > mine + 1 || (mine == 0 && chunks > 0) => {
+                    if !self.give_back(other) {
+                        return false;
+                    }
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// A stream lets go of the chunk that is furthest ahead; what was in it is missing again.
+    fn give_back(&mut self, index: usize) -> bool {
+        let Some(stream) = self.streams[index].as_mut() else { return false };
+        // What is being delivered, and what was promised to be, stays.
+        let busy = stream.cursor.is_some_and(|cursor| matches!(cursor.place, Place::Kept(_)));
+        if busy || !stream.arrived.is_empty() {
+            return false;
+        }
+        let Some((first, bits)) = stream.window.last_chunk() else { return false };
+        for slot in (0..64).filter(|slot| bits & (1 << slot) != 0) {
+            let sequence = first + slot;
+            let Some(stream) = self.streams[index].as_ref() else { return false };
+            let Some((_, kept)) = stream.window.get(&self.pool, sequence) else { continue };
+            let Ok(content) = Content::parse(&Datagram::reread(kept)) else { continue };
+            let found = stream.data;
+            self.stats.overruns += 1;
+            let missing = Missing {
+                first: sequence,
+                last: sequence,
+                before: content.starts,
+                next: content.after,
+                found,
+                held: found,
+                due: found + std::time::Duration::from_millis(1),
+                asked: Time(0),
+                asked_to: 0,
+                tries: 0,
+                given_up: None,
+            };
+            self.miss_again(index, missing);
+        }
+        match self.streams[index].as_mut() {
+            Some(stream) => stream.window.drop_last_chunk(&mut self.pool),
+            None => false,
+        }
+    }
+
+    /// How long the source of a stream has to answer a NAK.
+    pub(super) fn retry(&self, now: Time, index: usize) -> std::time::Duration {
+        let source = self.streams[index].as_ref().and_then(|stream| self.sources[stream.source].as_ref());
+        source.map_or(std::time::Duration::from_millis(5), |source| source.retry(now))
+    }
+}
+
+/// How far ahead of the delivered a datagram of a stream may be.
+pub(super) fn ceiling(stream: &super::Stream, chunks: u64, busy: u64) -> u64 {
+    let per_chunk = stream.window.layout().per_chunk;
+    // One chunk is lost where the front and the back of what waits lie in the middle of theirs.
+    ((chunks / busy).max(3) - 1) * per_chunk
+}
+
+/// Whether the numbers of a data datagram are ones it can have.
+fn sound(datagram: &Datagram<'_>) -> bool {
+    let header = &datagram.header;
+    let numbers = (1..MAX_SEQUENCE).contains(&header.sequence) && (1..MAX_SEQUENCE).contains(&header.message);
+    numbers && datagram.payload.len() <= crate::wire::MAX_DATAGRAM - HEADER_LENGTH
+}

@@ -1,0 +1,327 @@
+//! What is here goes to the application, under the subscription's contract.
+
+use super::assembly::Assembled;
+use super::stream::{Cursor, Place, Stream};
+use super::{Contract, Subscriber};
+use crate::protocol::event::{self, EndReason, Event, Gap, GapReason, Loss, Message};
+use crate::wire::{Datagram, Fragment, data};
+
+/// Something that happened; [`Subscriber::event`] shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    stream: usize,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Message { place: Place, begin: usize, end: usize, sequence: u64, number: u64, sent: u64, received: u64 },
+    Gap(Loss),
+    Up,
+    End(EndReason),
+}
+
+impl Ready {
+    /// Whether it is a message.
+    pub fn is_message(&self) -> bool {
+        matches!(self.what, What::Message { .. })
+    }
+}
+
+impl Subscriber {
+    /// The next thing that happened. `current` is the datagram that was handled last.
+    pub fn advance(&mut self, current: &[u8]) -> Option<Ready> {
+        while let Some(&index) = self.ready.front() {
+            if let Some(what) = self.advance_stream(index, current) {
+                match what {
+                    What::Message { begin, end, .. } => {
+                        self.stats.messages += 1;
+                        self.stats.bytes += (end - begin) as u64;
+                    }
+                    What::Gap(loss) => {
+                        self.stats.gaps += 1;
+                        self.stats.lost += loss.messages;
+                    }
+                    What::Up | What::End(_) => {}
+                }
+                return Some(Ready { stream: index, what });
+            }
+            self.ready.pop_front();
+            if let Some(stream) = self.streams[index].as_mut() {
+                stream.queued = false;
+            }
+        }
+        None
+    }
+
+    /// Shows what `advance` gave, until the next call that changes the subscriber.
+    pub fn event<'a>(&'a self, ready: &Ready, current: &'a [u8]) -> Option<Event<'a>> {
+        let stream = self.streams.get(ready.stream)?.as_ref()?;
+        let shown = |end| event::Stream {
+            topic: &stream.topic,
+            source: stream.source_id,
+            stream: stream.id,
+            sequence: stream.expected,
+            end,
+        };
+        Some(match ready.what {
+            What::Up => Event::StreamUp(shown(None)),
+            What::End(reason) => Event::StreamEnd(shown(Some(reason))),
+            What::Gap(loss) => {
+                Event::Gap(Gap { topic: &stream.topic, source: stream.source_id, stream: stream.id, loss })
+            }
+            What::Message { place, begin, end, sequence, number, sent, received } => {
+                Event::Message(Message {
+                    topic: &stream.topic,
+                    payload: self.bytes(stream, place, current)?.get(begin..end)?,
+                    source: stream.source_id,
+                    stream: stream.id,
+                    sequence,
+                    number,
+                    sent,
+                    received,
+                })
+            }
+        })
+    }
+
+    /// Keeps what is left to deliver of the datagram that was handled last, so that another may be handled.
+    pub fn park(&mut self, current: &[u8]) {
+        for stream in self.streams.iter_mut().flatten() {
+            if let Some(cursor) = &mut stream.cursor
+                && cursor.place == Place::Current
+            {
+                cursor.place = Place::Parked;
+                self.parked.clear();
+                self.parked.extend_from_slice(current);
+            }
+        }
+    }
+
+    fn bytes<'a>(&'a self, stream: &'a Stream, place: Place, current: &'a [u8]) -> Option<&'a [u8]> {
+        match place {
+            Place::Current => Some(current),
+            Place::Parked => Some(&self.parked),
+            Place::Kept(sequence) => stream.window.get(&self.pool, sequence).map(|(_, bytes)| bytes),
+            Place::Assembled(number) => stream.assemblies.get(number).map(|assembly| &assembly.bytes[..]),
+        }
+    }
+
+    fn advance_stream(&mut self, index: usize, current: &[u8]) -> Option<What> {
+        let by_arrival = self.config.contract == Contract::Arrival;
+        let stream = self.streams[index].as_mut()?;
+        if stream.over {
+            return None;
+        }
+        if let Some(lent) = stream.lent.take() {
+            stream.assemblies.remove(lent, &mut self.reassembly);
+        }
+        if stream.up {
+            stream.up = false;
+            return Some(What::Up);
+        }
+        loop {
+            let stream = self.streams[index].as_mut()?;
+            if let Some(loss) = stream.losses.pop_front() {
+                return Some(What::Gap(loss));
+            }
+            if stream.cursor.is_some() {
+                if let Some(message) = self.step(index, current) {
+                    return Some(message);
+                }
+                let stream = self.streams[index].as_mut()?;
+                if stream.losses.is_empty() && stream.cursor.is_some() {
+                    self.consume(index);
+                }
+            } else if let Some(sequence) = if by_arrival {
+                stream.arrived.pop_front()
+            } else {
+                stream.window.contains(stream.expected).then_some(stream.expected)
+            } {
+                let (received, bytes) = stream.window.get(&self.pool, sequence)?;
+                let datagram = Datagram::reread(bytes);
+                stream.cursor = Some(Cursor::new(Place::Kept(sequence), bytes, &datagram, received));
+            } else if let Some(&missing) =
+                stream.gaps.first().filter(|gap| !by_arrival && gap.first == stream.expected)
+                && let Some(reason) = missing.given_up
+            {
+                stream.gaps.pop_first();
+                stream.expected = missing.last + 1;
+                let messages = missing.next.saturating_sub(stream.next_message);
+                if messages > 0 {
+                    // The one of which parts were here is among them.
+                    stream.assemblies.remove(stream.next_message, &mut self.reassembly);
+                    stream.next_message = missing.next;
+                    let loss = Loss { first: missing.first, last: missing.last, messages, reason };
+                    stream.losses.push_back(loss);
+                }
+                self.moved(index);
+            } else {
+                break;
+            }
+        }
+        let stream = self.streams[index].as_mut()?;
+        let reason = stream.ending?;
+        if stream.expected > stream.highest && stream.is_drained() {
+            stream.over = true;
+            stream.window.clear(&mut self.pool);
+            self.tell(index);
+            return Some(What::End(reason));
+        }
+        None
+    }
+
+    /// The next message of the datagram that is being delivered; `None` at its end, or when it told of a loss instead.
+    fn step(&mut self, index: usize, current: &[u8]) -> Option<What> {
+        let in_order = self.config.contract != Contract::Arrival;
+        let max_message = self.config.max_message;
+        let stream = self.streams[index].as_mut()?;
+        let mut cursor = stream.cursor?;
+        let bytes = match cursor.place {
+            Place::Current => current,
+            Place::Parked => &self.parked,
+            Place::Kept(sequence) => stream.window.get(&self.pool, sequence)?.1,
+            Place::Assembled(_) => return None,
+        };
+        let payload = bytes.get(cursor.payload.0..cursor.payload.1)?;
+        if cursor.at == 0 && in_order {
+            let starts = cursor.number;
+            if starts > stream.next_message {
+                // Nothing was missing in between, so the publisher left out a message it had counted.
+                let messages = starts - stream.next_message;
+                stream.assemblies.remove(stream.next_message, &mut self.reassembly);
+                stream.next_message = starts;
+                let (first, last) = (cursor.sequence, cursor.sequence);
+                stream.losses.push_back(Loss { first, last, messages, reason: GapReason::Contradiction });
+                return None;
+            }
+        }
+        if cursor.fragment {
+            if cursor.at > 0 {
+                return None;
+            }
+            cursor.at = payload.len();
+            stream.cursor = Some(cursor);
+            let number = cursor.number;
+            if number < stream.next_message || stream.is_dead(number) {
+                return None;
+            }
+            let fragment = Fragment::parse(payload).ok()?;
+            let total = fragment.total as usize;
+            let begun = fragment.is_first() || !in_order || stream.assemblies.get(number).is_some();
+            let assembled = if !begun {
+                Assembled::Refused
+            } else if total > max_message {
+                self.stats.assemblies_refused += 1;
+                Assembled::Refused
+            } else {
+                stream.assemblies.put(
+                    number,
+                    cursor.sequence,
+                    fragment.offset as usize,
+                    total,
+                    fragment.bytes,
+                    &mut self.reassembly,
+                )
+            };
+            match assembled {
+                Assembled::Partly => return None,
+                Assembled::Refused => {
+                    let first =
+                        stream.assemblies.get(number).map_or(cursor.sequence, |assembly| assembly.first);
+                    stream.bury(number, &mut self.reassembly);
+                    if in_order {
+                        stream.next_message = number + 1;
+                    }
+                    let reason = if begun { GapReason::Overrun } else { GapReason::Contradiction };
+                    let last = cursor.sequence;
+                    stream.losses.push_back(Loss { first: first.min(last), last, messages: 1, reason });
+                    return None;
+                }
+                Assembled::Whole => {}
+            }
+            if in_order {
+                stream.next_message = number + 1;
+            }
+            stream.lent = Some(number);
+            let Cursor { sequence, sent, received, .. } = cursor;
+            let place = Place::Assembled(number);
+            return Some(What::Message { place, begin: 0, end: total, sequence, number, sent, received });
+        }
+        loop {
+            let (begin, end) = data::next_message(payload, cursor.at)?;
+            cursor.at = end;
+            let number = cursor.number;
+            cursor.number += 1;
+            stream.cursor = Some(cursor);
+            // What lies before the place where the subscription starts, or was given up with its stream.
+            if number < stream.next_message {
+                continue;
+            }
+            if in_order {
+                stream.next_message = number + 1;
+            }
+            let Cursor { place, sequence, sent, received, payload: (base, _), .. } = cursor;
+            return Some(What::Message {
+                place,
+                begin: base + begin,
+                end: base + end,
+                sequence,
+                number,
+                sent,
+                received,
+            });
+        }
+    }
+
+    /// The datagram that was being delivered is done with.
+    fn consume(&mut self, index: usize) {
+        let in_order = self.config.contract != Contract::Arrival;
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        let Some(cursor) = stream.cursor.take() else { return };
+        if let Place::Kept(sequence) = cursor.place {
+            stream.window.remove(&mut self.pool, sequence);
+        }
+        if in_order {
+            stream.expected = cursor.sequence + 1;
+        }
+        self.moved(index);
+    }
+
+    /// A stream's position moved: after a quarter of what its publisher may send, the publisher is told.
+    fn moved(&mut self, index: usize) {
+        let Some(stream) = &self.streams[index] else { return };
+        let told = stream.told;
+        let quarter = told.limit.saturating_sub(told.position) / 4;
+        if stream.position() >= told.position + quarter.max(1) || stream.has_ended() {
+            self.tell(index);
+        }
+    }
+
+    /// By arrival: what was given up is told at once, wherever it lies.
+    pub(super) fn settle(&mut self, index: usize) {
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        let mut gone = Vec::new();
+        stream.gaps.take_given_up(|missing| gone.push(missing));
+        for missing in gone {
+            let Some(reason) = missing.given_up else { continue };
+            // Those that start in it; the one that started before and lacks a part of it; and of the last one that starts
+            // in it parts may yet come.
+            let mut messages = missing.next.saturating_sub(missing.before.max(stream.next_message));
+            let straddling = missing.before.saturating_sub(1);
+            let crosses =
+                stream.assemblies.get(straddling).is_some_and(|assembly| assembly.last < missing.first);
+            if crosses && stream.bury(straddling, &mut self.reassembly) {
+                messages += 1;
+            }
+            if missing.next > missing.before {
+                stream.bury(missing.next - 1, &mut self.reassembly);
+            }
+            if messages > 0 {
+                stream.losses.push_back(Loss { first: missing.first, last: missing.last, messages, reason });
+            }
+        }
+        stream.expected = stream.gaps.first().map_or(stream.highest + 1, |missing| missing.first);
+        self.moved(index);
+    }
+}

@@ -1,0 +1,272 @@
+//! What is missing of a stream, and when to ask for it. This is where a NAK is scheduled: [`Gaps::found`] sets the first
+//! time, [`Gaps::take_due`] hands out what is due and sets the next.
+
+use crate::protocol::event::GapReason;
+use crate::protocol::time::Time;
+use crate::wire::Range;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A retry is never put off by more than this many times the first one's wait while the source is heard from.
+const MOST_BACKOFF: u32 = 8;
+
+/// Datagrams one range of a NAK may ask for.
+const MOST_ASKED: u64 = 1 << 20;
+
+/// Consecutive datagrams that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// The number of the first message that starts at or behind `first`.
+    pub(super) before: u64,
+    /// The number of the first message that starts behind `last`.
+    pub(super) next: u64,
+    /// When it was seen that they are missing.
+    pub(super) found: Time,
+    /// Since when something waits behind them; never, for what only a heartbeat told of.
+    pub(super) held: Time,
+    /// When to ask, or ask again.
+    pub(super) due: Time,
+    /// When they were asked for last.
+    pub(super) asked: Time,
+    /// The last one that was asked for then: a range too large to be asked for at once is asked for from its front.
+    pub(super) asked_to: u64,
+    /// How often they were asked for.
+    pub(super) tries: u32,
+    /// They will not come.
+    pub(super) given_up: Option<GapReason>,
+}
+
+impl Missing {
+    /// How many are asked for and not here.
+    fn under_way(&self, now: Time) -> u64 {
+        if self.tries == 0 || self.due.is_due(now) || self.given_up.is_some() {
+            return 0;
+        }
+        (self.asked_to + 1).saturating_sub(self.first)
+    }
+
+    /// What is left of a range whose front is here: the rest may never have been asked for.
+    fn from(self, first: u64, before: u64) -> Missing {
+        let rest = Missing { first, before, ..self };
+        if rest.asked_to < first {
+            Missing { tries: 0, due: rest.found, asked: Time(0), ..rest }
+        } else {
+            rest
+        }
+    }
+}
+
+/// What is missing, in order.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    missing: VecDeque<Missing>,
+    /// Nothing is due before this.
+    earliest: Time,
+}
+
+impl Gaps {
+    pub(super) fn new() -> Gaps {
+        Gaps { missing: VecDeque::with_capacity(64), earliest: Time::NEVER }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.missing.len()
+    }
+
+    pub(super) fn first(&self) -> Option<&Missing> {
+        self.missing.front()
+    }
+
+    pub(super) fn pop_first(&mut self) -> Option<Missing> {
+        self.missing.pop_front()
+    }
+
+    /// No NAK is due before this.
+    pub(super) fn earliest(&self) -> Time {
+        self.earliest
+    }
+
+    /// Datagrams behind all that was known are found missing; the first NAK is due at `missing.due`.
+    pub(super) fn found(&mut self, missing: Missing) {
+        debug_assert!(self.missing.back().is_none_or(|last| last.last < missing.first));
+        if missing.given_up.is_none() {
+            self.earliest = self.earliest.min(missing.due);
+        }
+        self.missing.push_back(missing);
+    }
+
+    /// Something came that waits behind all that is missing.
+    pub(super) fn held_from(&mut self, now: Time) {
+        for missing in self.missing.iter_mut().rev() {
+            if missing.held != Time::NEVER {
+                break;
+            }
+            missing.held = now;
+        }
+    }
+
+    fn index_of(&self, sequence: u64) -> Option<usize> {
+        // Repairs mostly come in order, so the front is the likeliest.
+        if self.missing.front().is_some_and(|front| front.first <= sequence && sequence <= front.last) {
+            return Some(0);
+        }
+        let at = self.missing.partition_point(|missing| missing.last < sequence);
+        self.missing.get(at).filter(|missing| missing.first <= sequence).map(|_| at)
+    }
+
+    /// What is known of a datagram that is missing.
+    pub(super) fn get(&self, sequence: u64) -> Option<&Missing> {
+        self.index_of(sequence).map(|at| &self.missing[at])
+    }
+
+    /// A datagram came: gives what was known of it while it was missing, or `None` when it was not. `starts` is the number
+    /// of the first message that starts in it or behind it, `after` of the first that starts behind it.
+    pub(super) fn filled(&mut self, sequence: u64, starts: u64, after: u64) -> Option<Missing> {
+        let at = self.index_of(sequence)?;
+        let whole = self.missing[at];
+        let left = (whole.first < sequence).then_some(Missing { last: sequence - 1, next: starts, ..whole });
+        let right = (sequence < whole.last).then(|| whole.from(sequence + 1, after));
+        if let Some(right) = right
+            && right.given_up.is_none()
+        {
+            self.earliest = self.earliest.min(right.due);
+        }
+        match (left, right) {
+            (Some(left), Some(right)) => {
+                self.missing[at] = left;
+                self.missing.insert(at + 1, right);
+            }
+            (Some(rest), None) | (None, Some(rest)) => self.missing[at] = rest,
+            (None, None) => {
+                self.missing.remove(at);
+            }
+        }
+        Some(whole)
+    }
+
+    /// A datagram that had come is missing again: there was no memory to keep it.
+    pub(super) fn again(&mut self, missing: Missing) {
+        let at = self.missing.partition_point(|other| other.last < missing.first);
+        self.earliest = self.earliest.min(missing.due);
+        self.missing.insert(at, missing);
+    }
+
+    /// What is missing up to `last` will not come; `next` is the number of the first message that starts behind `last`.
+    pub(super) fn give_up_to(&mut self, last: u64, next: u64, reason: GapReason) -> bool {
+        let mut any = false;
+        let mut index = 0;
+        while let Some(&missing) = self.missing.get(index) {
+            if missing.first > last {
+                break;
+            }
+            if missing.given_up.is_none() {
+                any = true;
+                if missing.last > last {
+                    let next = next.clamp(missing.before, missing.next);
+                    self.missing[index] = Missing { last, next, given_up: Some(reason), ..missing };
+                    let rest = missing.from(last + 1, next);
+                    self.earliest = self.earliest.min(rest.due);
+                    self.missing.insert(index + 1, rest);
+                } else {
+                    self.missing[index].given_up = Some(reason);
+                }
+            }
+            index += 1;
+        }
+        any
+    }
+
+    /// What is missing wholly before `trail` will not come.
+    pub(super) fn give_up_whole_before(&mut self, trail: u64, reason: GapReason) -> bool {
+        let mut any = false;
+        for missing in self.missing.iter_mut().take_while(|missing| missing.last < trail) {
+            any |= missing.given_up.is_none();
+            missing.given_up.get_or_insert(reason);
+        }
+        any
+    }
+
+    /// Takes out everything that was given up.
+    pub(super) fn take_given_up(&mut self, mut take: impl FnMut(Missing)) {
+        self.missing.retain(|missing| {
+            let stays = missing.given_up.is_none();
+            if !stays {
+                take(*missing);
+            }
+            stays
+        });
+    }
+
+    /// Nothing of all that is missing will come.
+    pub(super) fn give_up_all(&mut self, reason: GapReason) {
+        for missing in &mut self.missing {
+            missing.given_up.get_or_insert(reason);
+        }
+    }
+
+    /// The publisher confirmed a range: it stands for a NAK of one's own.
+    pub(super) fn confirmed(&mut self, first: u64, last: u64, now: Time, retry: Duration) {
+        let from = self.missing.partition_point(|missing| missing.last < first);
+        for missing in self.missing.range_mut(from..) {
+            if missing.first > last {
+                break;
+            }
+            missing.due = missing.due.max(now + retry);
+        }
+    }
+
+    /// Asks for what is due now, up to `until` and `credit` datagrams under way at a time, and sets when to ask again.
+    /// `ask` takes a range, or says that it takes no more; what it did not take stays due.
+    pub(super) fn take_due(
+        &mut self,
+        now: Time,
+        until: u64,
+        mut credit: u64,
+        retry: Duration,
+        mut ask: impl FnMut(Range) -> bool,
+    ) {
+        credit = credit.saturating_sub(self.missing.iter().map(|missing| missing.under_way(now)).sum());
+        let mut earliest = Time::NEVER;
+        let mut full = false;
+        for missing in &mut self.missing {
+            if missing.given_up.is_some() {
+                continue;
+            }
+            if missing.first > until {
+                // Asked for when what comes before it is here: progress makes it due.
+                earliest = earliest.min(missing.due.max(now + retry));
+                continue;
+            }
+            if full || !missing.due.is_due(now) {
+                earliest = earliest.min(missing.due);
+                continue;
+            }
+            if credit == 0 {
+                missing.due = now + retry / 4;
+                earliest = earliest.min(missing.due);
+                continue;
+            }
+            let last =
+                missing.last.min(missing.first + credit - 1).min(until).min(missing.first + MOST_ASKED - 1);
+            let count = last - missing.first + 1;
+            if !ask(Range { first: missing.first, count: count as u32 }) {
+                full = true;
+                earliest = earliest.min(missing.due);
+                continue;
+            }
+            credit -= count;
+            missing.due = now + retry * (1 << missing.tries.min(MOST_BACKOFF.ilog2()));
+            missing.tries += 1;
+            missing.asked = now;
+            missing.asked_to = last;
+            earliest = earliest.min(missing.due);
+        }
+        self.earliest = earliest;
+    }
+}

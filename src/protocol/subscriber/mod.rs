@@ -1,0 +1,347 @@
+//! The subscriber's state machine: all sources and streams of one subscription, without sockets, clock or threads.
+//!
+//! Input is [`handle_datagram`](Subscriber::handle_datagram) and [`handle_timeout`](Subscriber::handle_timeout); output is
+//! [`advance`](Subscriber::advance) (what happened; [`event`](Subscriber::event) shows it),
+//! [`poll_transmit`](Subscriber::poll_transmit) (whose bytes [`datagram`](Subscriber::datagram) shows) and
+//! [`poll_timeout`](Subscriber::poll_timeout).
+//!
+//! After each datagram, call `advance` with it until it gives `None`: messages that come in order are shown straight out of
+//! it. A caller that must take the next datagram before it has taken all events calls [`park`](Subscriber::park) first;
+//! nothing is lost then, it is only copied. Time-outs are handled when no datagram is left to read, so that silence is
+//! never found where there is only a queue.
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | `data` | data and repairs come in: gaps are found and filled |
+//! | `control` | announces, heartbeats, NCFs and ends come in: streams begin and end |
+//! | `gaps` | what is missing, and when to ask for it |
+//! | `deliver` | what is here goes to the application, under its contract |
+//! | `transmit` | NAKs and status are written |
+//! | `timers` | deadlines, sources that fell silent |
+
+mod assembly;
+mod config;
+mod control;
+mod data;
+mod deliver;
+mod gaps;
+mod reorder;
+mod source;
+mod stats;
+mod stream;
+mod timers;
+mod transmit;
+
+pub use config::{Config, Contract, StartAt};
+pub use deliver::Ready;
+pub use stats::SubscriberStats;
+pub use timers::Reason;
+pub use transmit::Transmit;
+
+use super::pool::Pool;
+use super::time::Time;
+use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
+use source::{Known, Source, Unnamed};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use stream::Stream;
+
+/// Chunks of the reorder buffer: any datagram fits in one.
+const CHUNK: usize = 64 << 10;
+/// The reorder buffer has at least this many chunks.
+const LEAST_CHUNKS: usize = 4;
+/// Streams of one source whose names may be asked for at a time.
+const MOST_UNNAMED: usize = 4_096;
+
+/// The state machine. See the module's documentation.
+#[derive(Debug)]
+pub struct Subscriber {
+    config: Config,
+    opened: Time,
+    pool: Pool,
+    sources: Vec<Option<Source>>,
+    by_id: HashMap<SourceId, usize>,
+    /// A publisher's endpoint has a socket of its own, so an address names one source: whichever came last.
+    by_address: HashMap<SocketAddr, usize>,
+    streams: Vec<Option<Stream>>,
+    /// Streams with something to deliver.
+    ready: VecDeque<usize>,
+    /// Streams that miss something.
+    lossy: Vec<usize>,
+    /// Streams whose names are asked for.
+    asking: Vec<(usize, u32)>,
+    /// Streams whose publishers are to be told of them.
+    telling: VecDeque<usize>,
+    /// Memory left for messages in parts.
+    reassembly: usize,
+    /// The one datagram whose delivery was interrupted.
+    parked: Vec<u8>,
+    /// The stream of the last data datagram: the next is mostly of the same.
+    recent: Option<(SourceId, u32, usize, usize)>,
+    /// Streams that data came of lately share the receive buffer.
+    busy: u64,
+    random: fastrand::Rng,
+    buffer: Box<[u8]>,
+    /// What a status message will say: memory used again.
+    positions: Vec<Position>,
+    /// Something is to be sent without waiting for a time-out.
+    urgent: bool,
+    /// When the status of all sources is looked at.
+    tick: Time,
+    stats: SubscriberStats,
+}
+
+impl Subscriber {
+    /// A subscription that has heard nothing yet. The reorder buffer's memory is taken here.
+    pub fn new(config: Config, now: Time) -> Subscriber {
+        Subscriber {
+            opened: now,
+            pool: Pool::new(config.reorder, CHUNK, LEAST_CHUNKS),
+            sources: Vec::new(),
+            by_id: HashMap::new(),
+            by_address: HashMap::new(),
+            streams: Vec::new(),
+            ready: VecDeque::with_capacity(16),
+            lossy: Vec::with_capacity(16),
+            asking: Vec::new(),
+            telling: VecDeque::with_capacity(16),
+            reassembly: config.reassembly,
+            parked: Vec::new(),
+            recent: None,
+            busy: 1,
+            random: fastrand::Rng::with_seed(config.seed),
+            buffer: vec![0; transmit::DATAGRAM].into(),
+            positions: Vec::with_capacity(transmit::MOST_POSITIONS),
+            urgent: false,
+            tick: Time::NEVER,
+            stats: SubscriberStats::default(),
+            config,
+        }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Sets the difference between wall clock and monotonic clock anew.
+    pub fn set_wall_offset(&mut self, offset: u64) {
+        self.config.wall_offset = offset;
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> SubscriberStats {
+        SubscriberStats {
+            sources: self.by_id.len() as u64,
+            streams: self.streams.iter().flatten().filter(|stream| !stream.over).count() as u64,
+            ..self.stats.clone()
+        }
+    }
+
+    /// Counts what happened at the sockets.
+    pub fn count_socket(&mut self, count: impl FnOnce(&mut SubscriberStats)) {
+        count(&mut self.stats);
+    }
+
+    /// Takes a datagram that came to one of the subscriber's sockets.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        let datagram = match Datagram::parse(bytes) {
+            Ok(datagram) => datagram,
+            Err(invalid) => return self.refuse(invalid),
+        };
+        let header = &datagram.header;
+        if !matches!(
+            header.kind,
+            Kind::Data | Kind::Repair | Kind::Announce | Kind::Heartbeat | Kind::Ncf | Kind::End
+        ) || header.source == SourceId(0)
+        {
+            self.stats.unexpected += 1;
+            return;
+        }
+        // The same stream as the last time, from where it always comes.
+        let recent =
+            self.recent.filter(|&(source, stream, ..)| source == header.source && stream == header.stream);
+        if let Some((_, _, source, stream)) = recent
+            && matches!(header.kind, Kind::Data | Kind::Repair)
+            && let Some(known) = &mut self.sources[source]
+            && known.address == from
+            && !known.gone
+        {
+            known.hear(now, header.stamp);
+            self.accept(now, stream, &datagram, bytes);
+            return;
+        }
+        let Some(source) = self.meet(now, from, &datagram) else { return };
+        let outcome = match header.kind {
+            Kind::Data | Kind::Repair => self.handle_data(now, source, &datagram, bytes),
+            Kind::Announce => self.handle_announce(now, source, &datagram),
+            Kind::Heartbeat => self.handle_heartbeat(now, source, &datagram),
+            Kind::Ncf => self.handle_ncf(now, source, &datagram),
+            _ => self.handle_end(now, source, &datagram),
+        };
+        if let Err(invalid) = outcome {
+            self.refuse(invalid);
+        }
+    }
+
+    fn refuse(&mut self, invalid: Invalid) {
+        self.stats.rejected[invalid.index()] += 1;
+    }
+
+    fn source(&mut self, index: usize) -> Option<&mut Source> {
+        self.sources.get_mut(index)?.as_mut()
+    }
+
+    fn stream(&mut self, index: usize) -> Option<&mut Stream> {
+        self.streams.get_mut(index)?.as_mut()
+    }
+
+    /// The source a datagram is of, known or new; `None` when it may not be believed.
+    fn meet(&mut self, now: Time, from: SocketAddr, datagram: &Datagram<'_>) -> Option<usize> {
+        let header = &datagram.header;
+        if let Some(&index) = self.by_id.get(&header.source) {
+            let source = self.sources[index].as_mut()?;
+            if source.address != from {
+                self.stats.impostors += 1;
+                return None;
+            }
+            if source.replaced {
+                self.stats.duplicates += 1;
+                return None;
+            }
+            source.hear(now, header.stamp);
+            if source.gone {
+                self.revive(index);
+            }
+            return Some(index);
+        }
+        if let Some(&other) = self.by_address.get(&from) {
+            self.replace(other);
+        }
+        if self.by_id.len() >= self.config.max_sources && !self.make_room() {
+            self.stats.sources_refused += 1;
+            return None;
+        }
+        let mut source = Source::new(header.source, from, now);
+        source.hear(now, header.stamp);
+        self.tick = self.tick.min(now);
+        let index = self.sources.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.sources.push(None);
+            self.sources.len() - 1
+        });
+        self.sources[index] = Some(source);
+        self.by_id.insert(header.source, index);
+        self.by_address.insert(from, index);
+        Some(index)
+    }
+
+    /// Forgets the source that can best be spared: one that is gone, or has no stream that is subscribed to.
+    fn make_room(&mut self) -> bool {
+        let spare = |source: &Source| {
+            source.gone || !source.streams.values().any(|k| matches!(k, Known::Subscribed(_)))
+        };
+        let oldest = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter_map(|(index, source)| source.as_ref().filter(|s| spare(s)).map(|s| (s.heard, index)))
+            .min();
+        match oldest {
+            Some((_, index)) => self.remove_source(index),
+            None => false,
+        }
+    }
+
+    /// Forgets a source and its streams, unless one of those still has something to tell.
+    fn remove_source(&mut self, index: usize) -> bool {
+        let Some(source) = &self.sources[index] else { return false };
+        let streams: Vec<usize> = source
+            .streams
+            .values()
+            .filter_map(|k| if let Known::Subscribed(s) = k { Some(*s) } else { None })
+            .collect();
+        if streams.iter().any(|&stream| self.streams[stream].as_ref().is_some_and(|stream| !stream.over)) {
+            return false;
+        }
+        let (id, address) = (source.id, source.address);
+        for stream in streams {
+            if let Some(mut stream) = self.streams[stream].take() {
+                stream.window.clear(&mut self.pool);
+                stream.assemblies.clear(&mut self.reassembly);
+            }
+            self.ready.retain(|&other| other != stream);
+            self.lossy.retain(|&other| other != stream);
+            self.telling.retain(|&other| other != stream);
+        }
+        self.asking.retain(|&(source, _)| source != index);
+        self.sources[index] = None;
+        self.by_id.remove(&id);
+        if self.by_address.get(&address) == Some(&index) {
+            self.by_address.remove(&address);
+        }
+        self.recent = None;
+        true
+    }
+
+    /// A stream of a source that was not heard of before: its name is asked for.
+    fn meet_stream(&mut self, now: Time, source: usize, stream: u32, first: Option<(u64, u64)>) {
+        let wait = self.backoff(source);
+        let most = self.config.max_streams;
+        let total: usize = self.sources.iter().flatten().map(|source| source.streams.len()).sum();
+        let Some(known) = self.source(source) else { return };
+        if known.unnamed >= MOST_UNNAMED || total >= most {
+            self.stats.streams_refused += 1;
+            return;
+        }
+        known.unnamed += 1;
+        known.streams.insert(stream, Known::Unnamed(Unnamed { first, ask: now + wait, tries: 0 }));
+        self.asking.push((source, stream));
+        self.urgent = true;
+    }
+
+    /// A random wait before asking for what others may be asking for too.
+    fn backoff(&mut self, source: usize) -> std::time::Duration {
+        let uniform = self.random.f64();
+        match &self.sources[source] {
+            Some(source) => super::estimate::backoff(source.round_trip(), source.group_size(), uniform),
+            None => std::time::Duration::ZERO,
+        }
+    }
+
+    /// Has a stream looked at for something to deliver.
+    fn enqueue(&mut self, index: usize) {
+        if let Some(stream) = self.streams[index].as_mut()
+            && !stream.queued
+            && !stream.over
+        {
+            stream.queued = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Has a stream's publisher told of it.
+    fn tell(&mut self, index: usize) {
+        if let Some(stream) = self.streams[index].as_mut()
+            && !stream.told.queued
+        {
+            stream.told.queued = true;
+            self.telling.push_back(index);
+            self.urgent = true;
+        }
+    }
+
+    /// Whether a topic is wanted.
+    fn wants(&self, name: &str) -> bool {
+        self.config.patterns.iter().any(|pattern| topic::matches(pattern, name))
+    }
+
+    /// Asks a stream's publisher where it stands.
+    fn ask_state(&mut self, index: usize) {
+        let Some(stream) = &self.streams[index] else { return };
+        let asked = (stream.source, stream.id);
+        if !self.asking.contains(&asked) {
+            self.asking.push(asked);
+            self.urgent = true;
+        }
+    }
+}

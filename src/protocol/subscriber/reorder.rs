@@ -1,0 +1,138 @@
+//! Datagrams that came before others they follow: the same slots as the transmit window's, with holes. A chunk is held
+//! only while something is in it.
+
+use crate::protocol::pool::{Chunk, Pool, Row, Slots};
+
+/// Before each datagram in its slot: when it was received, nanoseconds of the wall clock.
+pub(super) const RECEIVED_LENGTH: usize = 8;
+
+/// A chunk with something in it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    chunk: Chunk,
+    /// A bit for each slot that is filled.
+    filled: u64,
+}
+
+/// The datagrams of one stream that wait.
+#[derive(Debug)]
+pub(super) struct Reorder {
+    layout: Slots,
+    /// By chunk number.
+    chunks: Row<Option<Held>>,
+    held: usize,
+}
+
+impl Reorder {
+    pub(super) fn new(layout: Slots) -> Reorder {
+        Reorder { layout, chunks: Row::new(0, 8), held: 0 }
+    }
+
+    pub(super) fn layout(&self) -> Slots {
+        self.layout
+    }
+
+    /// How many chunks it holds.
+    pub(super) fn chunks(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn contains(&self, sequence: u64) -> bool {
+        let (slot, _) = self.layout.place_of(sequence);
+        let held = self.chunks.get(self.layout.chunk_of(sequence)).copied().flatten();
+        held.is_some_and(|held| held.filled & (1 << slot) != 0)
+    }
+
+    /// Keeps a datagram; false when the pool has no chunk for it. It must fit in a slot.
+    pub(super) fn insert(&mut self, pool: &mut Pool, sequence: u64, received: u64, datagram: &[u8]) -> bool {
+        let number = self.layout.chunk_of(sequence);
+        let (slot, offset) = self.layout.place_of(sequence);
+        if self.chunks.is_empty() {
+            self.chunks.restart(number);
+        }
+        let missing = self.chunks.get(number).is_none_or(|held| held.is_none());
+        if missing {
+            let Some(chunk) = pool.take() else { return false };
+            while self.chunks.end() <= number {
+                self.chunks.push(None);
+            }
+            while number < self.chunks.first() && self.chunks.push_first(None) {}
+            if let Some(place) = self.chunks.get_mut(number) {
+                *place = Some(Held { chunk, filled: 0 });
+                self.held += 1;
+            }
+        }
+        let Some(Some(held)) = self.chunks.get_mut(number) else { return false };
+        held.filled |= 1 << slot;
+        let slot = pool.bytes_mut(held.chunk, offset, RECEIVED_LENGTH + datagram.len());
+        let (head, bytes) = slot.split_at_mut(RECEIVED_LENGTH);
+        head.copy_from_slice(&received.to_ne_bytes());
+        bytes.copy_from_slice(datagram);
+        true
+    }
+
+    /// A datagram that is kept, and when it was received. What follows it in its slot is of no meaning: its length is
+    /// its own to say.
+    pub(super) fn get<'p>(&self, pool: &'p Pool, sequence: u64) -> Option<(u64, &'p [u8])> {
+        if !self.contains(sequence) {
+            return None;
+        }
+        let held = self.chunks.get(self.layout.chunk_of(sequence)).copied().flatten()?;
+        let (_, offset) = self.layout.place_of(sequence);
+        let (head, bytes) = pool.bytes(held.chunk, offset, self.layout.slot).split_first_chunk()?;
+        Some((u64::from_ne_bytes(*head), bytes))
+    }
+
+    /// Lets go of a datagram, and of its chunk when it was the last in it.
+    pub(super) fn remove(&mut self, pool: &mut Pool, sequence: u64) {
+        let number = self.layout.chunk_of(sequence);
+        let (slot, _) = self.layout.place_of(sequence);
+        if let Some(place) = self.chunks.get_mut(number)
+            && let Some(held) = place
+        {
+            held.filled &= !(1 << slot);
+            if held.filled == 0 {
+                pool.give(held.chunk);
+                *place = None;
+                self.held -= 1;
+            }
+        }
+        self.trim();
+    }
+
+    /// The chunk furthest ahead: its first sequence number, and a bit for each one that is kept.
+    pub(super) fn last_chunk(&self) -> Option<(u64, u64)> {
+        let number = self.chunks.end().checked_sub(1)?;
+        let held = self.chunks.get(number).copied().flatten()?;
+        Some((self.layout.first_of(number), held.filled))
+    }
+
+    /// Lets go of the chunk furthest ahead.
+    pub(super) fn drop_last_chunk(&mut self, pool: &mut Pool) -> bool {
+        let dropped = match self.chunks.pop_last() {
+            Some(Some(held)) => {
+                pool.give(held.chunk);
+                self.held -= 1;
+                true
+            }
+            _ => false,
+        };
+        self.trim();
+        dropped
+    }
+
+    /// Lets go of everything.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        while self.drop_last_chunk(pool) {}
+    }
+
+    /// The row begins and ends with a chunk that is held.
+    fn trim(&mut self) {
+        while let Some(None) = self.chunks.get(self.chunks.first()) {
+            self.chunks.pop_first();
+        }
+        while let Some(None) = self.chunks.end().checked_sub(1).and_then(|last| self.chunks.get(last)) {
+            self.chunks.pop_last();
+        }
+    }
+}

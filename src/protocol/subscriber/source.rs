@@ -1,0 +1,143 @@
+//! A source as a subscriber knows it: where it sends from, when it was heard, which streams it has.
+
+use crate::protocol::estimate::{Reordering, Smoothed};
+use crate::protocol::time::Time;
+use crate::wire::{ReceiverId, SourceId};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A source is gone when nothing was heard of it for this many of its idle intervals.
+pub(super) const SILENT_INTERVALS: u32 = 5;
+/// The idle interval of a source that has not told its own.
+const UNKNOWN_IDLE: Duration = Duration::from_millis(500);
+/// A source cannot promise less than a sign of life in this time.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+/// Until the size of a group is known it is taken for this large, so that a crowd that starts together does not ask
+/// together.
+const UNKNOWN_GROUP: u32 = 1_000;
+/// Until a round trip is known it is taken for this long.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
+/// A NAK is not repeated sooner than this: the least a publisher's thread takes to be woken and to answer.
+const LEAST_RETRY: Duration = Duration::from_micros(200);
+/// The wait before the second NAK while nothing was measured.
+const UNKNOWN_RETRY: Duration = Duration::from_millis(5);
+/// No retry waits longer.
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// What is known of one of a source's streams.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Known {
+    /// Subscribed to: its number among the subscriber's streams.
+    Subscribed(usize),
+    /// Not subscribed to.
+    Ignored,
+    /// Its topic is not known yet.
+    Unnamed(Unnamed),
+}
+
+/// A stream whose topic is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unnamed {
+    /// The first datagram heard of it, and the number of the first message that starts in or behind it.
+    pub(super) first: Option<(u64, u64)>,
+    /// When to ask next.
+    pub(super) ask: Time,
+    pub(super) tries: u32,
+}
+
+/// A source.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) id: SourceId,
+    pub(super) address: SocketAddr,
+    pub(super) first_heard: Time,
+    pub(super) heard: Time,
+    /// The newest transmit stamp heard, and when.
+    pub(super) stamp: u64,
+    pub(super) stamped: Time,
+    pub(super) idle: Option<Duration>,
+    group_size: Option<u32>,
+    round_trip: Option<Duration>,
+    pub(super) limiting: ReceiverId,
+    /// From a NAK to its repair.
+    pub(super) answer: Smoothed,
+    pub(super) reordering: Reordering,
+    pub(super) streams: HashMap<u32, Known>,
+    pub(super) unnamed: usize,
+    /// Silent, or replaced: its streams are over.
+    pub(super) gone: bool,
+    /// Another source sends from its address now: what still comes of this one is old.
+    pub(super) replaced: bool,
+}
+
+impl Source {
+    pub(super) fn new(id: SourceId, address: SocketAddr, now: Time) -> Source {
+        Source {
+            id,
+            address,
+            first_heard: now,
+            heard: now,
+            stamp: 0,
+            stamped: now,
+            idle: None,
+            group_size: None,
+            round_trip: None,
+            limiting: ReceiverId(0),
+            answer: Smoothed::default(),
+            reordering: Reordering::default(),
+            streams: HashMap::new(),
+            unnamed: 0,
+            gone: false,
+            replaced: false,
+        }
+    }
+
+    /// Something came of it.
+    pub(super) fn hear(&mut self, now: Time, stamp: u64) {
+        self.heard = now;
+        if stamp >= self.stamp {
+            self.stamp = stamp;
+            self.stamped = now;
+        }
+    }
+
+    pub(super) fn set_idle(&mut self, micros: u32) {
+        self.idle = Some(Duration::from_micros(u64::from(micros)).min(LONGEST_IDLE));
+    }
+
+    /// The longest it leaves between two signs of life.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle.unwrap_or(UNKNOWN_IDLE)
+    }
+
+    /// When it is taken for gone, if nothing is heard of it.
+    pub(super) fn gone_at(&self) -> Time {
+        self.heard + self.idle() * SILENT_INTERVALS
+    }
+
+    pub(super) fn set_group(&mut self, size: u32, round_trip: u32, limiting: ReceiverId) {
+        self.group_size = Some(size);
+        if round_trip != 0 {
+            self.round_trip = Some(Duration::from_nanos(u64::from(round_trip)));
+        }
+        self.limiting = limiting;
+    }
+
+    pub(super) fn group_size(&self) -> u32 {
+        self.group_size.unwrap_or(UNKNOWN_GROUP)
+    }
+
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or(UNKNOWN_ROUND_TRIP)
+    }
+
+    /// How long to wait for the answer to a NAK. While the source is not heard from at all, NAKs come further and
+    /// further apart.
+    pub(super) fn retry(&self, now: Time) -> Duration {
+        let measured = self.answer.timeout().or(self.round_trip.map(|time| time * 2));
+        let wait = measured.unwrap_or(UNKNOWN_RETRY).max(LEAST_RETRY);
+        let silence = now.since(self.heard);
+        wait.max(silence / 2).min(LONGEST_RETRY)
+    }
+}

@@ -1,0 +1,229 @@
+//! A stream that is subscribed to: what is here, what is missing, what was delivered.
+
+use super::assembly::Assemblies;
+use super::gaps::Gaps;
+use super::reorder::{RECEIVED_LENGTH, Reorder};
+use crate::protocol::event::{EndReason, Loss};
+use crate::protocol::pool::Slots;
+use crate::protocol::time::Time;
+use crate::wire::{Datagram, Fragment, Invalid, Records, SourceId, flag};
+use std::collections::VecDeque;
+
+/// Ranges that may be missing at a time; a datagram that would make another is left out, and asked for later.
+pub(super) const MOST_RANGES: usize = 16_384;
+/// Messages known to be lost whose parts may still come.
+const MOST_DEAD: usize = 64;
+
+/// Where a stream begins for a subscription.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub(super) sequence: u64,
+    /// The number of the first message that starts at or behind it.
+    pub(super) message: u64,
+    /// Up to where asking counts as catching up.
+    pub(super) catch_up_to: u64,
+}
+
+/// What a data datagram carries, found sound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    /// The number of the first message that starts in it or behind it.
+    pub(super) starts: u64,
+    /// The number of the first message that starts behind it.
+    pub(super) after: u64,
+}
+
+impl Content {
+    pub(super) fn parse(datagram: &Datagram<'_>) -> Result<Content, Invalid> {
+        let header = &datagram.header;
+        if header.has(flag::FRAGMENT) {
+            let fragment = Fragment::parse(datagram.payload)?;
+            let starts = header.message + u64::from(!fragment.is_first());
+            Ok(Content { starts, after: header.message + 1 })
+        } else {
+            let count = Records::parse(datagram.payload)?.count();
+            Ok(Content { starts: header.message, after: header.message + u64::from(count) })
+        }
+    }
+}
+
+/// Where the bytes of a datagram or message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the caller's receive buffer.
+    Current,
+    /// In the buffer for the one datagram whose delivery was interrupted.
+    Parked,
+    /// In the stream's window.
+    Kept(u64),
+    /// Put together from parts: the message with this number.
+    Assembled(u64),
+}
+
+/// The datagram that is being delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    pub(super) place: Place,
+    pub(super) sequence: u64,
+    /// The number of the next message in it.
+    pub(super) number: u64,
+    pub(super) fragment: bool,
+    /// Where in the datagram its payload lies.
+    pub(super) payload: (usize, usize),
+    /// Where in the payload the next record begins.
+    pub(super) at: usize,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+impl Cursor {
+    /// Before the first message of `datagram`, which lies in `bytes`.
+    pub(super) fn new(place: Place, bytes: &[u8], datagram: &Datagram<'_>, received: u64) -> Cursor {
+        let begin = datagram.payload.as_ptr() as usize - bytes.as_ptr() as usize;
+        let header = &datagram.header;
+        Cursor {
+            place,
+            sequence: header.sequence,
+            number: header.message,
+            fragment: header.has(flag::FRAGMENT),
+            payload: (begin, begin + datagram.payload.len()),
+            at: 0,
+            sent: header.sent,
+            received,
+        }
+    }
+}
+
+/// The stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Its source's number.
+    pub(super) source: usize,
+    pub(super) source_id: SourceId,
+    pub(super) id: u32,
+    pub(super) topic: Box<str>,
+    /// The largest datagram it announced, and the most its publisher's window holds.
+    pub(super) datagram: usize,
+    pub(super) reach: u64,
+    pub(super) window: Reorder,
+    /// The first sequence number that is neither delivered nor given up; by arrival: neither here nor given up.
+    pub(super) expected: u64,
+    /// The highest one known to have been sent.
+    pub(super) highest: u64,
+    /// The number of the first message that starts behind that.
+    pub(super) highest_after: u64,
+    /// In order: the number of the next message to deliver or give up. By arrival: the first one wanted.
+    pub(super) next_message: u64,
+    pub(super) catch_up_to: u64,
+    pub(super) gaps: Gaps,
+    pub(super) cursor: Option<Cursor>,
+    /// By arrival: what is here, kept, and not delivered.
+    pub(super) arrived: VecDeque<u64>,
+    /// Gaps to be told at once.
+    pub(super) losses: VecDeque<Loss>,
+    pub(super) assemblies: Assemblies,
+    /// The message put together that the application holds.
+    pub(super) lent: Option<u64>,
+    dead: VecDeque<u64>,
+    /// It is to be told that the stream is there.
+    pub(super) up: bool,
+    /// What the stream's end will be, once all before it is delivered.
+    pub(super) ending: Option<EndReason>,
+    /// That was told.
+    pub(super) over: bool,
+    /// It stands in the row of streams with something to deliver.
+    pub(super) queued: bool,
+    /// It stands among the streams that miss something.
+    pub(super) lossy: bool,
+    /// When data came last.
+    pub(super) data: Time,
+    pub(super) missed: u64,
+    pub(super) told: Told,
+}
+
+/// What a stream's publisher was told of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    pub(super) position: u64,
+    pub(super) limit: u64,
+    /// How often this was told.
+    pub(super) times: u32,
+    /// It stands among the streams to be told of.
+    pub(super) queued: bool,
+}
+
+impl Stream {
+    #[expect(clippy::too_many_arguments, reason = "what an announce says of a stream")]
+    pub(super) fn new(
+        source: usize,
+        source_id: SourceId,
+        id: u32,
+        topic: &str,
+        datagram: usize,
+        reach: u64,
+        chunk: usize,
+        start: Start,
+    ) -> Stream {
+        Stream {
+            source,
+            source_id,
+            id,
+            topic: topic.into(),
+            datagram,
+            reach,
+            window: Reorder::new(Slots::new(datagram + RECEIVED_LENGTH, chunk)),
+            expected: start.sequence,
+            highest: start.sequence - 1,
+            highest_after: start.message,
+            next_message: start.message,
+            catch_up_to: start.catch_up_to,
+            gaps: Gaps::new(),
+            cursor: None,
+            arrived: VecDeque::new(),
+            losses: VecDeque::new(),
+            assemblies: Assemblies::default(),
+            lent: None,
+            dead: VecDeque::new(),
+            up: true,
+            ending: None,
+            over: false,
+            queued: false,
+            lossy: false,
+            data: Time(0),
+            missed: 0,
+            told: Told::default(),
+        }
+    }
+
+    /// Everything that was sent is delivered or given up.
+    pub(super) fn is_drained(&self) -> bool {
+        self.cursor.is_none() && self.gaps.is_empty() && self.arrived.is_empty() && self.losses.is_empty()
+    }
+
+    /// Everything before this is delivered or given up.
+    pub(super) fn position(&self) -> u64 {
+        // By arrival, what is here and not delivered holds the publisher back like anything else.
+        if self.arrived.is_empty() { self.expected } else { self.told.position.max(1) }
+    }
+
+    /// Its end is known, and nothing before it is outstanding.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ending == Some(EndReason::Closed) && self.expected > self.highest && self.is_drained()
+    }
+
+    /// A message of which a part is lost: other parts that come are of no use.
+    pub(super) fn bury(&mut self, message: u64, budget: &mut usize) -> bool {
+        let partly = self.assemblies.remove(message, budget);
+        if !self.dead.contains(&message) {
+            if self.dead.len() == MOST_DEAD {
+                self.dead.pop_front();
+            }
+            self.dead.push_back(message);
+        }
+        partly
+    }
+
+    pub(super) fn is_dead(&self, message: u64) -> bool {
+        self.dead.contains(&message)
+    }
+}
