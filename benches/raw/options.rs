@@ -1,0 +1,195 @@
+//! What is measured, where.
+
+use std::net::SocketAddrV4;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(crate) const USAGE: &str = "\
+The raw-socket yardstick: what the kernel can do with nothing of nakcast.
+
+  raw [OPTIONS]           both sides, as processes of their own, and a table
+  raw receive [OPTIONS]   the receiving side of one mode, to be started first
+  raw send [OPTIONS]      its sending side: waits for the receivers, measures, prints
+
+  --mode MODE        single        one datagram per send, one per recv
+                     mmsg          sendmmsg to recvmmsg
+                     gso-gro       UDP_SEGMENT to UDP_GRO
+                     gso-mmsg      UDP_SEGMENT to recvmmsg, without UDP_GRO
+                     ping-block    round trips, waiting in recv
+                     ping-spin     round trips, spinning
+                     may be repeated; default: all of them; send and receive take one
+  --size BYTES       of a datagram: 32 to 65507; default 1408, for round trips 32
+  --seconds SECONDS  for each mode; default 3
+  --interface NAME   default lo
+  --group ADDR:PORT  an IPv4 group; default 239.255.77.254:7790. The port after it is used as well
+  --receivers N      receiving processes that send waits for; default 1
+  --window BYTES     in flight at most; default 524288, or what the receive buffer holds if that is less
+  --spin             spin for data and credits, in the throughput modes too
+  --cpu N            run this side on that processor
+  --peer-cpu N       run the receivers on that one
+  --json             one object a line instead of the table
+
+All of one run must agree on mode, size and group. To measure across namespaces:
+
+  scripts/lab exec 2 target/release/deps/raw-… receive --interface eth0 --mode gso-gro
+  scripts/lab exec 1 target/release/deps/raw-… send --interface eth0 --mode gso-gro
+";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Single,
+    Mmsg,
+    GsoGro,
+    GsoMmsg,
+    PingBlock,
+    PingSpin,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Mode; 6] =
+        [Mode::Single, Mode::Mmsg, Mode::GsoGro, Mode::GsoMmsg, Mode::PingBlock, Mode::PingSpin];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Single => "single",
+            Mode::Mmsg => "mmsg",
+            Mode::GsoGro => "gso-gro",
+            Mode::GsoMmsg => "gso-mmsg",
+            Mode::PingBlock => "ping-block",
+            Mode::PingSpin => "ping-spin",
+        }
+    }
+
+    pub(crate) fn round_trip(self) -> bool {
+        matches!(self, Mode::PingBlock | Mode::PingSpin)
+    }
+
+    /// Whether the sender gives the kernel runs to cut up.
+    pub(crate) fn segments(self) -> bool {
+        matches!(self, Mode::GsoGro | Mode::GsoMmsg)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Both,
+    Send,
+    Receive,
+}
+
+pub(crate) struct Options {
+    pub(crate) role: Role,
+    pub(crate) modes: Vec<Mode>,
+    size: Option<usize>,
+    pub(crate) duration: Duration,
+    pub(crate) interface: String,
+    pub(crate) group: SocketAddrV4,
+    pub(crate) receivers: usize,
+    pub(crate) window: u64,
+    pub(crate) spin: bool,
+    pub(crate) cpu: Option<usize>,
+    peer_cpu: Option<usize>,
+    pub(crate) json: bool,
+}
+
+impl Options {
+    /// `None` when help was asked for.
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+        let mut options = Options {
+            role: Role::Both,
+            modes: Vec::new(),
+            size: None,
+            duration: Duration::from_secs(3),
+            interface: "lo".to_owned(),
+            group: "239.255.77.254:7790".parse().expect("a group and a port"),
+            receivers: 1,
+            window: 512 << 10,
+            spin: false,
+            cpu: None,
+            peer_cpu: None,
+            json: false,
+        };
+        while let Some(argument) = arguments.next() {
+            let name = argument.as_str();
+            let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
+            match name {
+                "send" => options.role = Role::Send,
+                "receive" => options.role = Role::Receive,
+                "--mode" => {
+                    let wanted = value()?;
+                    let mode = Mode::ALL.into_iter().find(|mode| mode.name() == wanted);
+                    options.modes.push(mode.ok_or_else(|| format!("--mode {wanted}: see --help"))?);
+                }
+                "--size" => options.size = Some(number(name, &value()?)?),
+                "--seconds" => {
+                    let seconds = number(name, &value()?)?;
+                    options.duration =
+                        Duration::try_from_secs_f64(seconds).map_err(|e| format!("{name}: {e}"))?;
+                }
+                "--interface" => options.interface = value()?,
+                "--group" => options.group = number(name, &value()?)?,
+                "--receivers" => options.receivers = number(name, &value()?)?,
+                "--window" => options.window = number(name, &value()?)?,
+                "--cpu" => options.cpu = Some(number(name, &value()?)?),
+                "--peer-cpu" => options.peer_cpu = Some(number(name, &value()?)?),
+                "--spin" => options.spin = true,
+                "--json" => options.json = true,
+                "--bench" => {} // cargo's
+                "--help" | "-h" => return Ok(None),
+                _ => return Err(format!("{name}: see --help")),
+            }
+        }
+        if options.modes.is_empty() {
+            options.modes = Mode::ALL.to_vec();
+        }
+        if options.role != Role::Both && options.modes.len() != 1 {
+            return Err("send and receive want one --mode".to_owned());
+        }
+        if options.size.is_some_and(|size| !(32..=65_507).contains(&size)) {
+            return Err("--size: 32 to 65507".to_owned());
+        }
+        if !options.group.ip().is_multicast()
+            || options.group.port().checked_add(1).is_none_or(|next| next < 2)
+        {
+            return Err(format!("--group {}: a multicast address and a port", options.group));
+        }
+        if options.receivers == 0 {
+            return Err("--receivers: at least one".to_owned());
+        }
+        Ok(Some(options))
+    }
+
+    /// Datagrams of this many bytes.
+    pub(crate) fn size(&self, mode: Mode) -> usize {
+        self.size.unwrap_or(if mode.round_trip() { 32 } else { 1408 })
+    }
+
+    /// Datagrams to a call: what UDP_SEGMENT takes at most, and as many for the calls that take several messages.
+    pub(crate) fn run(&self, mode: Mode) -> usize {
+        match mode {
+            Mode::Single | Mode::PingBlock | Mode::PingSpin => 1,
+            Mode::Mmsg => 64,
+            Mode::GsoGro | Mode::GsoMmsg => (65_507 / self.size(mode)).min(64),
+        }
+    }
+
+    /// The arguments of the other side.
+    pub(crate) fn for_receiver(&self, mode: Mode) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--mode={}", mode.name()),
+            format!("--size={}", self.size(mode)),
+            format!("--interface={}", self.interface),
+            format!("--group={}", self.group),
+            format!("--window={}", self.window),
+        ];
+        arguments.extend(self.peer_cpu.map(|cpu| format!("--cpu={cpu}")));
+        let mut arguments: Vec<String> =
+            arguments.iter().flat_map(|argument| argument.split('=')).map(str::to_owned).collect();
+        arguments.extend(self.spin.then(|| "--spin".to_owned()));
+        arguments
+    }
+}
+
+fn number<T: FromStr<Err: std::fmt::Display>>(name: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|e| format!("{name} {value}: {e}"))
+}
