@@ -63,18 +63,24 @@ mod linux {
     use super::{report, roundtrip, socket, throughput};
 
     pub(crate) fn run(options: &Options) -> io::Result<()> {
-        if let Some(cpu) = options.cpu {
-            socket::pin(cpu)?;
-        }
+        let allowed = socket::processors()?;
+        let place = |mode| match options.cpu(mode, &allowed) {
+            Some(cpu) => socket::pin(&[cpu]),
+            None => socket::pin(&allowed),
+        };
+        place(options.modes[0])?;
         match options.role {
             Role::Receive => receive(options, options.modes[0]),
             Role::Send => send(options, options.modes[0]),
             Role::Both => {
                 report::head(options);
                 for &mode in &options.modes {
+                    // The receivers inherit where this process may run, unless they are told.
+                    socket::pin(&allowed)?;
                     let _receivers = (0..options.receivers)
-                        .map(|_| Receiver::start(options, mode))
+                        .map(|_| Receiver::start(options, mode, &allowed))
                         .collect::<io::Result<Vec<_>>>()?;
+                    place(mode)?;
                     send(options, mode)?;
                 }
                 Ok(())
@@ -101,9 +107,9 @@ mod linux {
     struct Receiver(Child);
 
     impl Receiver {
-        fn start(options: &Options, mode: Mode) -> io::Result<Receiver> {
+        fn start(options: &Options, mode: Mode, allowed: &[usize]) -> io::Result<Receiver> {
             let mut command = Command::new(std::env::current_exe()?);
-            command.arg("receive").args(options.for_receiver(mode));
+            command.arg("receive").args(options.for_receiver(mode, allowed));
             Ok(Receiver(command.stdin(Stdio::null()).spawn()?))
         }
     }

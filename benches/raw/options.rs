@@ -23,10 +23,12 @@ The raw-socket yardstick: what the kernel can do with nothing of nakcast.
   --interface NAME   default lo
   --group ADDR:PORT  an IPv4 group; default 239.255.77.254:7790. The port after it is used as well
   --receivers N      receiving processes that send waits for; default 1
-  --window BYTES     in flight at most; default 524288, or what the receive buffer holds if that is less
+  --window BYTES     in flight at most; default 1048576, or what the receive buffer holds if that is less
   --spin             spin for data and credits, in the throughput modes too
   --cpu N            run this side on that processor
   --peer-cpu N       run the receivers on that one
+  --free             let the scheduler place round trips too. Unless told otherwise they are between two processors:
+                     left free, some of those that block are between two and some on one, which is ten times faster
   --json             one object a line instead of the table
 
 All of one run must agree on mode, size and group. To measure across namespaces:
@@ -87,8 +89,9 @@ pub(crate) struct Options {
     pub(crate) receivers: usize,
     pub(crate) window: u64,
     pub(crate) spin: bool,
-    pub(crate) cpu: Option<usize>,
+    cpu: Option<usize>,
     peer_cpu: Option<usize>,
+    free: bool,
     pub(crate) json: bool,
 }
 
@@ -103,10 +106,11 @@ impl Options {
             interface: "lo".to_owned(),
             group: "239.255.77.254:7790".parse().expect("a group and a port"),
             receivers: 1,
-            window: 512 << 10,
+            window: 1 << 20,
             spin: false,
             cpu: None,
             peer_cpu: None,
+            free: false,
             json: false,
         };
         while let Some(argument) = arguments.next() {
@@ -132,6 +136,7 @@ impl Options {
                 "--window" => options.window = number(name, &value()?)?,
                 "--cpu" => options.cpu = Some(number(name, &value()?)?),
                 "--peer-cpu" => options.peer_cpu = Some(number(name, &value()?)?),
+                "--free" => options.free = true,
                 "--spin" => options.spin = true,
                 "--json" => options.json = true,
                 "--bench" => {} // cargo's
@@ -168,13 +173,28 @@ impl Options {
     pub(crate) fn run(&self, mode: Mode) -> usize {
         match mode {
             Mode::Single | Mode::PingBlock | Mode::PingSpin => 1,
-            Mode::Mmsg => 64,
+            Mode::Mmsg => (self.window as usize / 4 / self.size(mode)).clamp(1, 64),
             Mode::GsoGro | Mode::GsoMmsg => (65_507 / self.size(mode)).min(64),
         }
     }
 
+    /// The processor for this side, which may use those of `allowed`.
+    pub(crate) fn cpu(&self, mode: Mode, allowed: &[usize]) -> Option<usize> {
+        self.cpu.or_else(|| self.apart(mode).then(|| allowed.first().copied())?)
+    }
+
+    /// The processor for the receivers.
+    fn peer_cpu(&self, mode: Mode, allowed: &[usize]) -> Option<usize> {
+        self.peer_cpu.or_else(|| self.apart(mode).then(|| allowed.get(1).copied())?)
+    }
+
+    fn apart(&self, mode: Mode) -> bool {
+        let told = self.free || self.cpu.is_some() || self.peer_cpu.is_some();
+        mode.round_trip() && self.role == Role::Both && !told
+    }
+
     /// The arguments of the other side.
-    pub(crate) fn for_receiver(&self, mode: Mode) -> Vec<String> {
+    pub(crate) fn for_receiver(&self, mode: Mode, allowed: &[usize]) -> Vec<String> {
         let mut arguments = vec![
             format!("--mode={}", mode.name()),
             format!("--size={}", self.size(mode)),
@@ -182,7 +202,7 @@ impl Options {
             format!("--group={}", self.group),
             format!("--window={}", self.window),
         ];
-        arguments.extend(self.peer_cpu.map(|cpu| format!("--cpu={cpu}")));
+        arguments.extend(self.peer_cpu(mode, allowed).map(|cpu| format!("--cpu={cpu}")));
         let mut arguments: Vec<String> =
             arguments.iter().flat_map(|argument| argument.split('=')).map(str::to_owned).collect();
         arguments.extend(self.spin.then(|| "--spin".to_owned()));

@@ -2,7 +2,7 @@
 
 use crate::options::{Mode, Options, Role};
 use crate::roundtrip::Times;
-use crate::throughput::Sides;
+use crate::throughput::{Side, Sides};
 
 pub(crate) fn head(options: &Options) {
     if !options.json {
@@ -19,11 +19,11 @@ pub(crate) fn head(options: &Options) {
 /// Of several receivers the slowest counts.
 pub(crate) fn throughput(options: &Options, mode: Mode, sides: &Sides) {
     let size = options.size(mode);
-    let rate = |side: &&crate::throughput::Side| side.datagrams as f64 / side.elapsed.as_secs_f64();
+    let rate = |side: &&Side| side.datagrams as f64 / side.elapsed.as_secs_f64();
     let Some(slowest) = sides.receivers.iter().min_by(|a, b| rate(a).total_cmp(&rate(b))) else { return };
     let lost: u64 = sides.receivers.iter().map(|side| side.lost).sum();
-    let per_million = |side: &crate::throughput::Side| side.cpu.as_secs_f64() * 1e6 / side.datagrams as f64;
-    let calls = |side: &crate::throughput::Side| side.calls as f64 / side.datagrams as f64;
+    let per_million = |side: &Side| side.cpu.as_secs_f64() * 1e6 / side.datagrams as f64;
+    let calls = |side: &Side| side.calls as f64 / side.datagrams as f64;
     let (rate, sender) = (rate(&slowest), &sides.sender);
     if options.json {
         println!(
@@ -44,7 +44,7 @@ pub(crate) fn throughput(options: &Options, mode: Mode, sides: &Sides) {
         );
         return;
     }
-    if options.role == Role::Send || options.modes.first() == Some(&mode) {
+    if options.role == Role::Send || options.modes.iter().find(|other| !other.round_trip()) == Some(&mode) {
         println!(
             "{:<11} {:>5} {:>4} {:>12} {:>8} {:>6} {:>10} {:>10}",
             "mode", "size", "run", "datagrams/s", "GB/s", "lost", "cpu send", "cpu recv"
@@ -76,8 +76,7 @@ pub(crate) fn round_trips(options: &Options, mode: Mode, times: Times) {
         );
         return;
     }
-    let earlier = |other: &&Mode| other.round_trip();
-    if options.role == Role::Send || options.modes.iter().find(earlier) == Some(&mode) {
+    if options.role == Role::Send || options.modes.iter().find(|other| other.round_trip()) == Some(&mode) {
         println!(
             "{:<11} {:>5} {:>11} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8}",
             "mode", "size", "round trips", "lost", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us"

@@ -9,6 +9,8 @@ use crate::socket;
 use crate::throughput::back;
 
 const RETRY: Duration = Duration::from_millis(10);
+/// Long, so that what was late is measured, and only what is lost is left out.
+const LOST: Duration = Duration::from_secs(1);
 const ALONE: Duration = Duration::from_secs(30);
 
 const PING: u8 = 1;
@@ -24,6 +26,8 @@ struct Ping {
     to: UdpSocket,
     from: UdpSocket,
     spin: bool,
+    /// How long one exchange is waited for.
+    patience: Duration,
     buffer: Vec<u8>,
     number: u64,
 }
@@ -45,7 +49,7 @@ impl Ping {
                 Ok(_) => {} // of an exchange given up
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     spins += 1;
-                    if !self.spin || (spins.is_multiple_of(1024) && begun.elapsed() > RETRY) {
+                    if !self.spin || (spins.is_multiple_of(1024) && begun.elapsed() > self.patience) {
                         return Ok(None);
                     }
                     std::hint::spin_loop();
@@ -53,6 +57,11 @@ impl Ping {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    fn wait_at_most(&mut self, patience: Duration) -> io::Result<()> {
+        self.patience = patience;
+        self.from.set_read_timeout(Some(patience))
     }
 
     fn until_answered(&mut self, kind: u8) -> io::Result<()> {
@@ -70,11 +79,12 @@ impl Ping {
 pub(crate) fn ping(options: &Options, mode: Mode) -> io::Result<Times> {
     let spin = mode == Mode::PingSpin;
     let from = socket::member(options, back(options))?;
-    from.set_read_timeout(Some(RETRY))?;
     from.set_nonblocking(spin)?;
     let to = socket::publisher(options, options.group)?;
-    let mut ping = Ping { to, from, spin, buffer: vec![0; options.size(mode)], number: 0 };
+    let mut ping = Ping { to, from, spin, patience: RETRY, buffer: vec![0; options.size(mode)], number: 0 };
+    ping.wait_at_most(RETRY)?;
     ping.until_answered(PING)?;
+    ping.wait_at_most(LOST)?;
     let warm = Instant::now();
     while warm.elapsed() < options.duration / 10 {
         ping.exchange(PING)?;
@@ -90,6 +100,7 @@ pub(crate) fn ping(options: &Options, mode: Mode) -> io::Result<Times> {
             None => lost += 1,
         }
     }
+    ping.wait_at_most(RETRY)?;
     ping.until_answered(END)?;
     nanos.sort_unstable();
     Ok(Times { nanos, lost })

@@ -72,12 +72,24 @@ fn index(options: &Options) -> io::Result<u32> {
     }
 }
 
-/// Runs this process on one processor.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+/// The processors this process may run on.
+pub(crate) fn processors() -> io::Result<Vec<usize>> {
+    // SAFETY: zeros are an empty set, as long as is said; CPU_ISSET indexes within it.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect())
+    }
+}
+
+/// Runs this process on those alone.
+pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: zeros are an empty set, which lives for the time of the calls; CPU_SET indexes within it or panics.
     let done = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
