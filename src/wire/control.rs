@@ -2,27 +2,23 @@
 //! or a list that takes entries until it is full).
 
 use super::bytes::{get_u16, get_u32, get_u64, put_u16, put_u32, put_u64};
-use super::header::{HEADER_LENGTH, ReceiverId};
+use super::header::{HEADER_LENGTH, MAX_DATAGRAM, MAX_SEQUENCE, ReceiverId, is_next, is_number};
 use super::invalid::Invalid;
 use super::topic;
 
-/// The last sequence number a stream may have: nothing may be added to it without an overflow check. At a billion
-/// datagrams a second it is reached after 292 years.
-pub const MAX_SEQUENCE: u64 = i64::MAX as u64;
-
 /// A stream's id (in the header) and its topic, and where it stands. The header's sequence is the lead, its message the
-/// number of the first message to start behind the lead.
+/// number of the first message to start after the lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announce<'a> {
     /// Nanoseconds since the stream was opened.
     pub age: u64,
     /// The oldest sequence number that can still be repaired (1 when nothing was sent).
     pub trail: u64,
-    /// The number of the first message that starts at or behind the trail.
+    /// The number of the first message that starts at the trail or after it.
     pub trail_message: u64,
     /// The source's largest time between two heartbeats, microseconds.
     pub idle_interval: u32,
-    /// The most datagrams the stream's transmit window can hold: the lead is never further from the trail.
+    /// The most datagrams the stream's transmit window can hold, from trail to lead.
     pub window: u32,
     /// The largest datagram the stream sends, bytes.
     pub datagram: u16,
@@ -56,16 +52,18 @@ impl<'a> Announce<'a> {
             datagram: get_u16(payload, 32),
             topic,
         };
-        if announce.trail == 0
-            || announce.trail > MAX_SEQUENCE
-            || announce.trail_message == 0
-            || announce.idle_interval == 0
-            || announce.window == 0
-            || usize::from(announce.datagram) < HEADER_LENGTH
-        {
-            return Err(Invalid::Number);
-        }
-        Ok(announce)
+        let sound = is_next(announce.trail)
+            && is_next(announce.trail_message)
+            && announce.idle_interval != 0
+            && announce.window != 0
+            && (HEADER_LENGTH + 1..=MAX_DATAGRAM).contains(&usize::from(announce.datagram));
+        if sound { Ok(announce) } else { Err(Invalid::Number) }
+    }
+
+    /// Whether it agrees with the lead and the next message that its header gives.
+    pub(super) fn agrees(&self, lead: u64, next_message: u64) -> bool {
+        let before = self.trail - 1;
+        before <= lead && lead - before <= u64::from(self.window) && self.trail_message <= next_message
     }
 
     /// Writes it into `payload`; gives its length.
@@ -73,6 +71,7 @@ impl<'a> Announce<'a> {
     /// # Panics
     /// When `payload` is too short for it.
     pub fn emit(&self, payload: &mut [u8]) -> usize {
+        debug_assert!(topic::check(self.topic).is_ok(), "an announce of {:?}", self.topic);
         put_u64(payload, 0, self.age);
         put_u64(payload, 8, self.trail);
         put_u64(payload, 16, self.trail_message);
@@ -85,7 +84,8 @@ impl<'a> Announce<'a> {
     }
 }
 
-/// Entries of one size behind a fixed part, written until the buffer is full.
+/// Entries of one size after a fixed part, written until the buffer is full. A list takes the entries of the datagram
+/// type whose `emit` gave it.
 #[derive(Debug)]
 pub struct List<'b> {
     payload: &'b mut [u8],
@@ -123,7 +123,7 @@ pub struct Heartbeat<'a> {
     pub idle_interval: u32,
     /// Receivers known to the publisher.
     pub group_size: u32,
-    /// The largest smoothed round trip among them, nanoseconds; 0 while unknown.
+    /// The largest smoothed round trip among them, nanoseconds (at most 4.29 s); 0 while unknown.
     pub round_trip: u32,
     /// The receiver that limits the publisher; 0 for none.
     pub limiting: ReceiverId,
@@ -139,7 +139,7 @@ pub struct StreamState {
     pub trail: u64,
     /// The last one sent; `trail - 1` when the window is empty.
     pub lead: u64,
-    /// The number of the first message to start behind the lead.
+    /// The number of the first message to start after the lead.
     pub next_message: u64,
 }
 
@@ -173,10 +173,9 @@ impl<'a> Heartbeat<'a> {
                 next_message: get_u64(entry, 20),
             };
             let sound = state.stream != 0
-                && state.trail != 0
-                && state.lead < MAX_SEQUENCE
-                && state.trail <= state.lead + 1
-                && state.next_message != 0;
+                && state.lead <= MAX_SEQUENCE
+                && (1..=state.lead + 1).contains(&state.trail)
+                && is_next(state.next_message);
             if sound { Ok(state) } else { Err(Invalid::Number) }
         })
     }
@@ -253,7 +252,8 @@ pub struct Range {
 impl Range {
     /// The last sequence number of the range.
     pub fn last(&self) -> u64 {
-        self.first + u64::from(self.count) - 1
+        debug_assert!(self.count != 0, "a range of nothing has no last");
+        self.first + (u64::from(self.count) - 1)
     }
 }
 
@@ -262,7 +262,7 @@ impl Range {
 pub struct Nak<'a> {
     /// Who asks.
     pub receiver: ReceiverId,
-    /// How long ago the stamp was heard, nanoseconds.
+    /// How long ago the stamp was heard, nanoseconds (at most 4.29 s: what is longer is told as that).
     pub held: u32,
     entries: &'a [u8],
 }
@@ -271,19 +271,20 @@ impl<'a> Nak<'a> {
     const FIXED: usize = 12;
     const ENTRY: usize = 12;
 
-    /// Reads a NAK: all its ranges are sound, ascending and apart.
+    /// Reads a NAK: all its ranges are sound, ascending, and none overlaps the one before.
     ///
     /// # Errors
-    /// [`Invalid::Layout`], [`Invalid::Range`].
+    /// [`Invalid::Layout`], [`Invalid::Number`], [`Invalid::Range`].
     pub fn parse(payload: &'a [u8]) -> Result<Nak<'a>, Invalid> {
         let entries = entries(payload, Self::FIXED, Self::ENTRY)?;
         let nak = Nak { receiver: ReceiverId(get_u64(payload, 0)), held: get_u32(payload, 8), entries };
+        if nak.receiver.0 == 0 {
+            return Err(Invalid::Number);
+        }
         let mut before = 0;
         for range in nak.ranges() {
-            if range.first <= before
-                || range.count == 0
-                || range.first > MAX_SEQUENCE - u64::from(range.count)
-            {
+            let sound = range.count != 0 && range.first > before && is_number(range.first);
+            if !sound || range.last() > MAX_SEQUENCE {
                 return Err(Invalid::Range);
             }
             before = range.last();
@@ -316,7 +317,7 @@ pub struct Confirmation {
     pub first: u64,
     /// The last one.
     pub last: u64,
-    /// When the range is gone: the number of the first message that starts behind it. Otherwise 0.
+    /// When the range is gone: the number of the first message that starts after it. Otherwise 0.
     pub next_message: u64,
 }
 
@@ -329,20 +330,28 @@ pub struct Ncf<'a> {
 impl<'a> Ncf<'a> {
     const ENTRY: usize = 24;
 
-    /// Reads an NCF: all its ranges are sound, ascending and apart.
+    /// Reads an NCF: all its ranges are sound, ascending, and none overlaps the one before.
     ///
     /// # Errors
-    /// [`Invalid::Layout`], [`Invalid::Range`].
+    /// [`Invalid::Layout`], [`Invalid::Range`], [`Invalid::Number`].
     pub fn parse(payload: &'a [u8]) -> Result<Ncf<'a>, Invalid> {
         let ncf = Ncf { entries: entries(payload, 0, Self::ENTRY)? };
         let mut before = 0;
         for range in ncf.confirmations() {
-            if range.first <= before || range.last < range.first || range.last >= MAX_SEQUENCE {
+            if range.first <= before || range.last < range.first || range.last > MAX_SEQUENCE {
                 return Err(Invalid::Range);
+            }
+            if range.next_message > MAX_SEQUENCE + 1 {
+                return Err(Invalid::Number);
             }
             before = range.last;
         }
         Ok(ncf)
+    }
+
+    /// Whether it says of every range which message comes next, as one of ranges that are gone must.
+    pub(super) fn names_next(&self) -> bool {
+        self.confirmations().all(|confirmation| confirmation.next_message != 0)
     }
 
     /// The ranges confirmed.
@@ -371,7 +380,8 @@ pub struct Position {
     pub missed: u32,
     /// The next sequence number it waits for: everything before is delivered, or given up.
     pub position: u64,
-    /// The highest sequence number the publisher may send.
+    /// The highest sequence number the publisher may send. Whatever is beyond [`MAX_SEQUENCE`] sets no limit, and is
+    /// read as that.
     pub limit: u64,
 }
 
@@ -380,7 +390,7 @@ pub struct Position {
 pub struct Status<'a> {
     /// Who tells.
     pub receiver: ReceiverId,
-    /// How long ago the stamp was heard, nanoseconds.
+    /// How long ago the stamp was heard, nanoseconds (at most 4.29 s: what is longer is told as that).
     pub held: u32,
     entries: &'a [u8],
 }
@@ -397,8 +407,12 @@ impl<'a> Status<'a> {
     pub fn parse(payload: &'a [u8]) -> Result<Status<'a>, Invalid> {
         let entries = entries(payload, Self::FIXED, Self::ENTRY)?;
         let status = Status { receiver: ReceiverId(get_u64(payload, 0)), held: get_u32(payload, 8), entries };
-        let sound = |p: Position| p.stream != 0 && p.position != 0 && p.position <= MAX_SEQUENCE;
-        if status.positions().all(sound) { Ok(status) } else { Err(Invalid::Number) }
+        let sound = |p: Position| p.stream != 0 && is_next(p.position);
+        if status.receiver.0 != 0 && status.positions().all(sound) {
+            Ok(status)
+        } else {
+            Err(Invalid::Number)
+        }
     }
 
     /// The receiver's places.
@@ -408,7 +422,7 @@ impl<'a> Status<'a> {
             ended: entry[4] & Self::ENDED != 0,
             missed: get_u32(entry, 8),
             position: get_u64(entry, 12),
-            limit: get_u64(entry, 20),
+            limit: get_u64(entry, 20).min(MAX_SEQUENCE),
         })
     }
 
@@ -442,7 +456,7 @@ impl End {
             return Err(Invalid::Layout);
         }
         let end = End { trail: get_u64(payload, 0) };
-        if end.trail == 0 || end.trail > MAX_SEQUENCE { Err(Invalid::Number) } else { Ok(end) }
+        if is_next(end.trail) { Ok(end) } else { Err(Invalid::Number) }
     }
 
     /// Writes it into `payload`; gives its length.

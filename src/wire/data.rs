@@ -8,7 +8,7 @@ pub const RECORD_LENGTH: usize = 4;
 /// Bytes before a fragment: offset in its message (4), length of the message (4).
 pub const FRAGMENT_LENGTH: usize = 8;
 
-/// Writes the head of a record for a message of `length` bytes, which the caller puts behind it.
+/// Writes the head of a record for a message of `length` bytes, which the caller puts after it.
 ///
 /// # Panics
 /// When `payload` is shorter than a record's head.
@@ -19,14 +19,13 @@ pub fn emit_record(payload: &mut [u8], length: u16) {
     payload[3] = 0;
 }
 
-/// Where the first message of `payload` lies and where the record behind it begins; `None` when a record does not fit.
+/// Where the message whose record begins at `at` of `payload` begins and ends; the next record begins where it ends.
+/// `None` when the record does not fit.
 #[inline]
 fn record(payload: &[u8], at: usize) -> Option<(usize, usize)> {
-    if at + RECORD_LENGTH > payload.len() {
-        return None;
-    }
-    let begin = at + RECORD_LENGTH + usize::from(payload[at + 3]) * 4;
-    let end = begin + usize::from(get_u16(payload, at));
+    let head = payload.get(at..)?.first_chunk::<RECORD_LENGTH>()?;
+    let begin = at + RECORD_LENGTH + usize::from(head[3]) * 4;
+    let end = begin + usize::from(get_u16(head, 0));
     (end <= payload.len()).then_some((begin, end))
 }
 
@@ -85,7 +84,7 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// The message whose record begins at `at` of a payload: where it begins and ends. The next record begins where it
-/// ends. `None` behind the last one.
+/// ends. `None` after the last one.
 #[inline]
 pub fn next_message(payload: &[u8], at: usize) -> Option<(usize, usize)> {
     record(payload, at)
@@ -133,7 +132,7 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// Writes the head of a fragment; the caller puts its bytes behind it.
+/// Writes the head of a fragment; the caller puts its bytes after it.
 ///
 /// # Panics
 /// When `payload` is shorter than a fragment's head.

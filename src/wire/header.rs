@@ -14,6 +14,21 @@ pub const HEADER_LENGTH: usize = 64;
 /// The largest datagram UDP over IPv4 can carry.
 pub const MAX_DATAGRAM: usize = 65_507;
 
+/// The last sequence number a stream may have, and the last message number: what is one more than either (a trail, a
+/// position, the number of the next message) leaves half of a `u64` free, so that adding any count or window to it never
+/// overflows. At a billion a second it is reached after 292 years.
+pub const MAX_SEQUENCE: u64 = i64::MAX as u64;
+
+/// Whether something can have this number: a datagram its sequence number, a message its own.
+pub(super) fn is_number(number: u64) -> bool {
+    (1..=MAX_SEQUENCE).contains(&number)
+}
+
+/// Whether a number can be the one that comes next: one more than a number, or 1 when there was none.
+pub(super) fn is_next(number: u64) -> bool {
+    (1..=MAX_SEQUENCE + 1).contains(&number)
+}
+
 /// Where each field lies. Offsets from the first byte of the datagram.
 mod field {
     use std::ops::Range;
@@ -73,7 +88,7 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// One run of a subscriber: random, never reused. Shown as sixteen hexadecimal digits.
+/// One run of a subscriber: random, never reused, never zero. Shown as sixteen hexadecimal digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReceiverId(pub u64);
 
@@ -121,6 +136,21 @@ impl Kind {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Data => "data",
+            Kind::Repair => "repair",
+            Kind::Announce => "announce",
+            Kind::Heartbeat => "heartbeat",
+            Kind::Nak => "nak",
+            Kind::Ncf => "ncf",
+            Kind::Status => "status",
+            Kind::End => "end",
+        })
+    }
+}
+
 /// The bits of the flags byte; what a bit means depends on the type.
 pub mod flag {
     /// Data and repair: the payload is one fragment of a message, not whole records.
@@ -146,13 +176,16 @@ pub struct Header {
     pub source: SourceId,
     /// Which of the source's streams; 0 where the datagram is about the whole source.
     pub stream: u32,
-    /// Data and repair: this datagram's sequence number. Others: see PROTOCOL.md.
+    /// Data and repair: this datagram's sequence number. Announce and end: the last one sent, 0 before the first.
+    /// Others: 0.
     pub sequence: u64,
-    /// Data and repair: the number of the first message in it.
+    /// Data and repair: the number of the first message in it, or of the message its fragment belongs to. Announce and
+    /// end: the number of the first message to start after `sequence`. Others: 0.
     pub message: u64,
-    /// Wall clock of the first transmission, nanoseconds since 1970; never changed by a repair.
+    /// Data and repair: wall clock of the first transmission, nanoseconds since 1970; never changed by a repair.
+    /// Others: 0.
     pub sent: u64,
-    /// The publisher's monotonic clock at this transmission, nanoseconds; receivers only echo it.
+    /// The publisher's monotonic clock at this transmission, nanoseconds. A receiver sends back the newest it heard.
     pub stamp: u64,
 }
 
@@ -162,7 +195,7 @@ impl Header {
         Header { kind, flags: 0, source, stream, sequence: 0, message: 0, sent: 0, stamp: 0 }
     }
 
-    /// Whether a flag is set.
+    /// Whether a [`flag`] of this header's type is set.
     pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -189,18 +222,33 @@ impl Header {
         put_u32(datagram, field::PAYLOAD_CRC.start, crc);
         restamp(datagram, self.kind, self.stamp);
     }
+
+    /// Whether a datagram of this type can have these numbers. The payload's are for its view to check.
+    fn check(&self) -> Result<(), Invalid> {
+        let sound = match self.kind {
+            Kind::Data | Kind::Repair => {
+                self.stream != 0 && is_number(self.sequence) && is_number(self.message)
+            }
+            Kind::Announce | Kind::End => {
+                self.stream != 0 && self.sequence <= MAX_SEQUENCE && is_next(self.message)
+            }
+            Kind::Nak | Kind::Ncf => self.stream != 0,
+            Kind::Heartbeat | Kind::Status => true,
+        };
+        if sound { Ok(()) } else { Err(Invalid::Number) }
+    }
 }
 
 /// Rewrites the type and the transmit stamp of a datagram that was emitted before, and its header checksum: all that a
 /// repair changes.
 ///
 /// # Panics
-/// When `datagram` is shorter than a header.
+/// When `datagram` is shorter than its header.
+#[inline]
 pub fn restamp(datagram: &mut [u8], kind: Kind, stamp: u64) {
     datagram[field::KIND.start] = kind as u8;
     put_u64(datagram, field::STAMP.start, stamp);
-    let crc = crc32fast::hash(&datagram[..field::HEADER_CRC.start]);
-    put_u32(datagram, field::HEADER_CRC.start, crc);
+    seal_header(datagram);
 }
 
 /// The transmit stamp of a datagram that was emitted before.
@@ -230,7 +278,7 @@ pub struct Datagram<'a> {
 
 impl<'a> Datagram<'a> {
     /// Checks, in this order: length, magic, version, header length, header checksum, type, extensions that must be
-    /// understood, payload length, payload checksum.
+    /// understood, payload length, payload checksum, the numbers of the header.
     ///
     /// # Errors
     /// The first check that failed. Nothing in a datagram that fails is to be believed.
@@ -268,6 +316,7 @@ impl<'a> Datagram<'a> {
             return Err(Invalid::PayloadChecksum);
         }
         let header = Header { kind, ..read_header(bytes) };
+        header.check()?;
         Ok(Datagram { header, payload })
     }
 
@@ -308,7 +357,8 @@ fn header_crc(bytes: &[u8], header_length: usize) -> u32 {
     crc.finalize()
 }
 
-/// A header's checksum, for what builds datagrams that `emit` would not (tests of extensions and of refusals).
+/// Writes a header's checksum: for what changes one, or builds datagrams that `emit` would not (tests of extensions
+/// and of refusals).
 ///
 /// # Panics
 /// When `datagram` is shorter than its header says.

@@ -50,11 +50,11 @@ pub enum Invalid {
     Fragment,
     /// A payload whose length is not one its type can have.
     Layout,
-    /// A range that is empty, runs past the last sequence number, or does not lie behind the one before it.
+    /// A range that is empty, reversed, runs past the last sequence number, or does not come after the one before it.
     Range,
     /// A topic that is no topic.
     Topic,
-    /// A sequence, stream or position that its type cannot have (zero, or trail beyond lead).
+    /// A number its field cannot have, or that does not agree with another (zero, a trail beyond the lead).
     Number,
 }
 
