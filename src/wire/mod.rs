@@ -1,4 +1,6 @@
 //! The datagrams: checked views in, representations out. No I/O, no clock, no allocation.
+//!
+#![doc = include_str!("PROTOCOL.md")]
 
 pub mod control;
 pub mod data;
