@@ -18,6 +18,10 @@
 //! | groups that share a port | never hear each other | on Windows the socket is bound to the port alone, and may |
 //! | do not fragment | set | set where the platform has the option; not on Windows |
 //!
+//! Linux's `lo` carries IPv4 multicast as it is, but IPv6 multicast only once it has a route for it, without which a
+//! send fails with [`NetworkUnreachable`](std::io::ErrorKind::NetworkUnreachable):
+//! `ip -6 route add local ff00::/8 dev lo table local`.
+//!
 //! ```
 //! use std::io::{ErrorKind, IoSlice};
 //! use nakcast::net::{Options, Receiver, Sender, Socket, resolve};

@@ -308,6 +308,8 @@ mod tests {
         }
     }
 
+    // macOS sends no more than 9,216 bytes unless it is told to.
+    #[cfg(not(target_vendor = "apple"))]
     #[test]
     fn the_longest_datagram() {
         for mut sender in ways() {

@@ -57,6 +57,7 @@ pub(super) fn lo() -> Local {
 }
 
 /// An address of this machine that no interface lists.
+#[cfg(target_os = "linux")]
 pub(super) fn lo_at(address: &str) -> Local {
     Local { address: address.parse().unwrap(), ..lo() }
 }
