@@ -13,5 +13,6 @@ mod event;
 mod pool;
 mod time;
 
+pub(crate) use event::Loss;
 pub use event::{EndReason, Event, Gap, GapReason, Message, Stream};
 pub use time::Time;

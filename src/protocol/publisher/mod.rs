@@ -210,6 +210,18 @@ impl Publisher {
         stream.record(&mut self.pool, length).ok_or(Refused::Closed)
     }
 
+    /// The room that `claim` gave last, once more.
+    pub fn claimed_mut(&mut self, id: u32, length: usize) -> &mut [u8] {
+        let stream = self.streams.get((id as usize).wrapping_sub(1));
+        stream.and_then(|stream| stream.record(&mut self.pool, length)).unwrap_or_default()
+    }
+
+    /// The same, to read.
+    pub fn claimed(&self, id: u32, length: usize) -> &[u8] {
+        let stream = self.streams.get((id as usize).wrapping_sub(1));
+        stream.and_then(|stream| stream.written(&self.pool, length)).unwrap_or_default()
+    }
+
     /// Counts the message whose bytes were written into what `claim` gave.
     pub fn commit(&mut self, id: u32, length: usize) {
         let datagram = self.config.datagram;
@@ -396,6 +408,16 @@ impl Publisher {
             stream.queued = true;
             self.outbox.ready.push_back(id);
         }
+    }
+
+    /// Whether something waits that is not sent because of the rate.
+    pub fn is_waiting(&self) -> bool {
+        self.outbox.waits()
+    }
+
+    /// As many streams as the window has room for.
+    pub fn max_streams(&self) -> usize {
+        self.pool.capacity()
     }
 
     /// Datagrams of a stream that wait to be transmitted, and whether another is being packed.

@@ -177,6 +177,12 @@ impl Stream {
         Some(&mut record[RECORD_LENGTH..])
     }
 
+    /// The bytes of the record that was begun last.
+    pub(super) fn written<'p>(&self, pool: &'p Pool, length: usize) -> Option<&'p [u8]> {
+        let place = self.window.place(self.window.next())?;
+        Some(pool.bytes(place.chunk, place.offset + self.fill + RECORD_LENGTH, length))
+    }
+
     /// Counts the record whose bytes were written.
     pub(super) fn commit(&mut self, length: usize) {
         self.fill += RECORD_LENGTH + length;

@@ -54,27 +54,26 @@ impl Subscriber {
         None
     }
 
-    /// Shows what `advance` gave, until the next call that changes the subscriber.
-    pub fn event<'a>(&'a self, ready: &Ready, current: &'a [u8]) -> Option<Event<'a>> {
-        let stream = self.streams.get(ready.stream)?.as_ref()?;
-        let shown = |end| event::Stream {
-            topic: &stream.topic,
-            source: stream.source_id,
-            stream: stream.id,
-            sequence: stream.expected,
-            end,
+    /// Shows what `advance` gave last, until the next call that changes the subscriber.
+    ///
+    /// # Panics
+    /// When it is not what `advance` gave last, or `current` not the datagram it was given with.
+    pub fn event<'a>(&'a self, ready: &Ready, current: &'a [u8]) -> Event<'a> {
+        let Some(stream) = self.streams[ready.stream].as_ref() else {
+            unreachable!("a stream with an event is kept")
         };
-        Some(match ready.what {
+        let (topic, source) = (&*stream.topic, stream.source_id);
+        let shown = |end| event::Stream { topic, source, stream: stream.id, sequence: stream.expected, end };
+        match ready.what {
             What::Up => Event::StreamUp(shown(None)),
             What::End(reason) => Event::StreamEnd(shown(Some(reason))),
-            What::Gap(loss) => {
-                Event::Gap(Gap { topic: &stream.topic, source: stream.source_id, stream: stream.id, loss })
-            }
+            What::Gap(loss) => Event::Gap(Gap { topic, source, stream: stream.id, loss }),
             What::Message { place, begin, end, sequence, number, sent, received } => {
+                let payload = &self.bytes(stream, place, current)[begin..end];
                 Event::Message(Message {
-                    topic: &stream.topic,
-                    payload: self.bytes(stream, place, current)?.get(begin..end)?,
-                    source: stream.source_id,
+                    topic,
+                    payload,
+                    source,
                     stream: stream.id,
                     sequence,
                     number,
@@ -82,7 +81,7 @@ impl Subscriber {
                     received,
                 })
             }
-        })
+        }
     }
 
     /// Keeps what is left to deliver of the datagram that was handled last, so that another may be handled.
@@ -98,12 +97,12 @@ impl Subscriber {
         }
     }
 
-    fn bytes<'a>(&'a self, stream: &'a Stream, place: Place, current: &'a [u8]) -> Option<&'a [u8]> {
+    fn bytes<'a>(&'a self, stream: &'a Stream, place: Place, current: &'a [u8]) -> &'a [u8] {
         match place {
-            Place::Current => Some(current),
-            Place::Parked => Some(&self.parked),
-            Place::Kept(sequence) => stream.window.get(&self.pool, sequence).map(|(_, bytes)| bytes),
-            Place::Assembled(number) => stream.assemblies.get(number).map(|assembly| &assembly.bytes[..]),
+            Place::Current => current,
+            Place::Parked => &self.parked,
+            Place::Kept(sequence) => stream.window.get(&self.pool, sequence).map_or(&[], |(_, bytes)| bytes),
+            Place::Assembled(number) => stream.assemblies.get(number).map_or(&[], |assembly| &assembly.bytes),
         }
     }
 

@@ -138,6 +138,11 @@ impl Subscriber {
         }
     }
 
+    /// Whether `advance` may have something to give.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Counts what happened at the sockets.
     pub fn count_socket(&mut self, count: impl FnOnce(&mut SubscriberStats)) {
         count(&mut self.stats);

@@ -1,0 +1,416 @@
+//! The settings of endpoints and subscribers. What each costs and buys stands at its setter.
+
+use crate::driver::{Clock, DatagramLoss, Driver, Service};
+use crate::error::Error;
+use crate::net::{self, Local, Options, Socket};
+use crate::protocol::publisher::{self, Flow, MIN_DATAGRAM};
+use crate::protocol::subscriber::{self, Contract, StartAt};
+use crate::publisher::{Endpoint, Publisher};
+use crate::subscriber::Subscriber;
+use crate::wire::{MAX_DATAGRAM, ReceiverId, SourceId, topic};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The receive buffer a subscriber asks for, bytes.
+pub const RECEIVE_BUFFER: usize = 4 << 20;
+/// The receive buffer a publisher asks for, for NAKs and status, bytes.
+const FEEDBACK_BUFFER: usize = 1 << 20;
+
+/// Where the sockets of an endpoint or subscriber are.
+#[derive(Clone, Debug)]
+struct Place {
+    group: SocketAddr,
+    interface: Option<String>,
+    ttl: u32,
+}
+
+impl Place {
+    fn new(group: SocketAddr) -> Place {
+        Place { group, interface: None, ttl: 1 }
+    }
+
+    fn local(&self) -> Result<Local, Error> {
+        if !self.group.ip().is_multicast() {
+            return Err(crate::net::SocketError::NotMulticast { address: self.group.ip() }.into());
+        }
+        if self.group.port() == 0 {
+            return Err(crate::net::SocketError::PortZero { group: self.group }.into());
+        }
+        Ok(net::resolve(self.interface.as_deref(), self.group.ip())?)
+    }
+}
+
+fn random_id() -> Result<u64, Error> {
+    loop {
+        let id = getrandom::u64().map_err(|error| Error::System {
+            doing: "asking the system for a random number",
+            kind: std::io::ErrorKind::Other,
+            text: error.to_string(),
+        })?;
+        if id != 0 {
+            return Ok(id);
+        }
+    }
+}
+
+fn within<T: PartialOrd + std::fmt::Debug>(
+    name: &'static str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), Error> {
+    if value < least || value > most {
+        let problem = format!("{value:?} is outside {least:?} to {most:?}");
+        return Err(Error::Setting { name, problem });
+    }
+    Ok(())
+}
+
+/// The settings of a publishing endpoint, and of the one topic of a [`Publisher`] that has an endpoint of its own.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut publisher = nakcast::Publisher::builder("239.255.77.1:7700".parse()?).topic("prices").interface("lo").open()?;
+/// publisher.send(b"EURUSD 1.0832")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until it is opened"]
+pub struct PublisherBuilder {
+    place: Place,
+    topic: String,
+    port: u16,
+    max_message: Option<usize>,
+    core: publisher::Config,
+}
+
+impl PublisherBuilder {
+    pub(crate) fn new(group: SocketAddr) -> PublisherBuilder {
+        PublisherBuilder {
+            place: Place::new(group),
+            topic: "default".into(),
+            port: 0,
+            max_message: None,
+            core: publisher::Config::new(SourceId(0)),
+        }
+    }
+
+    /// The topic of the publisher that [`open`](Self::open) gives: levels separated by dots. Default `default`.
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topic = topic.into();
+        self
+    }
+
+    /// The interface to send on, by name or address. Default: the only one that is up, can multicast and is not loopback;
+    /// where there are several or none, opening fails and lists them.
+    pub fn interface(mut self, interface: impl Into<String>) -> Self {
+        self.place.interface = Some(interface.into());
+        self
+    }
+
+    /// Routers a datagram may pass (hop limit for IPv6), 0 to 255. Default 1: the LAN.
+    pub fn ttl(mut self, ttl: u32) -> Self {
+        self.place.ttl = ttl;
+        self
+    }
+
+    /// The port NAKs and status come back to, for firewalls. Default 0: the system picks one for each run.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Largest datagram, bytes, 512 to 65,507. Default 1,408: fits an Ethernet frame with room for tunnels. Larger ones
+    /// cost less processor time a byte where the MTU has room for them (jumbo frames, loopback); one that is longer than
+    /// the MTU is refused by the system, and the error names it.
+    pub fn datagram(mut self, bytes: usize) -> Self {
+        self.core.datagram = bytes;
+        self
+    }
+
+    /// Memory of the transmit window, bytes, for all topics of the endpoint together, taken at open. Default 64 MiB, at least
+    /// four chunks of 32 KiB or one datagram. It bounds how late a repair can come: at 1 Gbit/s, 64 MiB last half a
+    /// second. Slots are as large as the largest datagram, so messages sent one by one fill it by the datagram.
+    pub fn window(mut self, bytes: usize) -> Self {
+        self.core.window = bytes;
+        self
+    }
+
+    /// Largest message, bytes; at most half the window. Default 16 MiB, or half the window where that is less. A message that
+    /// is longer than what may be sent at once costs a copy of the rest of it.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = Some(bytes);
+        self
+    }
+
+    /// Who is waited for. Default [`Flow::Slowest`]: the slowest subscriber in good standing. With [`Flow::None`] the rate
+    /// alone bounds what is sent, and subscribers that cannot keep up see gaps.
+    pub fn flow(mut self, flow: Flow) -> Self {
+        self.core.flow = flow;
+        self
+    }
+
+    /// How long a subscriber that makes no progress is waited for, 1 ms to an hour. Default 1 s. Longer rides out longer
+    /// pauses of a subscriber at the price of pausing everybody.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.core.patience = patience;
+        self
+    }
+
+    /// Most bits a second on the wire, repairs included: at least 10,000. Default: no limit but flow control. Three quarters
+    /// of it may go to repairs, a tenth to late joiners that catch up.
+    pub fn max_rate(mut self, bits_per_second: u64) -> Self {
+        self.core.max_rate = Some(bits_per_second);
+        self
+    }
+
+    /// Largest time between two heartbeats, 10 ms to 60 s. Default 500 ms. Subscribers take a source for gone after five of
+    /// them; a shorter one finds that out sooner and costs more datagrams when idle.
+    pub fn idle_interval(mut self, interval: Duration) -> Self {
+        self.core.idle_interval = interval;
+        self
+    }
+
+    /// How long a message may wait for others to share its datagram while messages come quickly, 0 to 100 ms. Default 50 us. A
+    /// message that comes alone never waits.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.core.max_delay = delay;
+        self
+    }
+
+    /// Most subscribers known at a time; others are served, but not waited for. Default 16,384; each costs about 300 bytes and
+    /// 48 a topic.
+    pub fn max_receivers(mut self, receivers: usize) -> Self {
+        self.core.max_receivers = receivers;
+        self
+    }
+
+    /// Opens an endpoint of its own with one publisher.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], [`Error::Topic`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
+    pub fn open(self) -> Result<Publisher, Error> {
+        let topic = self.topic.clone();
+        // The topic's errors come before any socket is opened.
+        check_topic(&topic)?;
+        Endpoint::open(self)?.publisher(topic)
+    }
+
+    pub(crate) fn start(mut self) -> Result<Service, Error> {
+        let core = &mut self.core;
+        within("datagram", core.datagram, MIN_DATAGRAM, MAX_DATAGRAM)?;
+        within("window", core.window, 4 * core.datagram.max(32 << 10), 1 << 40)?;
+        within("patience", core.patience, Duration::from_millis(1), Duration::from_secs(3_600))?;
+        within("idle_interval", core.idle_interval, Duration::from_millis(10), Duration::from_secs(60))?;
+        within("max_delay", core.max_delay, Duration::ZERO, Duration::from_millis(100))?;
+        within("max_receivers", core.max_receivers, 1, 1 << 20)?;
+        if let Some(rate) = core.max_rate {
+            within("max_rate", rate, 10_000, u64::MAX)?;
+        }
+        core.max_message = match self.max_message {
+            Some(bytes) => {
+                within("max_message", bytes, 1, core.window / 2)?;
+                bytes
+            }
+            None => core.max_message.min(core.window / 2),
+        };
+        let local = self.place.local()?;
+        let options =
+            Options { receive_buffer: Some(FEEDBACK_BUFFER), ttl: self.place.ttl, ..Options::default() };
+        let socket = Socket::sender(self.place.group, &local, self.port, &options)?;
+        let clock = Clock::start();
+        core.source = SourceId(random_id()?);
+        core.wall_offset = clock.wall_offset();
+        let machine = publisher::Publisher::new(self.core, clock.now());
+        Service::start(machine, socket, self.place.group, clock)
+            .map_err(Error::system("starting the service thread"))
+    }
+}
+
+pub(crate) fn check_topic(topic: &str) -> Result<(), Error> {
+    topic::check(topic).map_err(|error| Error::Topic { topic: topic.into(), error })
+}
+
+/// How a subscriber waits for what is next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Sleeps until something comes: no processor time while idle, and a wake-up of the scheduler (tens of microseconds)
+    /// for each message that comes alone.
+    #[default]
+    Block,
+    /// Looks again and again for so long, then sleeps.
+    SpinThenBlock(Duration),
+    /// Looks again and again: the least latency, and all of a processor.
+    Spin,
+}
+
+/// The settings of a subscriber.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut subscriber = nakcast::Subscriber::builder("239.255.77.1:7700".parse()?).topic("prices.>").interface("lo").open()?;
+/// println!("{:?}", subscriber.recv()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until it is opened"]
+pub struct SubscriberBuilder {
+    place: Place,
+    patterns: Vec<String>,
+    source: Option<IpAddr>,
+    receive_buffer: usize,
+    wait: Wait,
+    loss: Option<DatagramLoss>,
+    core: subscriber::Config,
+}
+
+impl SubscriberBuilder {
+    pub(crate) fn new(group: SocketAddr) -> SubscriberBuilder {
+        SubscriberBuilder {
+            place: Place::new(group),
+            patterns: Vec::new(),
+            source: None,
+            receive_buffer: RECEIVE_BUFFER,
+            wait: Wait::Block,
+            loss: None,
+            core: subscriber::Config::new(ReceiverId(0)),
+        }
+    }
+
+    /// A topic wanted, or a pattern: `*` stands for one level, `>` at the end for the rest, if there is any. May be called
+    /// again for more. Default `>`: every topic.
+    pub fn topic(mut self, pattern: impl Into<String>) -> Self {
+        self.patterns.push(pattern.into());
+        self
+    }
+
+    /// The interface to join on, by name or address. Default: the only one that is up, can multicast and is not loopback;
+    /// where there are several or none, opening fails and lists them.
+    pub fn interface(mut self, interface: impl Into<String>) -> Self {
+        self.place.interface = Some(interface.into());
+        self
+    }
+
+    /// Joins for one sender's address alone (source-specific multicast): what others send to the group never gets here.
+    /// Default: any.
+    pub fn source(mut self, address: IpAddr) -> Self {
+        self.source = Some(address);
+        self
+    }
+
+    /// Routers a NAK may pass, 0 to 255. Default 1: the LAN.
+    pub fn ttl(mut self, ttl: u32) -> Self {
+        self.place.ttl = ttl;
+        self
+    }
+
+    /// What is promised. Default [`Contract::Ordered`].
+    pub fn contract(mut self, contract: Contract) -> Self {
+        self.core.contract = contract;
+        self
+    }
+
+    /// Where to start in a stream that was there before. Default [`StartAt::Live`]. Streams that begin while the subscriber
+    /// listens are always had from their first message.
+    pub fn start_at(mut self, start: StartAt) -> Self {
+        self.core.start = start;
+        self
+    }
+
+    /// The sockets' receive buffer to ask the kernel for, bytes, 4 KiB to 1 GiB. Default 4 MiB. What was granted bounds how
+    /// far a publisher may run ahead; see [`Subscriber::warnings`].
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = bytes;
+        self
+    }
+
+    /// Memory for datagrams that came before others they follow, bytes, taken at open (its pages when they are first
+    /// used), 256 KiB to 1 TiB. Default 64 MiB. It bounds how far a publisher may run ahead of a gap.
+    pub fn reorder_buffer(mut self, bytes: usize) -> Self {
+        self.core.reorder = bytes;
+        self
+    }
+
+    /// Largest message to put together from fragments, bytes. Default 16 MiB. A longer one is told as a gap.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.core.max_message = bytes;
+        self
+    }
+
+    /// Memory for messages of which parts are here, bytes, over all streams. Default 64 MiB; taken as needed.
+    pub fn reassembly_buffer(mut self, bytes: usize) -> Self {
+        self.core.reassembly = bytes;
+        self
+    }
+
+    /// Most publishers known at a time; further ones are refused and counted. Default 1,024; each costs about 500 bytes.
+    pub fn max_sources(mut self, sources: usize) -> Self {
+        self.core.max_sources = sources;
+        self
+    }
+
+    /// Most streams known at a time, subscribed to or not; further ones are refused and counted. Default 65,536; each costs
+    /// about 20 bytes, and one that is subscribed to about 1 KiB.
+    pub fn max_streams(mut self, streams: usize) -> Self {
+        self.core.max_streams = streams;
+        self
+    }
+
+    /// How to wait. Default [`Wait::Block`].
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Throws away a share (0 to 1) of the datagrams that arrive, one by one, before the protocol sees them: to see what
+    /// loss does. The same seed throws away the same ones. Default: none.
+    pub fn drop_datagrams(mut self, share: f64, seed: u64) -> Self {
+        self.loss = Some(DatagramLoss { share, random: fastrand::Rng::with_seed(seed) });
+        self
+    }
+
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], [`Error::Topic`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
+    pub fn open(mut self) -> Result<Subscriber, Error> {
+        if self.patterns.is_empty() {
+            self.patterns.push(">".into());
+        }
+        for pattern in &self.patterns {
+            let checked = topic::check_pattern(pattern);
+            checked.map_err(|error| Error::Topic { topic: pattern.clone(), error })?;
+        }
+        if let Some(loss) = &self.loss {
+            within("drop_datagrams", loss.share, 0.0, 1.0)?;
+        }
+        if let Contract::Deadline(deadline) = self.core.contract {
+            within("deadline", deadline, Duration::from_micros(1), Duration::from_secs(3_600))?;
+        }
+        within("receive_buffer", self.receive_buffer, 4 << 10, 1 << 30)?;
+        within("reorder_buffer", self.core.reorder, 256 << 10, 1 << 40)?;
+        within("max_message", self.core.max_message, 1, u32::MAX as usize)?;
+        within("max_sources", self.core.max_sources, 1, 1 << 20)?;
+        within("max_streams", self.core.max_streams, 1, 1 << 24)?;
+        let local = self.place.local()?;
+        let options =
+            Options { receive_buffer: Some(self.receive_buffer), ttl: self.place.ttl, ..Options::default() };
+        let group = Socket::group(self.place.group, &local, self.source, &options)?;
+        let unicast = Socket::unicast(&local, 0, &options)?;
+        if let Some(warning) = group.buffer_warning() {
+            tracing::warn!("{warning}");
+        }
+        let clock = Clock::start();
+        self.core.receiver = ReceiverId(random_id()?);
+        self.core.seed = self.core.receiver.0;
+        self.core.patterns = self.patterns;
+        self.core.receive_buffer = group.receive_buffer();
+        self.core.wall_offset = clock.wall_offset();
+        let machine = subscriber::Subscriber::new(self.core, clock.now());
+        let driver = Driver::new(machine, group, unicast, clock, self.loss);
+        Ok(Subscriber::new(driver.map_err(Error::system("setting up the poller"))?, self.wait))
+    }
+}

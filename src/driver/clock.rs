@@ -1,0 +1,38 @@
+//! The only place that reads a clock.
+
+use crate::protocol::Time;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A monotonic clock with an origin of its own, and the wall clock beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// The clock starts a second after its zero, so that a time before "now" can be named.
+    const START: u64 = 1_000_000_000;
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub(crate) fn start() -> Clock {
+        Clock { origin: Instant::now() }
+    }
+
+    /// Now.
+    #[inline]
+    pub(crate) fn now(&self) -> Time {
+        Time(Self::START + self.origin.elapsed().as_nanos() as u64)
+    }
+
+    /// The instant of a time of this clock; `None` for one that is never.
+    pub(crate) fn instant(&self, time: Time) -> Option<Instant> {
+        self.origin.checked_add(Duration::from_nanos(time.0.saturating_sub(Self::START)))
+    }
+
+    /// What to add to a time of this clock (modulo 2^64) to have nanoseconds since 1970.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub(crate) fn wall_offset(&self) -> u64 {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (wall.as_nanos() as u64).wrapping_sub(self.now().0)
+    }
+}

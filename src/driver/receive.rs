@@ -1,0 +1,284 @@
+//! A subscriber at work, on the thread that reads it: sockets to state machine to application, and back.
+
+use super::clock::Clock;
+use super::waiter::{Alarm, Waiter};
+use crate::net::{Received, Receiver, Sender, Socket};
+use crate::protocol::subscriber::{Ready, Subscriber, SubscriberStats, Transmit};
+use crate::protocol::{Event, Time};
+use std::io::{self, ErrorKind, IoSlice};
+use std::time::Duration;
+
+/// The sockets, by the tokens they are watched under.
+const GROUP: usize = 0;
+const UNICAST: usize = 1;
+/// Datagrams that may be handled between a gap and its NAK, so that one NAK asks for all the gaps of a batch.
+const NAK_BATCH: u32 = 32;
+/// Leave is taken so many times: nobody repeats what a subscriber says last.
+const LEAVES: usize = 3;
+
+/// Throws away a share of what arrives, before the protocol sees it: loss where there is none.
+#[derive(Clone, Debug)]
+pub(crate) struct DatagramLoss {
+    pub(crate) share: f64,
+    pub(crate) random: fastrand::Rng,
+}
+
+/// What a subscriber works with.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    subscriber: Subscriber,
+    clock: Clock,
+    sockets: [Socket; 2],
+    receivers: [Receiver; 2],
+    /// The socket may have something to receive.
+    readable: [bool; 2],
+    /// Whose batch is being handled.
+    current: usize,
+    /// The datagram at hand was given to the state machine, and events borrow from it.
+    handled: bool,
+    /// When the batch was received.
+    received: Time,
+    /// Datagrams handled since something to send came up.
+    unsent: u32,
+    sender: Sender,
+    waiter: Waiter,
+    loss: Option<DatagramLoss>,
+    failing: bool,
+    wall_clock: Time,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        subscriber: Subscriber,
+        group: Socket,
+        unicast: Socket,
+        clock: Clock,
+        loss: Option<DatagramLoss>,
+    ) -> io::Result<Driver> {
+        let mut waiter = Waiter::new()?;
+        waiter.watch(&group, GROUP)?;
+        waiter.watch(&unicast, UNICAST)?;
+        Ok(Driver {
+            subscriber,
+            clock,
+            sockets: [group, unicast],
+            receivers: [Receiver::new(Receiver::MESSAGES), Receiver::new(Receiver::MESSAGES)],
+            readable: [true; 2],
+            current: GROUP,
+            handled: false,
+            received: clock.now(),
+            unsent: 0,
+            sender: Sender::new(),
+            waiter,
+            loss,
+            failing: false,
+            wall_clock: clock.now(),
+        })
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn subscriber(&self) -> &Subscriber {
+        &self.subscriber
+    }
+
+    pub(crate) fn sockets(&self) -> &[Socket; 2] {
+        &self.sockets
+    }
+
+    /// Shows what `next` gave last.
+    pub(crate) fn event(&self, ready: &Ready) -> Event<'_> {
+        let current = match self.receivers[self.current].current() {
+            Some(datagram) if self.handled => datagram.bytes,
+            _ => &[],
+        };
+        self.subscriber.event(ready, current)
+    }
+
+    /// The next thing that happened, if there is one without waiting.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
+        loop {
+            let current = match self.receivers[self.current].current() {
+                Some(datagram) if self.handled => datagram.bytes,
+                _ => &[],
+            };
+            if let Some(ready) = self.subscriber.advance(current) {
+                return Ok(Some(ready));
+            }
+            if !self.take()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Goes on without taking what happened: the datagram at hand is kept, and so are those that come. For a thread whose
+    /// application takes nothing at present. False when there is nothing more to do.
+    pub(crate) fn work(&mut self) -> io::Result<bool> {
+        if self.handled
+            && let Some(datagram) = self.receivers[self.current].current()
+        {
+            self.subscriber.park(datagram.bytes);
+        }
+        self.take()
+    }
+
+    /// Handles the next datagram, or what is due when there is none. False when there is nothing to do but wait.
+    fn take(&mut self) -> io::Result<bool> {
+        if self.subscriber.is_urgent() {
+            self.unsent += 1;
+            if self.unsent >= NAK_BATCH {
+                self.transmit();
+            }
+        }
+        if self.take_datagram() {
+            return Ok(true);
+        }
+        self.handled = false;
+        if self.subscriber.is_urgent() {
+            self.transmit();
+        }
+        // Repairs first, for what they fill holds up the rest.
+        for socket in [UNICAST, GROUP] {
+            if self.readable[socket] && self.receive(socket)? {
+                return Ok(true);
+            }
+        }
+        // Only now that nothing is left to read may silence be found, or a deadline missed.
+        let now = self.clock.now();
+        if now.since(self.wall_clock) >= Duration::from_secs(1) {
+            self.wall_clock = now;
+            self.subscriber.set_wall_offset(self.clock.wall_offset());
+        }
+        match self.subscriber.poll_timeout(now) {
+            Some((at, _)) if at.is_due(now) => {
+                self.subscriber.handle_timeout(now);
+                self.transmit();
+                Ok(self.subscriber.has_ready())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Gives the next datagram of the batch at hand to the state machine; false when there is none.
+    fn take_datagram(&mut self) -> bool {
+        let receiver = &mut self.receivers[self.current];
+        while receiver.advance() {
+            let Some(Received { from, bytes, truncated, .. }) = receiver.current() else { continue };
+            if let Some(loss) = &mut self.loss
+                && loss.random.f64() < loss.share
+            {
+                self.subscriber.count_socket(|stats| stats.dropped += 1);
+                continue;
+            }
+            if truncated {
+                self.subscriber.count_socket(|stats| stats.truncated += 1);
+                continue;
+            }
+            self.handled = true;
+            self.subscriber.handle_datagram(self.received, from, bytes);
+            return true;
+        }
+        false
+    }
+
+    /// Receives a batch; false when there is nothing.
+    fn receive(&mut self, socket: usize) -> io::Result<bool> {
+        self.current = socket;
+        match self.receivers[socket].receive(&self.sockets[socket]) {
+            Ok(_) => {
+                self.received = self.clock.now();
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable[socket] = false;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn transmit(&mut self) {
+        self.unsent = 0;
+        let now = self.clock.now();
+        while let Some(transmit) = self.subscriber.poll_transmit(now) {
+            self.send(transmit);
+        }
+    }
+
+    /// Sends a datagram on which nothing depends but time: what is not taken is said again.
+    fn send(&mut self, transmit: Transmit) {
+        let datagram = [IoSlice::new(self.subscriber.datagram(&transmit))];
+        let sent = self.sender.send(&self.sockets[UNICAST], transmit.to, transmit.length, &datagram);
+        match sent {
+            Ok(_) => self.failing = false,
+            Err(error) => {
+                self.subscriber.count_socket(|stats| stats.send_failures += 1);
+                if !self.failing && error.kind() != ErrorKind::WouldBlock {
+                    tracing::warn!(%error, to = %transmit.to, "NAKs and status cannot be sent");
+                    self.failing = true;
+                }
+            }
+        }
+        self.subscriber.count_socket(|stats| stats.system_calls += 1);
+    }
+
+    /// Looks whether the sockets have something, without waiting.
+    pub(crate) fn look(&mut self) {
+        self.readable = [true; 2];
+    }
+
+    /// When the state machine wants to be called, whatever comes.
+    pub(crate) fn deadline(&self) -> Time {
+        self.subscriber.poll_timeout(self.clock.now()).map_or(Time::NEVER, |(at, _)| at)
+    }
+
+    /// Has the descriptor become readable when the state machine wants to be called.
+    pub(crate) fn arm(&mut self) {
+        let until = self.deadline();
+        self.waiter.arm(until, self.clock.now());
+    }
+
+    /// Waits until something comes, something is due, or `until`.
+    pub(crate) fn wait(&mut self, until: Time) -> io::Result<()> {
+        let until = until.min(self.deadline());
+        let readable = &mut self.readable;
+        self.waiter.wait(until, &self.clock, |socket| readable[socket] = true)
+    }
+
+    /// What any thread wakes `wait` with.
+    pub(crate) fn alarm(&self) -> Alarm {
+        self.waiter.alarm()
+    }
+
+    /// The counters, with those of the sockets.
+    pub(crate) fn stats(&self) -> SubscriberStats {
+        let mut stats = self.subscriber.stats();
+        for receiver in &self.receivers {
+            stats.kernel_drops += receiver.kernel_drops();
+            stats.system_calls += receiver.system_calls();
+        }
+        stats.system_calls += self.waiter.system_calls;
+        stats
+    }
+}
+
+/// Takes leave of the publishers, so that none waits.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let now = self.clock.now();
+        while let Some(transmit) = self.subscriber.poll_leave(now) {
+            for _ in 0..LEAVES {
+                self.send(transmit);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Driver {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.waiter.as_raw_fd()
+    }
+}

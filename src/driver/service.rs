@@ -1,0 +1,313 @@
+//! A publisher's endpoint at work. The application's threads write into the window and transmit; the service thread answers
+//! NAKs and keeps time, and sleeps otherwise. Both do so under one lock, which the state machine lives in.
+
+use super::clock::Clock;
+use super::waiter::{Alarm, Waiter};
+use crate::net::{self, Receiver, Sender, Socket, SocketError};
+use crate::protocol::Time;
+use crate::protocol::publisher::{Publisher, To};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long to leave a socket alone that would take no more.
+const BLOCKED_RETRY: Duration = Duration::from_micros(200);
+/// Messages of one system call in which NAKs and status are received, and bytes of each: they are small, and come alone.
+const RECEIVE_MESSAGES: usize = 64;
+/// Batches of these before what is due is looked at again.
+const RECEIVE_BATCHES: usize = 16;
+/// How often the wall clock is compared with the monotonic one, which does not follow its corrections.
+const WALL_CLOCK_CHECK: Duration = Duration::from_secs(1);
+
+/// What the application's threads and the service thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    working: Mutex<Working>,
+    /// Something changed that a thread may wait for: room, a receiver, a confirmation.
+    changed: Condvar,
+    pub(crate) clock: Clock,
+    pub(crate) socket: Socket,
+    pub(crate) group: SocketAddr,
+    alarm: Alarm,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct Working {
+    pub(crate) publisher: Publisher,
+    sender: Sender,
+    /// When the service thread wakes at the latest.
+    wakes_at: Time,
+    /// When the last transmit ended, and what one takes.
+    transmitted: Time,
+    cost: Duration,
+    /// The socket would take no more; not tried before this.
+    blocked_until: Time,
+    /// The last datagram that was too long for its way, to be told to the next that sends.
+    too_long: Option<SocketError>,
+    failing: bool,
+    wall_clock: Time,
+    stop: bool,
+}
+
+impl Shared {
+    /// The lock. Whoever takes it and changes something transmits, or arms the alarm.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Working> {
+        self.working.lock()
+    }
+
+    /// Waits for a change, at most until `until`; false when that has come.
+    pub(crate) fn wait(&self, working: &mut MutexGuard<'_, Working>, until: Option<Time>) -> bool {
+        match until.and_then(|until| self.clock.instant(until)) {
+            None => {
+                self.changed.wait(working);
+                true
+            }
+            Some(instant) => !self.changed.wait_until(working, instant).timed_out(),
+        }
+    }
+
+    /// Transmits what there is, and lets the service thread have the lock if it waits for it.
+    pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
+        working.transmit(self);
+        working.arm_soon(self);
+        MutexGuard::bump(working);
+    }
+
+    /// After a message was taken: it leaves at once when nothing else waits and the last transmit is further back than one
+    /// takes; with others when they fill a run; otherwise when its time comes.
+    pub(crate) fn dispatch(
+        &self,
+        working: &mut MutexGuard<'_, Working>,
+        stream: u32,
+        alone: bool,
+        now: Time,
+    ) {
+        let (sealed, _) = working.publisher.pending(stream);
+        if sealed >= working.publisher.max_run() {
+            self.transmit(working);
+        } else if alone && now.since(working.transmitted) >= working.cost {
+            working.publisher.flush(stream);
+            self.transmit(working);
+        } else {
+            let by = now + working.publisher.config().max_delay;
+            working.wake_by(self, by, now);
+        }
+    }
+}
+
+impl Working {
+    /// Has the service thread wake by `at`.
+    fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) {
+        if at < self.wakes_at {
+            self.wakes_at = at;
+            self.publisher.count_sending(0, 1);
+            shared.alarm.after(at.since(now));
+        }
+    }
+
+    /// Has the service thread wake when the state machine next wants it.
+    pub(crate) fn arm(&mut self, shared: &Shared) {
+        let now = shared.clock.now();
+        let (at, _) = self.publisher.poll_timeout(now);
+        self.wake_by(shared, at.min(self.blocked_until.max(now)), now);
+    }
+
+    /// The same after a transmit, without asking: nothing it brings is due sooner than this.
+    fn arm_soon(&mut self, shared: &Shared) {
+        const SOON: Duration = Duration::from_millis(1);
+        if self.blocked_until < Time::NEVER || self.publisher.is_waiting() {
+            return self.arm(shared);
+        }
+        let now = self.transmitted;
+        self.wake_by(shared, now + SOON, now);
+    }
+
+    /// The last datagram that was too long for its way, once.
+    pub(crate) fn take_too_long(&mut self) -> Option<SocketError> {
+        self.too_long.take()
+    }
+
+    fn transmit(&mut self, shared: &Shared) {
+        let begun = shared.clock.now();
+        if self.blocked_until > begun && self.blocked_until < Time::NEVER {
+            return;
+        }
+        self.blocked_until = Time::NEVER;
+        let mut now = begun;
+        let mut runs = 0;
+        while let Some(transmit) = self.publisher.poll_transmit(now) {
+            let to = match transmit.to {
+                To::Group => shared.group,
+                To::Receiver(address) => address,
+            };
+            let mut slices = [IoSlice::new(&[]); net::MAX_DATAGRAMS];
+            for (slice, datagram) in slices.iter_mut().zip(self.publisher.datagrams()) {
+                *slice = IoSlice::new(datagram);
+            }
+            let outcome = self.sender.send(&shared.socket, to, transmit.segment, &slices[..transmit.count]);
+            let took = match outcome {
+                Ok(sent) => {
+                    self.publisher.count_sending(sent.failed as u64, u64::from(sent.system_calls));
+                    if let Some(error) = &sent.last_error {
+                        self.failed(error, transmit.segment, shared);
+                    } else {
+                        self.failing = false;
+                    }
+                    sent.done()
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.publisher.count_sending(0, 1);
+                    0
+                }
+                Err(error) => {
+                    self.publisher.count_sending(transmit.count as u64, 1);
+                    self.failed(&error, transmit.segment, shared);
+                    transmit.count
+                }
+            };
+            runs += 1;
+            now = shared.clock.now();
+            if took < transmit.count {
+                self.publisher.retract(took);
+                self.blocked_until = now + BLOCKED_RETRY;
+                break;
+            }
+        }
+        if runs > 0 {
+            self.transmitted = now;
+            let each = now.since(begun) / runs;
+            // Smoothed, and never more than a batch may wait: a thread that was put aside must not hold messages back.
+            let most = self.publisher.config().max_delay;
+            self.cost = ((self.cost * 7 + each) / 8).min(most);
+        }
+    }
+
+    /// A datagram was refused by the system. It may be repaired; what refuses every datagram of its length is told to the
+    /// sender, and the first of a row to the operator.
+    fn failed(&mut self, error: &io::Error, bytes: usize, shared: &Shared) {
+        if net::is_too_long(error) {
+            self.too_long = Some(shared.socket.too_long(bytes));
+        }
+        if !self.failing {
+            tracing::warn!(%error, "datagrams cannot be sent");
+            self.failing = true;
+        }
+    }
+}
+
+/// The service thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts the service thread of an endpoint.
+    pub(crate) fn start(
+        publisher: Publisher,
+        socket: Socket,
+        group: SocketAddr,
+        clock: Clock,
+    ) -> io::Result<Service> {
+        let mut waiter = Waiter::new()?;
+        waiter.watch(&socket, 0)?;
+        let shared = Arc::new(Shared {
+            working: Mutex::new(Working {
+                publisher,
+                sender: Sender::new(),
+                wakes_at: Time::NEVER,
+                transmitted: Time(0),
+                cost: Duration::ZERO,
+                blocked_until: Time::NEVER,
+                too_long: None,
+                failing: false,
+                wall_clock: clock.now(),
+                stop: false,
+            }),
+            changed: Condvar::new(),
+            clock,
+            socket,
+            group,
+            alarm: waiter.alarm(),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread =
+            thread::Builder::new().name("nakcast-service".into()).spawn(move || serve(&theirs, waiter))?;
+        Ok(Service { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.alarm.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the service thread panicked");
+        }
+    }
+}
+
+/// The service thread's work: to wait, to receive, to do what is due, to transmit.
+fn serve(shared: &Shared, mut waiter: Waiter) {
+    let mut receiver = Receiver::new(RECEIVE_MESSAGES);
+    let mut until = Time(0);
+    let mut counted = 0;
+    loop {
+        // Where there is a timer it is armed under the lock, by whoever wants to be served first.
+        let poll_until =
+            if cfg!(target_os = "linux") && until > shared.clock.now() { Time::NEVER } else { until };
+        if let Err(error) = waiter.wait(poll_until, &shared.clock, |_| {}) {
+            tracing::error!(%error, "the service thread cannot wait, and ends");
+            return;
+        }
+        let mut drained = true;
+        for batch in 0.. {
+            match receiver.receive(&shared.socket) {
+                Ok(_) => {}
+                Err(error) => {
+                    if error.kind() != ErrorKind::WouldBlock {
+                        tracing::warn!(%error, "NAKs cannot be received");
+                    }
+                    break;
+                }
+            }
+            let mut working = shared.lock();
+            let now = shared.clock.now();
+            while receiver.advance() {
+                if let Some(datagram) = receiver.current() {
+                    working.publisher.handle_datagram(now, datagram.from, datagram.bytes);
+                }
+            }
+            if batch == RECEIVE_BATCHES {
+                drained = false;
+                break;
+            }
+        }
+        let mut working = shared.lock();
+        if working.stop {
+            return;
+        }
+        let now = shared.clock.now();
+        if now.since(working.wall_clock) >= WALL_CLOCK_CHECK {
+            working.wall_clock = now;
+            working.publisher.set_wall_offset(shared.clock.wall_offset());
+        }
+        working.publisher.handle_timeout(now);
+        working.transmit(shared);
+        let calls = receiver.system_calls() + waiter.system_calls;
+        working.publisher.count_sending(0, calls - counted);
+        counted = calls;
+        working.wakes_at = Time::NEVER;
+        working.arm(shared);
+        until = if drained { working.wakes_at } else { Time(0) };
+        drop(working);
+        shared.changed.notify_all();
+    }
+}

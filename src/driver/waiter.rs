@@ -1,0 +1,159 @@
+//! Waiting for sockets and for a moment, more exactly than a poller's time-out: epoll rounds those up to a millisecond
+//! (mio's documentation of `Poll::poll` says so), so that the moment is a timer of its own where there is one.
+
+use super::clock::Clock;
+use crate::net::Socket;
+use crate::protocol::Time;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tokens below this are the caller's.
+const TIMER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Sets the moment at which a waiter wakes; any thread may.
+#[derive(Clone, Debug)]
+pub(crate) struct Alarm {
+    #[cfg(target_os = "linux")]
+    timer: Arc<crate::net::Timer>,
+    waker: Arc<Waker>,
+}
+
+impl Alarm {
+    /// Wakes the waiter at once.
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "the service thread cannot be woken");
+        }
+    }
+
+    /// Wakes the waiter after a while, in place of what was set before. Where there is no timer the waiter is woken at
+    /// once, and sets its own time-out.
+    pub(crate) fn after(&self, after: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = self.timer.arm_after(after) {
+            tracing::error!(%error, "the timer cannot be armed");
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = after;
+            self.wake();
+        }
+    }
+}
+
+/// Waits.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    poll: Poll,
+    events: Events,
+    alarm: Alarm,
+    /// When the timer goes off.
+    armed: Time,
+    /// System calls made.
+    pub(crate) system_calls: u64,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> io::Result<Waiter> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        #[cfg(target_os = "linux")]
+        let timer = {
+            use std::os::fd::AsRawFd;
+            let timer = Arc::new(crate::net::Timer::new()?);
+            poll.registry().register(
+                &mut mio::unix::SourceFd(&timer.as_raw_fd()),
+                TIMER,
+                Interest::READABLE,
+            )?;
+            timer
+        };
+        let alarm = Alarm {
+            #[cfg(target_os = "linux")]
+            timer,
+            waker,
+        };
+        Ok(Waiter { poll, events: Events::with_capacity(8), alarm, armed: Time::NEVER, system_calls: 0 })
+    }
+
+    /// Has it wake when a socket becomes readable.
+    #[cfg(unix)]
+    pub(crate) fn watch(&mut self, socket: &Socket, token: usize) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let descriptor = socket.as_raw_fd();
+        self.poll.registry().register(&mut mio::unix::SourceFd(&descriptor), Token(token), Interest::READABLE)
+    }
+
+    /// Has it wake when a socket becomes readable.
+    #[cfg(not(unix))]
+    pub(crate) fn watch(&mut self, socket: &Socket, token: usize) -> io::Result<()> {
+        let mut socket = mio::net::UdpSocket::from_std(socket.as_socket().try_clone()?);
+        let registered = self.poll.registry().register(&mut socket, Token(token), Interest::READABLE);
+        // Watched for as long as the waiter lives.
+        std::mem::forget(socket);
+        registered
+    }
+
+    /// What other threads set the moment with.
+    pub(crate) fn alarm(&self) -> Alarm {
+        self.alarm.clone()
+    }
+
+    /// Arms the timer, unless it goes off before `until` anyway: waking too early costs less than setting it each time.
+    pub(crate) fn arm(&mut self, until: Time, now: Time) {
+        // What has gone off, or may have, is not armed any more.
+        if self.armed <= now {
+            self.armed = Time::NEVER;
+        }
+        if until < self.armed {
+            self.armed = until;
+            self.system_calls += 1;
+            self.alarm.after(until.since(now));
+        }
+    }
+
+    /// Waits until something is readable, the time has come, or it is woken; not at all when `until` has come. Calls `ready`
+    /// with the token of each socket that became readable.
+    pub(crate) fn wait(
+        &mut self,
+        until: Time,
+        clock: &Clock,
+        mut ready: impl FnMut(usize),
+    ) -> io::Result<()> {
+        let now = clock.now();
+        let timeout = if until.is_due(now) {
+            Some(Duration::ZERO)
+        } else {
+            self.arm(until, now);
+            // The timer is the exact one; elsewhere the poller's own must do.
+            (cfg!(not(target_os = "linux")) && until != Time::NEVER).then(|| until.since(now))
+        };
+        self.system_calls += 1;
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            outcome => outcome?,
+        }
+        for event in &self.events {
+            match event.token() {
+                TIMER => {
+                    #[cfg(target_os = "linux")]
+                    self.alarm.timer.clear();
+                    self.armed = Time::NEVER;
+                }
+                WAKER => {}
+                Token(token) => ready(token),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Waiter {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.poll.as_raw_fd()
+    }
+}

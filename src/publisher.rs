@@ -1,0 +1,329 @@
+//! The publishing side of the public face.
+
+use crate::config::{PublisherBuilder, check_topic};
+use crate::driver::{Service, Shared, Working};
+use crate::error::{Error, SendError, TooFew, Unconfirmed};
+use crate::net::Interface;
+use crate::protocol::publisher::{Laggard, PublisherEvent, PublisherStats, ReceiverState, Refused};
+use crate::wire::SourceId;
+use parking_lot::MutexGuard;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long dropping a publisher waits for subscribers that lack something.
+const DROP_LINGER: Duration = Duration::from_secs(1);
+
+/// A publishing endpoint: one socket, one transmit window and one service thread, shared by the publishers of as many
+/// topics as the window has room for. It lives as long as any of its handles and publishers.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    service: Arc<Service>,
+}
+
+impl Endpoint {
+    /// Opens an endpoint with the settings of a builder, whose topic does not matter here.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
+    pub fn open(builder: PublisherBuilder) -> Result<Endpoint, Error> {
+        Ok(Endpoint { service: Arc::new(builder.start()?) })
+    }
+
+    /// Opens a stream for a topic. Two publishers of one topic are two streams.
+    ///
+    /// # Errors
+    /// [`Error::Topic`], [`Error::TooManyTopics`].
+    pub fn publisher(&self, topic: impl Into<String>) -> Result<Publisher, Error> {
+        let topic = topic.into();
+        check_topic(&topic)?;
+        let shared = &self.service.shared;
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let Some(stream) = working.publisher.open_stream(&topic, now) else {
+            return Err(Error::TooManyTopics { max: working.publisher.max_streams() });
+        };
+        shared.transmit(&mut working);
+        drop(working);
+        Ok(Publisher { endpoint: self.clone(), topic, stream, open: true })
+    }
+
+    /// This run's id: random, never used again.
+    pub fn source_id(&self) -> SourceId {
+        self.shared().lock().publisher.config().source
+    }
+
+    /// The address that data comes from and NAKs go to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared().socket.local_addr()
+    }
+
+    /// The interface it sends on.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.shared().socket.interface()
+    }
+
+    /// The counters, of all its topics together.
+    pub fn stats(&self) -> PublisherStats {
+        self.shared().lock().publisher.stats()
+    }
+
+    /// The subscribers that are known.
+    pub fn receivers(&self) -> Vec<ReceiverState> {
+        self.shared().lock().publisher.receivers()
+    }
+
+    /// The next thing that happened to a subscriber. The last 1,024 are kept.
+    pub fn poll_event(&self) -> Option<PublisherEvent> {
+        self.shared().lock().publisher.poll_event()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.service.shared
+    }
+}
+
+/// Publishes messages on one topic.
+///
+/// A message that comes alone leaves at once, on the caller's thread. Messages that come faster than the system can send
+/// them share datagrams and system calls; none waits longer than the builder's `max_delay`. Dropping a publisher closes it,
+/// waiting at most a second for subscribers known to lack something, and not at all while panicking.
+#[derive(Debug)]
+pub struct Publisher {
+    endpoint: Endpoint,
+    topic: String,
+    stream: u32,
+    open: bool,
+}
+
+impl Publisher {
+    /// Settings for a publisher on `group`, a multicast address and port.
+    pub fn builder(group: SocketAddr) -> PublisherBuilder {
+        PublisherBuilder::new(group)
+    }
+
+    /// The endpoint it belongs to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The id of its stream at this endpoint's source.
+    pub fn stream_id(&self) -> u32 {
+        self.stream
+    }
+
+    /// Publishes a message. Waits while the slowest subscriber in good standing has no room, or the rate is used up.
+    ///
+    /// # Errors
+    /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::Datagram`].
+    pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        self.send_inner(message, true)
+    }
+
+    /// Publishes a message if that can be done now.
+    ///
+    /// # Errors
+    /// [`SendError::BackPressured`] says who holds it back; and those of [`send`](Self::send).
+    pub fn try_send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        self.send_inner(message, false)
+    }
+
+    fn send_inner(&mut self, message: &[u8], wait: bool) -> Result<(), SendError> {
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        loop {
+            let alone = self.look(&mut working)?;
+            let now = shared.clock.now();
+            match working.publisher.send(self.stream, message, now) {
+                Ok(()) => {
+                    shared.dispatch(&mut working, self.stream, alone, now);
+                    return Ok(());
+                }
+                Err(refused) => self.refused(&mut working, refused, wait)?,
+            }
+        }
+    }
+
+    /// Room for a message of `length` bytes, to be written in place. It is published when the claim is committed, and not at all
+    /// when that is dropped. The endpoint stands still meanwhile, so write it at once. Waits as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// [`SendError::TooLong`] when the message would not fit in one datagram; [`SendError::Closed`],
+    /// [`SendError::Datagram`].
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, SendError> {
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        loop {
+            let alone = self.look(&mut working)?;
+            let now = shared.clock.now();
+            match working.publisher.claim(self.stream, length, now).map(|_| ()) {
+                Ok(()) => {
+                    let (shared, stream) = (&*self.endpoint.service.shared, self.stream);
+                    return Ok(Claim { shared, working, stream, length, alone });
+                }
+                Err(refused) => self.refused(&mut working, refused, true)?,
+            }
+        }
+    }
+
+    /// Whether nothing of this stream waits to be sent; or the error that an earlier datagram met.
+    fn look(&self, working: &mut MutexGuard<'_, Working>) -> Result<bool, SendError> {
+        if let Some(error) = working.take_too_long() {
+            return Err(SendError::Datagram(error));
+        }
+        Ok(working.publisher.pending(self.stream) == (0, false))
+    }
+
+    /// What to do about a message that was not taken: wait for room, or tell.
+    fn refused(
+        &self,
+        working: &mut MutexGuard<'_, Working>,
+        refused: Refused,
+        wait: bool,
+    ) -> Result<(), SendError> {
+        let shared = self.endpoint.shared();
+        match refused {
+            Refused::TooLong { max } => Err(SendError::TooLong { max }),
+            Refused::Closed => Err(SendError::Closed),
+            Refused::BackPressured { by } => {
+                // What is here must be on its way before anything is waited for.
+                working.publisher.flush(self.stream);
+                shared.transmit(working);
+                working.arm(shared);
+                if !wait {
+                    return Err(SendError::BackPressured { by });
+                }
+                shared.wait(working, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what was taken and waits for others to share its datagram.
+    ///
+    /// # Errors
+    /// [`SendError::Datagram`].
+    pub fn flush(&mut self) -> Result<(), SendError> {
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        working.publisher.flush(self.stream);
+        shared.transmit(&mut working);
+        self.look(&mut working).map(|_| ())
+    }
+
+    /// Waits until `receivers` subscribers of this topic were heard from, at most for `timeout`.
+    ///
+    /// # Errors
+    /// How many there are, when the time is over.
+    pub fn wait_for(&mut self, receivers: usize, timeout: Option<Duration>) -> Result<(), TooFew> {
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        let until = timeout.map(|timeout| shared.clock.now() + timeout);
+        loop {
+            let here = working.publisher.receivers_of(self.stream);
+            if here >= receivers {
+                return Ok(());
+            }
+            if !shared.wait(&mut working, until) {
+                return Err(TooFew { receivers: here, waited: timeout.unwrap_or_default() });
+            }
+        }
+    }
+
+    /// How many subscribers of this topic are known.
+    pub fn receivers(&self) -> usize {
+        self.endpoint.shared().lock().publisher.receivers_of(self.stream)
+    }
+
+    /// The subscribers of this topic that have not confirmed everything.
+    pub fn laggards(&self) -> Vec<Laggard> {
+        self.endpoint.shared().lock().publisher.laggards(self.stream)
+    }
+
+    /// Ends the stream: waits, at most for `linger`, until every known subscriber has everything, and the end of the stream
+    /// too.
+    ///
+    /// # Errors
+    /// Who has not.
+    pub fn close(mut self, linger: Duration) -> Result<(), Unconfirmed> {
+        self.finish(linger)
+    }
+
+    fn finish(&mut self, linger: Duration) -> Result<(), Unconfirmed> {
+        if !std::mem::replace(&mut self.open, false) {
+            return Ok(());
+        }
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        let until = shared.clock.now() + linger;
+        working.publisher.close_stream(self.stream, shared.clock.now());
+        shared.transmit(&mut working);
+        working.arm(shared);
+        while !working.publisher.is_complete(self.stream) {
+            if !shared.wait(&mut working, Some(until)) {
+                break;
+            }
+        }
+        let laggards = working.publisher.laggards(self.stream);
+        let complete = working.publisher.is_complete(self.stream);
+        working.publisher.release_stream(self.stream);
+        if complete { Ok(()) } else { Err(Unconfirmed { laggards }) }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let linger = if std::thread::panicking() { Duration::ZERO } else { DROP_LINGER };
+        if let Err(unconfirmed) = self.finish(linger) {
+            tracing::warn!(topic = self.topic, "dropped a publisher: {unconfirmed}");
+        }
+    }
+}
+
+/// Room for a message in the transmit window: write to it, then [`commit`](Self::commit).
+pub struct Claim<'p> {
+    shared: &'p Shared,
+    working: MutexGuard<'p, Working>,
+    stream: u32,
+    length: usize,
+    alone: bool,
+}
+
+impl Claim<'_> {
+    /// Publishes the message.
+    pub fn commit(mut self) {
+        self.working.publisher.commit(self.stream, self.length);
+        let now = self.shared.clock.now();
+        self.shared.dispatch(&mut self.working, self.stream, self.alone, now);
+    }
+}
+
+impl Deref for Claim<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.working.publisher.claimed(self.stream, self.length)
+    }
+}
+
+impl DerefMut for Claim<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.working.publisher.claimed_mut(self.stream, self.length)
+    }
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("stream", &self.stream)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! The subscribing side of the public face.
+
+use crate::config::{SubscriberBuilder, Wait};
+use crate::detached::{DetachedSubscriber, Queue};
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::net::{BufferWarning, Interface};
+use crate::protocol::subscriber::{Ready, SubscriberStats};
+use crate::protocol::{Event, Time};
+use crate::wire::ReceiverId;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Receives messages, on the thread that calls it.
+///
+/// The subscriber works only while it is called: what arrives in between waits in the sockets' buffers. Gaps found, status and
+/// repairs wait too, so call it at least every few milliseconds: left alone for longer than the buffers last it loses datagrams
+/// (and asks for them when it is called again); left alone for a publisher's patience (1 s by default) it is no longer waited for.
+/// [`detach`](Self::detach) gives it a thread of its own.
+///
+/// Dropping it takes leave of the publishers, so that none waits for it.
+#[derive(Debug)]
+pub struct Subscriber {
+    driver: Driver,
+    wait: Wait,
+}
+
+impl Subscriber {
+    /// Settings for a subscriber to `group`, a multicast address and port.
+    pub fn builder(group: SocketAddr) -> SubscriberBuilder {
+        SubscriberBuilder::new(group)
+    }
+
+    pub(crate) fn new(driver: Driver, wait: Wait) -> Subscriber {
+        Subscriber { driver, wait }
+    }
+
+    /// The next event; waits for it as the builder's [`Wait`] says.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the sockets fail.
+    pub fn recv(&mut self) -> Result<Event<'_>, Error> {
+        loop {
+            if let Some(ready) = self.next_until(Time::NEVER)? {
+                return Ok(self.driver.event(&ready));
+            }
+        }
+    }
+
+    /// The next event, if one is here.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the sockets fail.
+    pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, Error> {
+        let ready = self.look()?;
+        Ok(ready.map(|ready| self.driver.event(&ready)))
+    }
+
+    /// The next event, if one comes within `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the sockets fail.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event<'_>>, Error> {
+        let until = self.driver.clock().now() + timeout;
+        let ready = self.next_until(until)?;
+        Ok(ready.map(|ready| self.driver.event(&ready)))
+    }
+
+    /// Gives events that are here to `handle`, at most `limit`; tells how many. The cheapest way to take many messages.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the sockets fail.
+    pub fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> Result<usize, Error> {
+        let mut count = 0;
+        while count < limit {
+            let Some(ready) = (if count == 0 { self.look()? } else { self.next()? }) else { break };
+            handle(self.driver.event(&ready));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn next(&mut self) -> Result<Option<Ready>, Error> {
+        self.driver.next().map_err(Error::system("receiving"))
+    }
+
+    /// The next event without waiting; when there is none, the descriptor tells when there may be.
+    fn look(&mut self) -> Result<Option<Ready>, Error> {
+        if let Some(ready) = self.next()? {
+            return Ok(Some(ready));
+        }
+        self.driver.look();
+        let ready = self.next()?;
+        if ready.is_none() {
+            self.driver.arm();
+        }
+        Ok(ready)
+    }
+
+    fn next_until(&mut self, until: Time) -> Result<Option<Ready>, Error> {
+        if let Some(ready) = self.next()? {
+            return Ok(Some(ready));
+        }
+        let now = self.driver.clock().now();
+        let spin_until = match self.wait {
+            Wait::Block => now,
+            Wait::SpinThenBlock(time) => (now + time).min(until),
+            Wait::Spin => until,
+        };
+        loop {
+            if self.driver.clock().now() < spin_until {
+                self.driver.look();
+                std::hint::spin_loop();
+            } else {
+                self.driver.wait(until).map_err(Error::system("waiting"))?;
+            }
+            if let Some(ready) = self.next()? {
+                return Ok(Some(ready));
+            }
+            if until.is_due(self.driver.clock().now()) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// When [`try_recv`](Self::try_recv) or [`poll`](Self::poll) should be called next though nothing came: for a foreign event loop
+    /// that cannot wait for the descriptor.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let deadline = self.driver.deadline();
+        if deadline == Time::NEVER { None } else { self.driver.clock().instant(deadline) }
+    }
+
+    /// This run's id.
+    pub fn receiver_id(&self) -> ReceiverId {
+        self.driver.subscriber().config().receiver
+    }
+
+    /// The interface it joined on.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.driver.sockets()[0].interface()
+    }
+
+    /// The address it sends NAKs and status from, and takes repairs at.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.driver.sockets()[1].local_addr()
+    }
+
+    /// What an operator should know: a receive buffer that was granted smaller than asked.
+    pub fn warnings(&self) -> Vec<BufferWarning> {
+        self.driver.sockets()[0].buffer_warning().into_iter().collect()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> SubscriberStats {
+        self.driver.stats()
+    }
+
+    /// Gives the subscriber a thread of its own, and the application a queue to take events from.
+    ///
+    /// # Errors
+    /// [`Error::System`] when there is no thread to be had; [`Error::Setting`] for a queue without room.
+    pub fn detach(self, queue: Queue) -> Result<DetachedSubscriber, Error> {
+        DetachedSubscriber::start(self.driver, queue)
+    }
+}
+
+/// The descriptor for a foreign event loop: when it is readable, call [`Subscriber::try_recv`] or [`Subscriber::poll`] until
+/// nothing comes.
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Subscriber {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.driver.as_raw_fd()
+    }
+}
