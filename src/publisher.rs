@@ -139,11 +139,11 @@ impl Publisher {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
         loop {
-            let alone = self.look(&mut working)?;
+            self.look(&mut working)?;
             let now = shared.clock.now();
             match working.publisher.send(self.stream, message, now) {
                 Ok(()) => {
-                    shared.dispatch(&mut working, self.stream, alone, now);
+                    shared.dispatch(&mut working, self.stream, now);
                     return Ok(());
                 }
                 Err(refused) => self.refused(&mut working, refused, wait)?,
@@ -161,24 +161,21 @@ impl Publisher {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
         loop {
-            let alone = self.look(&mut working)?;
+            self.look(&mut working)?;
             let now = shared.clock.now();
             match working.publisher.claim(self.stream, length, now).map(|_| ()) {
                 Ok(()) => {
                     let (shared, stream) = (&*self.endpoint.service.shared, self.stream);
-                    return Ok(Claim { shared, working, stream, length, alone });
+                    return Ok(Claim { shared, working, stream, length });
                 }
                 Err(refused) => self.refused(&mut working, refused, true)?,
             }
         }
     }
 
-    /// Whether nothing of this stream waits to be sent; or the error that an earlier datagram met.
-    fn look(&self, working: &mut MutexGuard<'_, Working>) -> Result<bool, SendError> {
-        if let Some(error) = working.take_too_long() {
-            return Err(SendError::Datagram(error));
-        }
-        Ok(working.publisher.pending(self.stream) == (0, false))
+    /// The error that an earlier datagram met, once.
+    fn look(&self, working: &mut MutexGuard<'_, Working>) -> Result<(), SendError> {
+        working.take_too_long().map_or(Ok(()), |error| Err(SendError::Datagram(error)))
     }
 
     /// What to do about a message that was not taken: wait for room, or tell.
@@ -215,7 +212,7 @@ impl Publisher {
         let mut working = shared.lock();
         working.publisher.flush(self.stream);
         shared.transmit(&mut working);
-        self.look(&mut working).map(|_| ())
+        self.look(&mut working)
     }
 
     /// Waits until `receivers` subscribers of this topic were heard from, at most for `timeout`.
@@ -293,7 +290,6 @@ pub struct Claim<'p> {
     working: MutexGuard<'p, Working>,
     stream: u32,
     length: usize,
-    alone: bool,
 }
 
 impl Claim<'_> {
@@ -301,7 +297,7 @@ impl Claim<'_> {
     pub fn commit(mut self) {
         self.working.publisher.commit(self.stream, self.length);
         let now = self.shared.clock.now();
-        self.shared.dispatch(&mut self.working, self.stream, self.alone, now);
+        self.shared.dispatch(&mut self.working, self.stream, now);
     }
 }
 

@@ -1,8 +1,12 @@
 //! A publisher's endpoint at work. The application's threads write into the window and transmit; the service thread answers
 //! NAKs and keeps time, and sleeps otherwise. Both do so under one lock, which the state machine lives in.
+//!
+//! While the application sends run after run, it takes in the NAKs itself between two of them, and the service thread is left
+//! asleep: waking it for each would cost both threads more than the answer does. When the application pauses, or waits for
+//! room, the service thread takes over.
 
 use super::clock::Clock;
-use super::waiter::{Alarm, Waiter};
+use super::waiter::{Alarm, Switch, Waiter};
 use crate::net::{self, Receiver, Sender, Socket, SocketError};
 use crate::protocol::Time;
 use crate::protocol::publisher::{Publisher, To};
@@ -15,12 +19,18 @@ use std::time::Duration;
 
 /// How long to leave a socket alone that would take no more.
 const BLOCKED_RETRY: Duration = Duration::from_micros(200);
-/// Messages of one system call in which NAKs and status are received, and bytes of each: they are small, and come alone.
-const RECEIVE_MESSAGES: usize = 64;
-/// Batches of these before what is due is looked at again.
+/// Messages of one system call in which NAKs and status are received.
+const RECEIVE_MESSAGES: usize = 32;
+/// System calls that receive before what is due is looked at again.
 const RECEIVE_BATCHES: usize = 16;
 /// How often the wall clock is compared with the monotonic one, which does not follow its corrections.
 const WALL_CLOCK_CHECK: Duration = Duration::from_secs(1);
+/// Nothing a transmit brings is due sooner: the first heartbeat is.
+const SOON: Duration = Duration::from_millis(1);
+/// An application that transmits so many times with less than `PAUSE` between takes in the NAKs itself.
+const STREAK: u32 = 8;
+/// When the application has not transmitted for this long the service thread takes over.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// What the application's threads and the service thread share.
 #[derive(Debug)]
@@ -32,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) socket: Socket,
     pub(crate) group: SocketAddr,
     alarm: Alarm,
+    /// Whether the service thread wakes for what comes to the socket.
+    watch: Switch,
 }
 
 /// What the lock guards.
@@ -39,8 +51,15 @@ pub(crate) struct Shared {
 pub(crate) struct Working {
     pub(crate) publisher: Publisher,
     sender: Sender,
+    receiver: Receiver,
+    /// The service thread wakes for NAKs; otherwise the application takes them in.
+    watched: bool,
+    /// Transmits of the application with no pause between.
+    streak: u32,
     /// When the service thread wakes at the latest.
     wakes_at: Time,
+    /// It wakes that early only for messages that wait for others.
+    flushing: bool,
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
@@ -61,6 +80,7 @@ impl Shared {
 
     /// Waits for a change, at most until `until`; false when that has come.
     pub(crate) fn wait(&self, working: &mut MutexGuard<'_, Working>, until: Option<Time>) -> bool {
+        working.hand_over(self);
         match until.and_then(|until| self.clock.instant(until)) {
             None => {
                 self.changed.wait(working);
@@ -72,41 +92,46 @@ impl Shared {
 
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
+        let now = self.clock.now();
+        working.take_over(self, now);
+        working.put_off(self, now);
+        if !working.watched {
+            working.receive(self);
+        }
         working.transmit(self);
-        working.arm_soon(self);
+        if working.blocked_until < Time::NEVER || working.publisher.is_waiting() {
+            working.arm(self);
+        }
         MutexGuard::bump(working);
     }
 
-    /// After a message was taken: it leaves at once when nothing else waits and the last transmit is further back than one
-    /// takes; with others when they fill a run; otherwise when its time comes.
-    pub(crate) fn dispatch(
-        &self,
-        working: &mut MutexGuard<'_, Working>,
-        stream: u32,
-        alone: bool,
-        now: Time,
-    ) {
+    /// After a message was taken: what waits leaves when it fills a run, or when the last transmit is further back than one
+    /// takes. So a message that comes alone leaves at once, and what comes faster than the system can send piles up just as
+    /// long as the system needs. What is left waiting leaves when its time comes.
+    pub(crate) fn dispatch(&self, working: &mut MutexGuard<'_, Working>, stream: u32, now: Time) {
         let (sealed, _) = working.publisher.pending(stream);
         if sealed >= working.publisher.max_run() {
             self.transmit(working);
-        } else if alone && now.since(working.transmitted) >= working.cost {
+        } else if now.since(working.transmitted) >= working.cost {
             working.publisher.flush(stream);
             self.transmit(working);
         } else {
             let by = now + working.publisher.config().max_delay;
-            working.wake_by(self, by, now);
+            working.flushing |= working.wake_by(self, by, now);
         }
     }
 }
 
 impl Working {
-    /// Has the service thread wake by `at`.
-    fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) {
-        if at < self.wakes_at {
-            self.wakes_at = at;
-            self.publisher.count_sending(0, 1);
-            shared.alarm.after(at.since(now));
+    /// Has the service thread wake by `at`; true when it would have slept longer.
+    fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) -> bool {
+        if at >= self.wakes_at {
+            return false;
         }
+        self.wakes_at = at;
+        self.publisher.count_sending(0, 1);
+        shared.alarm.after(at.since(now));
+        true
     }
 
     /// Has the service thread wake when the state machine next wants it.
@@ -116,14 +141,61 @@ impl Working {
         self.wake_by(shared, at.min(self.blocked_until.max(now)), now);
     }
 
-    /// The same after a transmit, without asking: nothing it brings is due sooner than this.
-    fn arm_soon(&mut self, shared: &Shared) {
-        const SOON: Duration = Duration::from_millis(1);
-        if self.blocked_until < Time::NEVER || self.publisher.is_waiting() {
-            return self.arm(shared);
+    /// The application transmits: after a number of times without a pause it takes in the NAKs too.
+    fn take_over(&mut self, shared: &Shared, now: Time) {
+        if now.since(self.transmitted) >= PAUSE {
+            self.streak = 0;
         }
-        let now = self.transmitted;
-        self.wake_by(shared, now + SOON, now);
+        self.streak += 1;
+        if self.watched && self.streak > STREAK {
+            self.watched = !shared.watch.set(&shared.socket, false);
+        }
+    }
+
+    /// The application pauses: the service thread takes in the NAKs.
+    fn hand_over(&mut self, shared: &Shared) {
+        self.streak = 0;
+        if !self.watched {
+            self.watched = shared.watch.set(&shared.socket, true);
+        }
+    }
+
+    /// Before all that waits is transmitted: the service thread need not wake for it. Were it left to, it would meet the
+    /// application in the lock with nothing to do, every so many microseconds.
+    fn put_off(&mut self, shared: &Shared, now: Time) {
+        let wake = now + if self.watched { SOON } else { PAUSE };
+        let early = self.flushing || (!self.watched && self.wakes_at < now + PAUSE / 2);
+        if self.wakes_at == Time::NEVER || (early && self.wakes_at < wake) {
+            self.wakes_at = Time::NEVER;
+            self.wake_by(shared, wake, now);
+        }
+        self.flushing = false;
+    }
+
+    /// Takes in NAKs and status; false when there may be more.
+    fn receive(&mut self, shared: &Shared) -> bool {
+        let before = self.receiver.system_calls();
+        let mut drained = false;
+        for _ in 0..RECEIVE_BATCHES {
+            match self.receiver.receive(&shared.socket) {
+                Ok(_) => {}
+                Err(error) => {
+                    if error.kind() != ErrorKind::WouldBlock {
+                        tracing::warn!(%error, "NAKs cannot be received");
+                    }
+                    drained = true;
+                    break;
+                }
+            }
+            let now = shared.clock.now();
+            while self.receiver.advance() {
+                if let Some(datagram) = self.receiver.current() {
+                    self.publisher.handle_datagram(now, datagram.from, datagram.bytes);
+                }
+            }
+        }
+        self.publisher.count_sending(0, self.receiver.system_calls() - before);
+        drained
     }
 
     /// The last datagram that was too long for its way, once.
@@ -220,7 +292,11 @@ impl Service {
             working: Mutex::new(Working {
                 publisher,
                 sender: Sender::new(),
+                receiver: Receiver::new(RECEIVE_MESSAGES),
+                watched: true,
+                streak: 0,
                 wakes_at: Time::NEVER,
+                flushing: false,
                 transmitted: Time(0),
                 cost: Duration::ZERO,
                 blocked_until: Time::NEVER,
@@ -234,6 +310,7 @@ impl Service {
             socket,
             group,
             alarm: waiter.alarm(),
+            watch: waiter.switch(0)?,
         });
         let theirs = Arc::clone(&shared);
         let thread =
@@ -256,7 +333,6 @@ impl Drop for Service {
 
 /// The service thread's work: to wait, to receive, to do what is due, to transmit.
 fn serve(shared: &Shared, mut waiter: Waiter) {
-    let mut receiver = Receiver::new(RECEIVE_MESSAGES);
     let mut until = Time(0);
     let mut counted = 0;
     loop {
@@ -267,33 +343,15 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
             tracing::error!(%error, "the service thread cannot wait, and ends");
             return;
         }
-        let mut drained = true;
-        for batch in 0.. {
-            match receiver.receive(&shared.socket) {
-                Ok(_) => {}
-                Err(error) => {
-                    if error.kind() != ErrorKind::WouldBlock {
-                        tracing::warn!(%error, "NAKs cannot be received");
-                    }
-                    break;
-                }
-            }
-            let mut working = shared.lock();
-            let now = shared.clock.now();
-            while receiver.advance() {
-                if let Some(datagram) = receiver.current() {
-                    working.publisher.handle_datagram(now, datagram.from, datagram.bytes);
-                }
-            }
-            if batch == RECEIVE_BATCHES {
-                drained = false;
-                break;
-            }
-        }
         let mut working = shared.lock();
         if working.stop {
             return;
         }
+        let now = shared.clock.now();
+        if now.since(working.transmitted) >= PAUSE {
+            working.hand_over(shared);
+        }
+        let drained = working.receive(shared);
         let now = shared.clock.now();
         if now.since(working.wall_clock) >= WALL_CLOCK_CHECK {
             working.wall_clock = now;
@@ -301,11 +359,16 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
         }
         working.publisher.handle_timeout(now);
         working.transmit(shared);
-        let calls = receiver.system_calls() + waiter.system_calls;
+        let calls = waiter.system_calls;
         working.publisher.count_sending(0, calls - counted);
         counted = calls;
         working.wakes_at = Time::NEVER;
+        working.flushing = false;
         working.arm(shared);
+        if !working.watched {
+            let now = shared.clock.now();
+            working.wake_by(shared, now + PAUSE, now);
+        }
         until = if drained { working.wakes_at } else { Time(0) };
         drop(working);
         shared.changed.notify_all();

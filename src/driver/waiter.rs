@@ -4,7 +4,7 @@
 use super::clock::Clock;
 use crate::net::Socket;
 use crate::protocol::Time;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,49 @@ impl Alarm {
         {
             let _ = after;
             self.wake();
+        }
+    }
+}
+
+#[cfg(unix)]
+fn register(registry: &Registry, socket: &Socket, token: usize) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    registry.register(&mut mio::unix::SourceFd(&socket.as_raw_fd()), Token(token), Interest::READABLE)
+}
+
+#[cfg(not(unix))]
+fn register(registry: &Registry, socket: &Socket, token: usize) -> io::Result<()> {
+    let mut socket = mio::net::UdpSocket::from_std(socket.as_socket().try_clone()?);
+    let registered = registry.register(&mut socket, Token(token), Interest::READABLE);
+    // Watched for as long as the waiter lives.
+    std::mem::forget(socket);
+    registered
+}
+
+/// Switches the watching of a socket off and on; any thread may.
+#[derive(Debug)]
+pub(crate) struct Switch {
+    registry: Registry,
+    token: usize,
+}
+
+impl Switch {
+    /// Watches the socket, or does not; true when that could be had. Elsewhere than on Unix it is always watched.
+    pub(crate) fn set(&self, socket: &Socket, on: bool) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsRawFd;
+            let outcome = if on {
+                register(&self.registry, socket, self.token)
+            } else {
+                self.registry.deregister(&mut mio::unix::SourceFd(&socket.as_raw_fd()))
+            };
+            outcome.is_ok()
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = (&self.registry, self.token, socket);
+            on
         }
     }
 }
@@ -80,21 +123,13 @@ impl Waiter {
     }
 
     /// Has it wake when a socket becomes readable.
-    #[cfg(unix)]
     pub(crate) fn watch(&mut self, socket: &Socket, token: usize) -> io::Result<()> {
-        use std::os::fd::AsRawFd;
-        let descriptor = socket.as_raw_fd();
-        self.poll.registry().register(&mut mio::unix::SourceFd(&descriptor), Token(token), Interest::READABLE)
+        register(self.poll.registry(), socket, token)
     }
 
-    /// Has it wake when a socket becomes readable.
-    #[cfg(not(unix))]
-    pub(crate) fn watch(&mut self, socket: &Socket, token: usize) -> io::Result<()> {
-        let mut socket = mio::net::UdpSocket::from_std(socket.as_socket().try_clone()?);
-        let registered = self.poll.registry().register(&mut socket, Token(token), Interest::READABLE);
-        // Watched for as long as the waiter lives.
-        std::mem::forget(socket);
-        registered
+    /// What other threads switch the watching of a socket with.
+    pub(crate) fn switch(&self, token: usize) -> io::Result<Switch> {
+        Ok(Switch { registry: self.poll.registry().try_clone()?, token })
     }
 
     /// What other threads set the moment with.
