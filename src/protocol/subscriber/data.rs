@@ -135,8 +135,8 @@ impl Subscriber {
         };
         let count = last - stream.highest;
         stream.gaps.found(missing);
-        stream.missed += count;
-        self.stats.missed += count;
+        stream.missed = stream.missed.wrapping_add(count);
+        self.stats.missed = self.stats.missed.saturating_add(count);
         if given_up.is_none() {
             self.urgent |= due.is_due(now);
             if !stream.lossy {

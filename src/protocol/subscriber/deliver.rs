@@ -40,7 +40,8 @@ impl Subscriber {
                     }
                     What::Gap(loss) => {
                         self.stats.gaps += 1;
-                        self.stats.lost += loss.messages;
+                        // A forged source can claim to have lost any number.
+                        self.stats.lost = self.stats.lost.saturating_add(loss.messages);
                     }
                     What::Up | What::End(_) => {}
                 }
