@@ -82,6 +82,7 @@ pub struct PublisherBuilder {
     topic: String,
     port: u16,
     max_message: Option<usize>,
+    receive_buffer: usize,
     core: publisher::Config,
 }
 
@@ -92,6 +93,7 @@ impl PublisherBuilder {
             topic: "default".into(),
             port: 0,
             max_message: None,
+            receive_buffer: FEEDBACK_BUFFER,
             core: publisher::Config::new(SourceId(0)),
         }
     }
@@ -118,6 +120,13 @@ impl PublisherBuilder {
     /// The port NAKs and status come back to, for firewalls. Default 0: the system picks one for each run.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The socket's receive buffer to ask the kernel for, bytes, 4 KiB to 1 GiB. Default 1 MiB. It holds the NAKs and status
+    /// that come at once; what finds no room is said again, later. See [`Endpoint::warnings`].
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = bytes;
         self
     }
 
@@ -205,6 +214,7 @@ impl PublisherBuilder {
         within("idle_interval", core.idle_interval, Duration::from_millis(10), Duration::from_secs(60))?;
         within("max_delay", core.max_delay, Duration::ZERO, Duration::from_millis(100))?;
         within("max_receivers", core.max_receivers, 1, 1 << 20)?;
+        within("receive_buffer", self.receive_buffer, 4 << 10, 1 << 30)?;
         if let Some(rate) = core.max_rate {
             within("max_rate", rate, 10_000, u64::MAX)?;
         }
@@ -217,7 +227,7 @@ impl PublisherBuilder {
         };
         let local = self.place.local()?;
         let options =
-            Options { receive_buffer: Some(FEEDBACK_BUFFER), ttl: self.place.ttl, ..Options::default() };
+            Options { receive_buffer: Some(self.receive_buffer), ttl: self.place.ttl, ..Options::default() };
         let socket = Socket::sender(self.place.group, &local, self.port, &options)?;
         let clock = Clock::start();
         core.source = SourceId(random_id()?);

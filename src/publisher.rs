@@ -3,7 +3,8 @@
 use crate::config::{PublisherBuilder, check_topic};
 use crate::driver::{Service, Shared, Working};
 use crate::error::{Error, SendError, TooFew, Unconfirmed};
-use crate::net::Interface;
+use crate::net::{BufferWarning, Interface};
+use crate::protocol::Time;
 use crate::protocol::publisher::{Laggard, PublisherEvent, PublisherStats, ReceiverState, Refused};
 use crate::wire::SourceId;
 use parking_lot::MutexGuard;
@@ -65,6 +66,11 @@ impl Endpoint {
         self.shared().socket.interface()
     }
 
+    /// What an operator should know: a receive buffer, for NAKs and status, that was granted smaller than asked.
+    pub fn warnings(&self) -> Vec<BufferWarning> {
+        self.shared().socket.buffer_warning().into_iter().collect()
+    }
+
     /// The counters, of all its topics together.
     pub fn stats(&self) -> PublisherStats {
         self.shared().lock().publisher.stats()
@@ -124,7 +130,15 @@ impl Publisher {
     /// # Errors
     /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::Datagram`].
     pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        self.send_inner(message, true)
+        self.send_inner(message, None)
+    }
+
+    /// The same, but waits at most for `timeout`: for a thread that has something else to look after.
+    ///
+    /// # Errors
+    /// [`SendError::BackPressured`] says who held it back for so long; and those of [`send`](Self::send).
+    pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<(), SendError> {
+        self.send_inner(message, Some(timeout))
     }
 
     /// Publishes a message if that can be done now.
@@ -132,12 +146,13 @@ impl Publisher {
     /// # Errors
     /// [`SendError::BackPressured`] says who holds it back; and those of [`send`](Self::send).
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        self.send_inner(message, false)
+        self.send_inner(message, Some(Duration::ZERO))
     }
 
-    fn send_inner(&mut self, message: &[u8], wait: bool) -> Result<(), SendError> {
+    fn send_inner(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<(), SendError> {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
+        let mut until = None;
         loop {
             self.look(&mut working)?;
             let now = shared.clock.now();
@@ -146,7 +161,11 @@ impl Publisher {
                     shared.dispatch(&mut working, self.stream, now);
                     return Ok(());
                 }
-                Err(refused) => self.refused(&mut working, refused, wait)?,
+                Err(refused) => {
+                    // Reckoned from the first refusal: most messages meet none.
+                    until = until.or(timeout.map(|timeout| now + timeout));
+                    self.refused(&mut working, refused, until)?;
+                }
             }
         }
     }
@@ -168,7 +187,7 @@ impl Publisher {
                     let (shared, stream) = (&*self.endpoint.service.shared, self.stream);
                     return Ok(Claim { shared, working, stream, length });
                 }
-                Err(refused) => self.refused(&mut working, refused, true)?,
+                Err(refused) => self.refused(&mut working, refused, None)?,
             }
         }
     }
@@ -178,12 +197,12 @@ impl Publisher {
         working.take_too_long().map_or(Ok(()), |error| Err(SendError::Datagram(error)))
     }
 
-    /// What to do about a message that was not taken: wait for room, or tell.
+    /// What to do about a message that was not taken: wait for room, or tell once it is time.
     fn refused(
         &self,
         working: &mut MutexGuard<'_, Working>,
         refused: Refused,
-        wait: bool,
+        until: Option<Time>,
     ) -> Result<(), SendError> {
         let shared = self.endpoint.shared();
         match refused {
@@ -194,10 +213,10 @@ impl Publisher {
                 working.publisher.flush(self.stream);
                 shared.transmit(working);
                 working.arm(shared);
-                if !wait {
+                if until.is_some_and(|until| until.is_due(shared.clock.now())) {
                     return Err(SendError::BackPressured { by });
                 }
-                shared.wait(working, None);
+                shared.wait(working, until);
                 Ok(())
             }
         }
@@ -242,6 +261,33 @@ impl Publisher {
     /// The subscribers of this topic that have not confirmed everything.
     pub fn laggards(&self) -> Vec<Laggard> {
         self.endpoint.shared().lock().publisher.laggards(self.stream)
+    }
+
+    /// Ends the stream without waiting: nothing is taken any more, what was taken is still repaired. With
+    /// [`is_complete`](Self::is_complete) it makes a [`close`](Self::close) that can be broken off, and ends many streams at
+    /// once.
+    pub fn end(&mut self) {
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        working.publisher.close_stream(self.stream, shared.clock.now());
+        shared.transmit(&mut working);
+        working.arm(shared);
+    }
+
+    /// Whether every known subscriber of this topic has everything, and after [`end`](Self::end) its end too. Waits for
+    /// that, at most for `timeout`.
+    pub fn is_complete(&self, timeout: Duration) -> bool {
+        let shared = self.endpoint.shared();
+        let mut working = shared.lock();
+        let until = shared.clock.now() + timeout;
+        loop {
+            if working.publisher.is_complete(self.stream) {
+                return true;
+            }
+            if !shared.wait(&mut working, Some(until)) {
+                return working.publisher.is_complete(self.stream);
+            }
+        }
     }
 
     /// Ends the stream: waits, at most for `linger`, until every known subscriber has everything, and the end of the stream
