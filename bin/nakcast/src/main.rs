@@ -1,3 +1,42 @@
-//! The `nakcast` command.
+//! The command: publishes and subscribes from a shell.
+//!
+//! What was typed is in [`args`], what was meant in [`plan`]; each command has a module that runs its plan to an
+//! [`exit::Exit`].
 
-fn main() {}
+mod args;
+mod clock;
+mod demo;
+mod exit;
+mod format;
+mod input;
+mod output;
+mod pace;
+mod plan;
+mod publish;
+mod say;
+mod stop;
+mod subscribe;
+mod summary;
+mod units;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::{Exit, Failure};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error).into(),
+    };
+    run(cli.command).unwrap_or_else(|failure| failure.told()).into()
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    say::listen_to_the_library(command.verbosity());
+    match command {
+        Command::Pub(args) => publish::run(plan::publish(args)?),
+        Command::Sub(args) => subscribe::run(plan::subscribe(args)?),
+        Command::Demo(args) => demo::run(plan::demo(args)?),
+    }
+}

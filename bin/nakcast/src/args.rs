@@ -1,0 +1,256 @@
+//! What can be typed. What is meant by it is in [`plan`](crate::plan).
+
+use crate::units;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nakcast::Contract;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or told to end (Ctrl-C; twice to end without waiting for subscribers)
+  1  something failed at run time: a file, a socket, a message above the limit; or what was waited for did not come
+  2  what was typed cannot be meant: flags, addresses, topics, an interface
+  3  a gap, under --fail-on-gap";
+
+/// Reliable multicast publish/subscribe without a broker.
+#[derive(Debug, Parser)]
+#[command(name = "nakcast", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish lines, frames or synthetic messages.
+    #[command(after_help = EXIT_CODES)]
+    Pub(PubArgs),
+    /// Subscribe, and write what comes to standard output.
+    #[command(after_help = EXIT_CODES, after_long_help = SUB_NOTES)]
+    Sub(SubArgs),
+    /// See it repair: a publisher and three subscribers that lose datagrams, on this machine alone.
+    Demo(DemoArgs),
+}
+
+impl Command {
+    pub(crate) fn verbosity(&self) -> u8 {
+        match self {
+            Command::Pub(args) => args.common.verbose,
+            Command::Sub(args) => args.common.verbose,
+            Command::Demo(args) => args.verbose,
+        }
+    }
+}
+
+const SUB_NOTES: &str = "\
+Slow readers: up to 32 MiB of output wait here while whoever reads standard output is busy, and 64 MiB of datagrams beyond \
+that; then publishers are held back. A reader that takes nothing at all for longer than a publisher's --patience (1 s) makes \
+it go on without this subscriber: what then leaves the publisher's window is told as a gap.
+
+Exit codes:
+  0  done, or told to end (Ctrl-C), or nobody reads standard output any more
+  1  something failed at run time: a socket, standard output; --for was over before --count or --until-end was \
+reached; under --until-end the source fell silent without an end
+  2  what was typed cannot be meant: flags, addresses, topics, an interface
+  3  a gap, under --fail-on-gap";
+
+/// What publishing and subscribing have in common.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// The multicast group and port.
+    #[arg(short, long, value_name = "ADDR:PORT", default_value = "239.255.77.1:7700", value_parser = units::group)]
+    pub(crate) group: SocketAddr,
+
+    /// The interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
+    #[arg(short, long, value_name = "NAME|IP")]
+    pub(crate) interface: Option<String>,
+
+    /// Source-specific multicast. sub: hear this sender alone; pub: send from this address.
+    #[arg(long, value_name = "ADDR", value_parser = source)]
+    pub(crate) source: Option<IpAddr>,
+
+    /// Routers a datagram may pass.
+    #[arg(long, value_name = "HOPS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=255))]
+    pub(crate) ttl: u32,
+
+    /// Largest datagram to send, 512 to 65507 [default: 1408]. A subscriber takes any size, whatever is said here.
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    pub(crate) datagram: Option<usize>,
+
+    /// Receive buffer to ask the kernel for [default: sub 4M, pub 1M].
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    pub(crate) rcvbuf: Option<usize>,
+
+    /// Write counters to FILE as flat JSON at the end, however that comes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+
+    /// Say more on stderr: subscribers that come and go, streams, totals. Twice for the library's own remarks.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PubArgs {
+    /// Publish its lines: the bytes before each `\n`. `-`, or nothing: standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// The topic; of several, each message goes to the next in turn.
+    #[arg(short, long, value_name = "TOPIC", default_value = "default")]
+    pub(crate) topic: Vec<String>,
+
+    /// Read length-prefixed messages (32 bits, big endian) in place of lines.
+    #[arg(long)]
+    pub(crate) frames: bool,
+
+    /// Make N messages up in place of reading any.
+    #[arg(long, value_name = "N", value_parser = units::count, conflicts_with_all = ["file", "frames"])]
+    pub(crate) count: Option<u64>,
+
+    /// Bytes of each message made up [default: 256]. Each begins with its number.
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, requires = "count")]
+    pub(crate) size: Option<usize>,
+
+    /// Messages a second, at most: 500, 10k, 1M. Default: as fast as it goes.
+    #[arg(long, value_name = "N", value_parser = units::rate)]
+    pub(crate) rate: Option<f64>,
+
+    /// Start when N subscribers have been heard from.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) wait_for: usize,
+
+    /// Stay at the end, at most so long, until every known subscriber has everything.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds)]
+    pub(crate) linger: Duration,
+
+    /// Who is waited for: nobody, or the slowest subscriber that makes progress.
+    #[arg(long, value_enum, default_value_t = FlowArg::Slowest)]
+    pub(crate) flow: FlowArg,
+
+    /// How long a subscriber that makes no progress is waited for.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds)]
+    pub(crate) patience: Duration,
+
+    /// Most bits a second on the wire, repairs included: 500k, 100M, 2.5G. Default: no limit.
+    #[arg(long, value_name = "BITS", value_parser = units::bits)]
+    pub(crate) max_rate: Option<u64>,
+
+    /// Memory of what can be repaired. The largest message is half of it, and 16M at most.
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = units::bytes)]
+    pub(crate) window: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FlowArg {
+    None,
+    Slowest,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// The topic or pattern, `*` for one level and `>` at the end for the rest; several for more [default: >].
+    #[arg(short, long, value_name = "PATTERN")]
+    pub(crate) topic: Vec<String>,
+
+    /// Write each payload behind its length (32 bits, big endian) in place of a line.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) frames: bool,
+
+    /// Lines of payload, or one JSON object a line for every event.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<FormatArg>,
+
+    /// Leave after N messages.
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub(crate) count: Option<u64>,
+
+    /// Leave after so long.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds)]
+    pub(crate) time: Option<Duration>,
+
+    /// Leave when the first stream heard ends.
+    #[arg(long)]
+    pub(crate) until_end: bool,
+
+    /// What is promised: ordered, deadline=TIME (a message is held behind a gap for so long), arrival, best-effort.
+    #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract)]
+    pub(crate) contract: Contract,
+
+    /// Where to start in a stream that is there already.
+    #[arg(long, value_enum, default_value_t = FromArg::Live)]
+    pub(crate) from: FromArg,
+
+    /// Make the exit code 3 when there was a gap.
+    #[arg(long)]
+    pub(crate) fail_on_gap: bool,
+
+    /// Throw away that share of the datagrams that arrive, to see what loss does.
+    #[arg(long, value_name = "PERCENT", value_parser = units::percent)]
+    pub(crate) drop: Option<f64>,
+
+    /// Throw away the same ones again. Default: others each time.
+    #[arg(long, value_name = "N", requires = "drop")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FormatArg {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FromArg {
+    /// With the next message.
+    Live,
+    /// With the oldest one the publisher can still repair.
+    Window,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DemoArgs {
+    /// How long to publish.
+    #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = units::seconds)]
+    pub(crate) seconds: Duration,
+
+    /// Messages a second.
+    #[arg(long, value_name = "N", default_value = "20k", value_parser = units::rate)]
+    pub(crate) rate: f64,
+
+    /// The share of datagrams each subscriber throws away.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = units::percent)]
+    pub(crate) drop: f64,
+
+    /// Say more on stderr.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+fn source(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if !address.is_multicast() && !address.is_unspecified() => Ok(address),
+        Ok(_) => Err("that is not an address one sender can have".into()),
+        Err(_) => Err("it takes the IP address of one sender, as in 192.0.2.2".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,55 @@
+//! Sending at a rate: message `n` has its moment, `n / rate` after the start, whatever became of those before it.
+
+use std::time::{Duration, Instant};
+
+/// When messages are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    start: Instant,
+    /// Messages a second.
+    rate: f64,
+}
+
+impl Pace {
+    pub(crate) fn new(start: Instant, rate: f64) -> Pace {
+        Pace { start, rate }
+    }
+
+    /// Has message `number` be due at `moment`, if that is later than it was due.
+    pub(crate) fn resume(&mut self, number: u64, moment: Instant) {
+        self.start += moment.saturating_duration_since(self.moment(number));
+    }
+
+    /// How many messages were due by `now`; the first is at the start.
+    pub(crate) fn due(&self, now: Instant) -> u64 {
+        (now.saturating_duration_since(self.start).as_secs_f64() * self.rate) as u64 + 1
+    }
+
+    /// When message `number`, from 0, is due.
+    pub(crate) fn moment(&self, number: u64) -> Instant {
+        let after = Duration::try_from_secs_f64(number as f64 / self.rate).unwrap_or(Duration::MAX);
+        // Rounded up: at that moment it is due.
+        let after = after.saturating_add(Duration::from_nanos(1));
+        self.start.checked_add(after).unwrap_or_else(|| self.start + Duration::from_secs(1 << 32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_moments_do_not_drift() {
+        let start = crate::clock::now();
+        for rate in [0.001, 3.0, 10_000.0, 1e6, 7e6] {
+            let pace = Pace::new(start, rate);
+            assert_eq!(pace.due(start), 1);
+            for number in [0, 1, 2, 3, 1_000, 999_999, 100_000_000] {
+                let moment = pace.moment(number);
+                assert!(pace.due(moment) > number, "{rate} {number}");
+                let late = pace.due(moment) - number - 1;
+                assert!(late <= 1 + (rate * 2e-6) as u64, "{rate} {number}: {late} more");
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What was meant by what was typed: checked, with every default filled in.
+
+use crate::args::{Common, DemoArgs, FlowArg, FormatArg, FromArg, PubArgs, SubArgs};
+use crate::exit::Failure;
+use crate::format::Format;
+use crate::summary::SummaryFile;
+use nakcast::wire::topic;
+use nakcast::{Contract, Error, Flow, Publisher, PublisherBuilder, StartAt, Subscriber, SubscriberBuilder};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Largest message, bytes, where the window has room for it.
+const MAX_MESSAGE: usize = 16 << 20;
+/// Bytes of a message that is made up.
+const SIZE: usize = 256;
+
+/// What `pub` is to do.
+#[derive(Debug)]
+pub(crate) struct PublishPlan {
+    pub(crate) endpoint: PublisherBuilder,
+    /// The interface was not said: it is to be named.
+    pub(crate) name_interface: bool,
+    pub(crate) topics: Vec<String>,
+    pub(crate) input: Input,
+    /// Largest message, bytes.
+    pub(crate) max_message: usize,
+    /// Messages a second.
+    pub(crate) rate: Option<f64>,
+    pub(crate) wait_for: usize,
+    pub(crate) linger: Duration,
+    /// The receive buffer was asked for: what was granted is of interest.
+    pub(crate) asked_buffer: bool,
+    pub(crate) summary: SummaryFile,
+    pub(crate) verbose: bool,
+}
+
+/// Where messages come from.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Lines(Option<PathBuf>),
+    Frames(Option<PathBuf>),
+    Synthetic { count: u64, size: usize },
+}
+
+/// What `sub` is to do.
+#[derive(Debug)]
+pub(crate) struct SubscribePlan {
+    pub(crate) subscriber: SubscriberBuilder,
+    /// The interface was not said: it is to be named.
+    pub(crate) name_interface: bool,
+    pub(crate) format: Format,
+    pub(crate) count: Option<u64>,
+    pub(crate) time: Option<Duration>,
+    pub(crate) until_end: bool,
+    pub(crate) fail_on_gap: bool,
+    /// Which datagrams are thrown away, if any are.
+    pub(crate) seed: Option<u64>,
+    pub(crate) summary: SummaryFile,
+    pub(crate) verbose: bool,
+}
+
+/// What `demo` is to do.
+#[derive(Debug)]
+pub(crate) struct DemoPlan {
+    pub(crate) group: SocketAddr,
+    pub(crate) time: Duration,
+    pub(crate) rate: f64,
+    pub(crate) drop: f64,
+    pub(crate) seed: u64,
+}
+
+pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
+    let PubArgs { common, .. } = args;
+    for topic in &args.topic {
+        let checked = topic::check(topic);
+        checked.map_err(|error| Error::Topic { topic: topic.clone(), error })?;
+    }
+    let max_message = MAX_MESSAGE.min(args.window / 2).max(1);
+    let file = args.file.filter(|file| file.as_os_str() != "-");
+    let input = match args.count {
+        Some(count) => {
+            let size = args.size.unwrap_or(SIZE);
+            if size > max_message {
+                return Err(Failure::usage(format_args!(
+                    "--size: a message may have at most {max_message} bytes (16 MiB, and half the window)"
+                )));
+            }
+            Input::Synthetic { count, size }
+        }
+        None if args.frames => Input::Frames(file),
+        None => Input::Lines(file),
+    };
+    let flow = match args.flow {
+        FlowArg::None => Flow::None,
+        FlowArg::Slowest => Flow::Slowest,
+    };
+    let mut endpoint = Publisher::builder(common.group)
+        .ttl(common.ttl)
+        .window(args.window)
+        .max_message(max_message)
+        .flow(flow)
+        .patience(args.patience);
+    if let Some(interface) = sending_interface(&common)? {
+        endpoint = endpoint.interface(interface);
+    }
+    if let Some(bytes) = common.datagram {
+        endpoint = endpoint.datagram(bytes);
+    }
+    if let Some(bytes) = common.rcvbuf {
+        endpoint = endpoint.receive_buffer(bytes);
+    }
+    if let Some(rate) = args.max_rate {
+        endpoint = endpoint.max_rate(rate);
+    }
+    Ok(PublishPlan {
+        endpoint,
+        name_interface: common.interface.is_none(),
+        topics: args.topic,
+        input,
+        max_message,
+        rate: args.rate,
+        wait_for: args.wait_for,
+        linger: args.linger,
+        asked_buffer: common.rcvbuf.is_some(),
+        summary: SummaryFile::create(common.summary)?,
+        verbose: common.verbose > 0,
+    })
+}
+
+/// A publisher sends from its interface's address: with `--source`, from that one.
+fn sending_interface(common: &Common) -> Result<Option<String>, Failure> {
+    let Some(source) = common.source else { return Ok(common.interface.clone()) };
+    if let Some(asked) = &common.interface {
+        let local = nakcast::net::resolve(Some(asked), common.group.ip()).map_err(Error::from)?;
+        if !local.interface.addresses.contains(&source) {
+            return Err(Failure::usage(format_args!(
+                "--source: {source} is no address of {}, and a publisher sends from its own",
+                local.interface
+            )));
+        }
+        return Ok(Some(format!("{source}%{}", local.interface.name)));
+    }
+    Ok(Some(source.to_string()))
+}
+
+pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
+    let SubArgs { common, .. } = args;
+    let start = match args.from {
+        FromArg::Live => StartAt::Live,
+        FromArg::Window => StartAt::Window,
+    };
+    let mut subscriber =
+        Subscriber::builder(common.group).ttl(common.ttl).contract(args.contract).start_at(start);
+    for pattern in args.topic {
+        subscriber = subscriber.topic(pattern);
+    }
+    if let Some(interface) = &common.interface {
+        subscriber = subscriber.interface(interface);
+    }
+    if let Some(source) = common.source {
+        subscriber = subscriber.source(source);
+    }
+    if let Some(bytes) = common.rcvbuf {
+        subscriber = subscriber.receive_buffer(bytes);
+    }
+    let seed = args.drop.map(|_| args.seed.unwrap_or_else(any_number));
+    if let (Some(share), Some(seed)) = (args.drop, seed) {
+        subscriber = subscriber.drop_datagrams(share, seed);
+    }
+    let format = match args.format {
+        Some(FormatArg::Json) => Format::Json,
+        _ if args.frames => Format::Frames,
+        _ => Format::Text,
+    };
+    if let Contract::Deadline(Duration::ZERO) = args.contract {
+        return Err(Failure::usage(
+            "--contract deadline: 0 is no time to wait; that is what best-effort is for",
+        ));
+    }
+    Ok(SubscribePlan {
+        subscriber,
+        name_interface: common.interface.is_none(),
+        format,
+        count: args.count,
+        time: args.time,
+        until_end: args.until_end,
+        fail_on_gap: args.fail_on_gap,
+        seed,
+        summary: SummaryFile::create(common.summary)?,
+        verbose: common.verbose > 0,
+    })
+}
+
+pub(crate) fn demo(args: DemoArgs) -> Result<DemoPlan, Failure> {
+    if !(1e-1..=60.0).contains(&args.seconds.as_secs_f64()) {
+        return Err(Failure::usage("--seconds: it takes 0.1 to 60"));
+    }
+    if args.drop > 0.5 {
+        return Err(Failure::usage("--drop: it takes 0 to 50 percent"));
+    }
+    // A group and port of its own: two demos on one machine do not hear each other.
+    let seed = any_number();
+    let [a, b, c, d, ..] = seed.to_le_bytes();
+    let port = 20_000 + u16::from_le_bytes([c, d]) % 40_000;
+    let group = SocketAddr::from(([239, 255, 64 + a % 128, b], port));
+    Ok(DemoPlan { group, time: args.seconds, rate: args.rate, drop: args.drop, seed })
+}
+
+/// A number that is another each time.
+fn any_number() -> u64 {
+    // The standard library's hash tables are seeded by the system.
+    RandomState::new().hash_one(std::process::id())
+}

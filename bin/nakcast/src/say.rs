@@ -1,0 +1,64 @@
+//! Standard error: whole lines, and a line of progress on a terminal that the next line takes the place of.
+//!
+//! A standard error that nobody reads is no reason to fail.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing_subscriber::filter::LevelFilter;
+
+/// A line of progress is shown, with no end yet.
+static SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the cursor to the beginning of the line, and empties that.
+const EMPTY_LINE: &str = "\r\x1b[K";
+
+/// Says a line, in one write: lines of several threads and processes do not mix.
+pub(crate) fn line(text: impl fmt::Display) {
+    let clear = if SHOWN.swap(false, Ordering::Relaxed) { EMPTY_LINE } else { "" };
+    let _ = io::stderr().write_all(format!("{clear}{text}\n").as_bytes());
+}
+
+/// Shows how far things are, where somebody watches.
+pub(crate) fn progress(text: impl fmt::Display) {
+    SHOWN.store(true, Ordering::Relaxed);
+    let _ = io::stderr().write_all(format!("{EMPTY_LINE}{text}").as_bytes());
+}
+
+/// Takes the line of progress away.
+pub(crate) fn end_of_progress() {
+    if SHOWN.swap(false, Ordering::Relaxed) {
+        let _ = io::stderr().write_all(EMPTY_LINE.as_bytes());
+    }
+}
+
+/// Whether somebody watches.
+pub(crate) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Shows what the library tells its operators: warnings, and more with each `-v`.
+pub(crate) fn listen_to_the_library(verbosity: u8) {
+    let level = match verbosity {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let lines = tracing_subscriber::fmt().with_max_level(level).without_time().with_target(false);
+    lines.with_ansi(false).with_writer(|| Line).init();
+}
+
+/// What a tracing line is written through; it comes whole, its end included.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        line(String::from_utf8_lossy(bytes).trim());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

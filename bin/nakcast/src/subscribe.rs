@@ -1,0 +1,264 @@
+//! `nakcast sub`.
+
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::format::Format;
+use crate::output::{Ended, Output};
+use crate::plan::SubscribePlan;
+use crate::say;
+use crate::stop::{SLICE, Stop};
+use crate::summary::Summary;
+use nakcast::{EndReason, Event, Gap, SourceId, Stream, Subscriber, SubscriberStats};
+use std::time::{Duration, Instant};
+
+/// Events between two looks at the clock.
+const LOOK_EVERY: u32 = 256;
+/// When progress is shown first, and how often then.
+const LONG: Duration = Duration::from_secs(2);
+const PROGRESS: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(mut plan: SubscribePlan) -> Result<Exit, Failure> {
+    let file = std::mem::take(&mut plan.summary);
+    let seed = plan.seed;
+    let mut counted = Counted { begun: clock::now(), active_ns: 0, stats: SubscriberStats::default() };
+    let outcome = subscribe(plan, &mut counted);
+    let elapsed = clock::now().duration_since(counted.begun);
+    let mut summary = Summary::of_subscriber(&counted.stats);
+    summary.add_times(elapsed, Duration::from_nanos(counted.active_ns));
+    if let Some(seed) = seed {
+        summary.add("seed", seed);
+    }
+    Ok(file.end(summary, outcome))
+}
+
+/// What the summary is made of.
+struct Counted {
+    begun: Instant,
+    /// From the first message to the last, as they were received, nanoseconds.
+    active_ns: u64,
+    stats: SubscriberStats,
+}
+
+fn subscribe(plan: SubscribePlan, counted: &mut Counted) -> Result<Exit, Failure> {
+    let stop = Stop::install()?;
+    let output = Output::open(&stop)
+        .map_err(|error| Failure::at_run_time(format_args!("standard output: {error}")))?;
+    let mut subscriber = plan.subscriber.clone().open()?;
+    if plan.name_interface
+        && let Some(interface) = subscriber.interface()
+    {
+        say::line(format_args!("interface {interface}"));
+    }
+    if let Some(seed) = plan.seed.filter(|_| plan.verbose) {
+        say::line(format_args!("seed {seed}"));
+    }
+    say::line("ready");
+
+    let mut reader = Reader {
+        format: plan.format,
+        output,
+        verbose: plan.verbose,
+        until_end: plan.until_end,
+        left: plan.count,
+        first: None,
+        gaps: false,
+        received: None,
+        done: None,
+    };
+    let outcome = reader.read(&mut subscriber, plan.time, &stop);
+    counted.stats = subscriber.stats();
+    counted.active_ns = reader.received.map_or(0, |(first, last)| last.saturating_sub(first));
+    // Leave is taken before the last is written: nobody is to wait for whoever reads it.
+    drop(subscriber);
+    say::end_of_progress();
+    let Reader { output, gaps, .. } = reader;
+    let outcome = match (outcome, output.finish()) {
+        (Err(Quit::Failed(failure)), _) => Err(failure),
+        (Err(Quit::Output(Ended::Failed(error))), _) | (Ok(_), Err(Ended::Failed(error))) => {
+            Err(Failure::at_run_time(format_args!("standard output: {error}")))
+        }
+        (Err(Quit::Output(Ended::Quietly)), _) => Ok(Exit::Done),
+        (Ok(outcome), _) => outcome,
+    };
+    if plan.verbose {
+        let SubscriberStats { messages, bytes, datagrams, repairs, gaps, lost, .. } = counted.stats;
+        let elapsed = clock::now().duration_since(counted.begun);
+        say::line(format_args!(
+            "{messages} messages, {bytes} bytes, {datagrams} datagrams ({repairs} repairs), {gaps} gaps ({lost} messages) in \
+             {elapsed:.3?}"
+        ));
+    }
+    match outcome {
+        // It ended as it was to, or what was waited for did not come; either way there was a gap.
+        Ok(_) if gaps && plan.fail_on_gap => Ok(Exit::Gap),
+        outcome => outcome,
+    }
+}
+
+/// Why reading ended early.
+enum Quit {
+    Output(Ended),
+    Failed(Failure),
+}
+
+impl From<Ended> for Quit {
+    fn from(ended: Ended) -> Quit {
+        Quit::Output(ended)
+    }
+}
+
+impl From<nakcast::Error> for Quit {
+    fn from(error: nakcast::Error) -> Quit {
+        Quit::Failed(error.into())
+    }
+}
+
+/// What takes events and writes them.
+struct Reader {
+    format: Format,
+    output: Output,
+    verbose: bool,
+    until_end: bool,
+    /// Messages still to come, if they are counted.
+    left: Option<u64>,
+    /// The first stream heard.
+    first: Option<(SourceId, u32)>,
+    gaps: bool,
+    /// When the first and the last message were received, nanoseconds since 1970.
+    received: Option<(u64, u64)>,
+    /// Nothing more is wanted, and this is why.
+    done: Option<Done>,
+}
+
+#[derive(Clone, Copy)]
+enum Done {
+    Count,
+    End(EndReason),
+    Time,
+}
+
+impl Reader {
+    /// Reads until there is enough. The inner outcome is that of the command.
+    fn read(
+        &mut self,
+        subscriber: &mut Subscriber,
+        time: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Result<Exit, Failure>, Quit> {
+        let begun = clock::now();
+        let until = time.map(|time| begun + time);
+        let mut progress = Progress::new(begun);
+        loop {
+            for _ in 0..LOOK_EVERY {
+                let Some(event) = subscriber.try_recv()? else {
+                    // Nothing more is here: what is, must not wait.
+                    self.output.pass_on()?;
+                    let now = clock::now();
+                    let wait = until.map_or(SLICE, |until| SLICE.min(until.saturating_duration_since(now)));
+                    if let Some(event) = subscriber.recv_timeout(wait)? {
+                        self.handle(&event);
+                    }
+                    break;
+                };
+                self.handle(&event);
+                if self.done.is_some() {
+                    break;
+                }
+                self.output.spill()?;
+            }
+            let now = clock::now();
+            if self.done.is_none() && until.is_some_and(|until| now >= until) {
+                self.done = Some(Done::Time);
+            }
+            if let Some(done) = self.done {
+                return Ok(self.outcome(done));
+            }
+            if stop.is_asked() {
+                return Ok(Ok(Exit::Done));
+            }
+            progress.show(now, subscriber);
+        }
+    }
+
+    fn handle(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Message(message) => {
+                let at = message.received_ns();
+                self.received.get_or_insert((at, at)).1 = at;
+                if let Some(left) = &mut self.left {
+                    *left -= 1;
+                    if *left == 0 {
+                        self.done = Some(Done::Count);
+                    }
+                }
+            }
+            Event::Gap(gap) => self.gap(gap),
+            Event::StreamUp(stream) => {
+                self.first.get_or_insert((stream.source(), stream.stream_id()));
+                self.tell(stream);
+            }
+            Event::StreamEnd(stream) => {
+                self.tell(stream);
+                if self.until_end && self.first == Some((stream.source(), stream.stream_id())) {
+                    self.done = Some(Done::End(stream.end_reason().unwrap_or(EndReason::Closed)));
+                }
+            }
+            _ => {}
+        }
+        self.format.write(event, self.output.batch());
+    }
+
+    fn gap(&mut self, gap: &Gap<'_>) {
+        self.gaps = true;
+        say::line(format_args!("gap: {gap}"));
+    }
+
+    fn tell(&self, stream: &Stream<'_>) {
+        if self.verbose {
+            say::line(stream);
+        }
+    }
+
+    /// What the command has come to.
+    fn outcome(&self, done: Done) -> Result<Exit, Failure> {
+        let failed = |line: String| Failure { exit: Exit::Failed, line }.told();
+        Ok(match done {
+            Done::Count | Done::End(EndReason::Closed) => Exit::Done,
+            Done::End(EndReason::Silent) => failed("the source fell silent without ending its stream".into()),
+            Done::End(_) => failed("the source started anew without ending its stream".into()),
+            Done::Time => match (self.left, self.until_end) {
+                (Some(left), _) => {
+                    failed(format!("--for is over, and {left} of the --count are still to come"))
+                }
+                (None, true) => failed("--for is over, and no stream has ended".into()),
+                (None, false) => Exit::Done,
+            },
+        })
+    }
+}
+
+/// The line of progress, where somebody watches.
+struct Progress {
+    watched: bool,
+    shown: Instant,
+    before: u64,
+}
+
+impl Progress {
+    fn new(begun: Instant) -> Progress {
+        Progress { watched: say::is_watched(), shown: begun + LONG - PROGRESS, before: 0 }
+    }
+
+    fn show(&mut self, now: Instant, subscriber: &Subscriber) {
+        let since = now.saturating_duration_since(self.shown);
+        if !self.watched || since < PROGRESS {
+            return;
+        }
+        let SubscriberStats { messages, repairs, gaps, lost, .. } = subscriber.stats();
+        let rate = (messages - self.before) as f64 / since.as_secs_f64();
+        (self.shown, self.before) = (now, messages);
+        say::progress(format_args!(
+            "{messages} messages, {rate:.0} a second, {repairs} repairs, {gaps} gaps ({lost} messages lost)"
+        ));
+    }
+}

@@ -1,0 +1,218 @@
+//! Quantities as people type them: `10k`, `64M`, `1.5s`, `5%`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A number and what follows it.
+fn split(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let value = number.parse::<f64>().ok().filter(|value| value.is_finite())?;
+    Some((value, unit))
+}
+
+/// k, M and G by thousands.
+fn thousands(text: &str) -> Option<f64> {
+    let (value, unit) = split(text)?;
+    let factor = match unit {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" | "m" => 1e6,
+        "G" | "g" => 1e9,
+        _ => return None,
+    };
+    Some(value * factor)
+}
+
+/// Messages a second: `500`, `10k`, `1M`, `0.5`.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let wanted = "it takes a number above 0, as in 500, 10k or 1M";
+    match thousands(text) {
+        Some(rate) if rate >= 1e-3 => Ok(rate),
+        Some(_) => Err(format!("a rate of {text} would never send anything; {wanted}")),
+        None => Err(wanted.into()),
+    }
+}
+
+/// Bits a second: `500k`, `100M`, `2.5G`, by thousands.
+pub(crate) fn bits(text: &str) -> Result<u64, String> {
+    let wanted = "it takes a number of bits a second above 0, as in 500k, 100M or 2.5G";
+    match thousands(text) {
+        Some(rate) if rate >= 1.0 => Ok(rate as u64),
+        Some(_) => Err(format!("a rate of {text} would never send anything; {wanted}")),
+        None => Err(wanted.into()),
+    }
+}
+
+/// How many: `1000`, `10k`, `1M`, by thousands; at least 1.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    match thousands(text) {
+        Some(count) if count >= 1.0 && count.fract() == 0.0 => Ok(count as u64),
+        _ => Err("it takes a whole number from 1, as in 1000, 10k or 1M".into()),
+    }
+}
+
+/// Bytes: `1408`, `64k`, `64M`, `1G`, by 1,024.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let wanted = "it takes a number of bytes, as in 1408, 64k, 64M or 1G";
+    let (value, unit) = split(text).ok_or(wanted)?;
+    let factor = match unit.strip_suffix("iB").or(unit.strip_suffix('i')).unwrap_or(unit) {
+        "" if unit.is_empty() => 1_u64,
+        "k" | "K" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => return Err(wanted.into()),
+    };
+    let bytes = value * factor as f64;
+    if bytes.fract() == 0.0 && bytes <= (1_u64 << 52) as f64 {
+        Ok(bytes as usize)
+    } else {
+        Err(wanted.into())
+    }
+}
+
+/// A share, from a percentage: `10`, `0.5`, `10%`.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let wanted = "it takes a percentage from 0 to 100";
+    match split(text) {
+        Some((value, "" | "%")) if value <= 100.0 => Ok(value / 100.0),
+        Some((_, "" | "%")) => Err(format!("{text} is more than everything; {wanted}")),
+        _ => Err(wanted.into()),
+    }
+}
+
+/// A time with its unit: `5ms`, `100us`, `1.5s`, `2m`, `1h`.
+fn time(text: &str) -> Option<Duration> {
+    let (value, unit) = split(text)?;
+    let unit = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(value * unit).ok()
+}
+
+/// Seconds, or a time with its unit.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let plain = split(text).filter(|(_, unit)| unit.is_empty());
+    let plain = plain.and_then(|(value, _)| Duration::try_from_secs_f64(value).ok());
+    // A year: more than anybody waits, and little enough to be reckoned with.
+    let most = Duration::from_secs(365 * 86_400);
+    match plain.or_else(|| time(text)) {
+        Some(time) if time <= most => Ok(time),
+        Some(_) => Err("that is longer than a year".into()),
+        None => Err("it takes seconds, as in 5 or 0.5, or a time with its unit, as in 200ms or 2m".into()),
+    }
+}
+
+/// A multicast group and port.
+pub(crate) fn group(text: &str) -> Result<SocketAddr, String> {
+    let group: SocketAddr = text
+        .parse()
+        .map_err(|_| "it takes ADDR:PORT, as in 239.255.77.1:7700 or [ff15::4d]:7700".to_owned())?;
+    if !group.ip().is_multicast() {
+        return Err(format!(
+            "{} is not a multicast address; those are 224.0.0.0 to 239.255.255.255, and for IPv6 what begins with ff",
+            group.ip()
+        ));
+    }
+    if group.port() == 0 {
+        return Err("port 0 is no port; it takes one from 1 to 65535".into());
+    }
+    Ok(group)
+}
+
+/// A delivery contract.
+pub(crate) fn contract(text: &str) -> Result<nakcast::Contract, String> {
+    use nakcast::Contract;
+    match text {
+        "ordered" => Ok(Contract::Ordered),
+        "arrival" => Ok(Contract::Arrival),
+        "best-effort" => Ok(Contract::BestEffort),
+        _ => match text.strip_prefix("deadline=").map(time) {
+            Some(Some(deadline)) => Ok(Contract::Deadline(deadline)),
+            Some(None) => Err("a deadline takes a time with its unit, as in deadline=5ms".into()),
+            None => {
+                Err("it takes ordered, deadline=TIME (as in deadline=5ms), arrival or best-effort".into())
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_counts_go_by_thousands() {
+        assert_eq!(rate("10k"), Ok(10_000.0));
+        assert_eq!(rate("1M"), Ok(1e6));
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for bad in ["0", "0k", "", "k", "-1", "1e3", "1kk", "inf", "nan", "1.2.3", " 1"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!(bits("2.5G"), Ok(2_500_000_000));
+        assert!(bits("0").is_err());
+        assert_eq!(count("1M"), Ok(1_000_000));
+        assert_eq!(count("1.5k"), Ok(1_500));
+        for bad in ["0", "1.5", "-1", "ten"] {
+            assert!(count(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_go_by_1024() {
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("1408"), Ok(1_408));
+        for same in ["64M", "64m", "64Mi", "64MiB", "65536k"] {
+            assert_eq!(bytes(same), Ok(64 << 20), "{same}");
+        }
+        for bad in ["", "M", "1.3", "64T", "-1", "64MB", "i", "1i", "99999999G"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn percentages_end_at_100() {
+        assert_eq!(percent("0"), Ok(0.0));
+        assert_eq!(percent("5%"), Ok(0.05));
+        assert_eq!(percent("100"), Ok(1.0));
+        for bad in ["101", "100.1%", "-1", "five", "5%%", ""] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(seconds("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "-1", "5x", "1e9", "9999999999", "99999999999999999999999h"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn contracts() {
+        use nakcast::Contract;
+        assert_eq!(contract("deadline=5ms"), Ok(Contract::Deadline(Duration::from_millis(5))));
+        assert_eq!(contract("best-effort"), Ok(Contract::BestEffort));
+        for bad in ["", "deadline", "deadline=", "deadline=5", "Ordered"] {
+            assert!(contract(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn groups() {
+        assert!(group("239.255.77.1:7700").is_ok());
+        assert!(group("[ff15::4d]:7700").is_ok());
+        for bad in ["10.0.0.1:5", "239.255.77.1:0", "239.255.77.1", "239.255.77.1:99999", "x:1", "[::1]:7700"]
+        {
+            assert!(group(bad).is_err(), "{bad}");
+        }
+    }
+}
