@@ -33,6 +33,8 @@
 
 pub mod net;
 pub mod protocol;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod wire;
 
 mod config;

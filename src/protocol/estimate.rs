@@ -26,16 +26,47 @@ impl Smoothed {
         self.samples += 1;
     }
 
-    /// The smoothed time, once there was a measurement.
-    pub fn mean(&self) -> Option<Duration> {
-        (self.samples > 0).then(|| Duration::from_nanos(self.mean as u64))
-    }
-
     /// How long an answer may take before it is taken for lost, once there was a measurement.
     pub fn timeout(&self) -> Option<Duration> {
         (self.samples > 0).then(|| Duration::from_nanos((self.mean + 4.0 * self.deviation) as u64))
     }
 }
+
+/// The smallest of the values of late: what a path takes when nobody who measures it is kept waiting.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Least {
+    current: Option<Duration>,
+    previous: Option<Duration>,
+    since: Time,
+}
+
+impl Least {
+    /// A value counts for as long as this, and at most for twice as long.
+    const MEMORY: Duration = Duration::from_secs(2);
+
+    /// Takes a measurement.
+    pub fn sample(&mut self, value: Duration, now: Time) {
+        if now.since(self.since) >= Self::MEMORY {
+            self.previous = self.current.take();
+            self.since = now;
+        }
+        self.current = Some(self.current.map_or(value, |least| least.min(value)));
+    }
+
+    /// The smallest, once there was a measurement.
+    pub fn value(&self) -> Option<Duration> {
+        [self.current, self.previous].into_iter().flatten().min()
+    }
+}
+
+/// The least time between two status messages of one receiver to one source: all receivers together send no more than 200
+/// a second.
+pub fn status_interval(group: u32) -> Duration {
+    STATUS_INTERVAL.max(STATUS_PER_RECEIVER * group)
+}
+
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+const STATUS_PER_RECEIVER: Duration = Duration::from_millis(5);
 
 /// How long a datagram that seems missing may yet be under way, learnt from those that came late. Nothing on a path
 /// that does not reorder: a gap is then a loss the moment it is seen.

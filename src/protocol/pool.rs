@@ -36,6 +36,11 @@ impl Pool {
         self.chunk_size
     }
 
+    /// How many chunks can be lent now.
+    pub fn left(&self) -> usize {
+        self.free.len()
+    }
+
     /// Lends a chunk, if there is one.
     pub fn take(&mut self) -> Option<Chunk> {
         self.free.pop()

@@ -75,7 +75,7 @@ pub struct ReceiverState {
     pub id: ReceiverId,
     /// Where it sends from.
     pub address: SocketAddr,
-    /// Its smoothed round trip, once measured.
+    /// Its round trip, the least of late, once measured.
     pub round_trip: Option<Duration>,
     /// Whether it exceeded its budget of repairs.
     pub quarantined: bool,

@@ -4,13 +4,15 @@ use super::events::PublisherEvent;
 use super::receivers::Receiver;
 use super::transmit::{Control, RepairQueue, To};
 use super::{Bucket, Flow, Publisher, Time};
-use crate::protocol::estimate::{BACKOFF_FACTOR, Smoothed};
+use crate::protocol::estimate::{BACKOFF_FACTOR, Least};
 use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Repairs a receiver may ask for: as many as live datagrams are sent, and so many a second besides.
-const BUDGET_RATE: f64 = 2_000.0;
+pub(super) const BUDGET_RATE: f64 = 2_000.0;
+/// And so many at once, or a window's worth.
+pub(super) const LEAST_BUDGET: f64 = 4_096.0;
 /// The span in which another receiver's NAK for the same datagram would come, while the round trip is unknown.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
 
@@ -46,6 +48,10 @@ impl Publisher {
     /// The moment, on this clock, up to which the sender of a stamp and a hold time had heard everything; `None` when
     /// the stamp was never sent.
     fn heard_until(&self, stamp: u64, held: u32, now: Time) -> Option<Time> {
+        if held == u32::MAX {
+            // Longer ago than the field can say.
+            return (Time(stamp) >= self.started && Time(stamp) <= now).then_some(now);
+        }
         let until = Time(stamp) + Duration::from_nanos(u64::from(held));
         // Clocks run apart by less than a thousandth.
         let latest = now + Duration::from_nanos(u64::from(held) / 1_000);
@@ -114,11 +120,14 @@ impl Publisher {
             let confirmation = Confirmation { first, last: trail - 1, next_message };
             self.control(Control::Gone { stream: id, confirmation, to });
             if self.streams[id as usize - 1].released {
-                self.outbox.ending.push_back(id);
+                self.end_soon(id);
             }
         }
         let repairs_wait = match &mut self.pacing {
-            Some(pacing) => !(pacing.repairs.has_any(now) && pacing.all.has_any(now)),
+            Some(pacing) => {
+                let share = pacing.repairs.has_any(now) || self.outbox.ready.is_empty();
+                !(share && pacing.all.has_any(now)) && pacing.confirmations.has_any(now)
+            }
             None => false,
         };
         if repairs_wait && !lone && !waiting.is_empty() {
@@ -167,6 +176,11 @@ impl Publisher {
                     queue = RepairQueue::CatchingUp;
                 }
             }
+        } else if self.strangers.has_any(now) {
+            self.strangers.take(1.0);
+        } else {
+            self.stats.naks_over_budget += 1;
+            queue = RepairQueue::CatchingUp;
         }
         let stream = &mut self.streams[id as usize - 1];
         let Some(slot) = stream.window.slot_mut(sequence) else { return };
@@ -210,7 +224,9 @@ impl Publisher {
         if !self.meet(id, from, now) {
             return;
         }
-        self.receivers.sample(id, now.since(heard));
+        if status.held < u32::MAX {
+            self.receivers.sample(id, now.since(heard), now);
+        }
         self.places(now, &status);
     }
 
@@ -232,11 +248,11 @@ impl Publisher {
             self.stats.receivers_refused += 1;
             return false;
         }
-        let budget = Bucket::new(BUDGET_RATE, self.capacity().max(4_096) as f64, now);
+        let budget = Bucket::new(BUDGET_RATE, (self.capacity() as f64).max(LEAST_BUDGET), now);
         let receiver = Receiver {
             address: from,
             heard: now,
-            round_trip: Smoothed::default(),
+            round_trip: Least::default(),
             budget,
             credited: self.stats.datagrams,
             quarantined: false,
@@ -279,7 +295,7 @@ impl Publisher {
         if stream.released {
             // It missed every end of stream there was.
             if !told.ended {
-                self.outbox.ending.push_back(told.stream);
+                self.end_soon(told.stream);
             }
             return None;
         }
@@ -334,11 +350,13 @@ impl Publisher {
         loop {
             let stream = &self.streams[id as usize - 1];
             let held = stream.held?;
-            let super::BackPressure::Receiver(receiver) = self.held_by(id, now)? else {
+            let super::Hold { by: super::BackPressure::Receiver(receiver), stream: culprit } =
+                self.held_by(id, now)?
+            else {
                 return Some(now + self.config.patience);
             };
             let patience = self.config.patience;
-            let stream = &mut self.streams[id as usize - 1];
+            let stream = &mut self.streams[culprit as usize - 1];
             let (lead, topic) = (stream.sent_lead(), stream.topic.clone());
             let place = stream.place_mut(receiver)?;
             let until = place.progress.max(held) + patience;

@@ -1,6 +1,6 @@
 //! The publisher's state machine: all streams of one endpoint, without sockets, clock or threads.
 //!
-//! Input is [`open`](Publisher::open), [`send`](Publisher::send) and its like, [`handle_datagram`](Publisher::handle_datagram)
+//! Input is [`open_stream`](Publisher::open_stream), [`send`](Publisher::send) and its like, [`handle_datagram`](Publisher::handle_datagram)
 //! and [`handle_timeout`](Publisher::handle_timeout); output is [`poll_transmit`](Publisher::poll_transmit) (whose bytes
 //! [`datagrams`](Publisher::datagrams) shows), [`poll_timeout`](Publisher::poll_timeout) and
 //! [`poll_event`](Publisher::poll_event). After any input, transmit until there is nothing more to, then ask for the time-out.
@@ -83,6 +83,14 @@ pub enum BackPressure {
     Message,
 }
 
+/// What stands between a stream and its next datagram, and the stream in which it stands: the memory a stream needs may be
+/// another's.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    by: BackPressure,
+    stream: u32,
+}
+
 /// The state machine. See the module's documentation.
 #[derive(Debug)]
 pub struct Publisher {
@@ -98,6 +106,8 @@ pub struct Publisher {
     events: VecDeque<PublisherEvent>,
     stats: PublisherStats,
     started: Time,
+    /// Repairs that those may yet ask for who never sent status.
+    strangers: Bucket,
 }
 
 /// The bucket that repairs and live data share, and the parts of it that repairs may have.
@@ -106,6 +116,8 @@ struct Pacing {
     all: Bucket,
     repairs: Bucket,
     catching_up: Bucket,
+    /// Repairs that wait are confirmed from this: what is said of them must not take what they wait for.
+    confirmations: Bucket,
 }
 
 impl Pacing {
@@ -115,7 +127,7 @@ impl Pacing {
         let part = |share: f64| {
             Bucket::new(rate * share, bucket::depth(rate * share, Duration::from_millis(1), 1_500.0), now)
         };
-        Pacing { all: part(1.0), repairs: part(0.75), catching_up: part(0.1) }
+        Pacing { all: part(1.0), repairs: part(0.75), catching_up: part(0.1), confirmations: part(0.05) }
     }
 }
 
@@ -142,6 +154,7 @@ impl Publisher {
             events: VecDeque::new(),
             stats: PublisherStats::default(),
             started: now,
+            strangers: Bucket::new(feedback::BUDGET_RATE, feedback::LEAST_BUDGET, now),
             pool,
             config,
         }
@@ -297,34 +310,38 @@ impl Publisher {
 
     /// Makes sure of a slot for the next datagram of a stream, and of leave to send it.
     fn reserve(&mut self, id: u32, now: Time) -> Result<(), Refused> {
-        match self.held_by(id, now) {
-            None => {
-                self.streams[id as usize - 1].held = None;
-                Ok(())
-            }
-            Some(by) => {
-                self.streams[id as usize - 1].held.get_or_insert(now);
-                self.stats.back_pressured += 1;
-                if matches!(by, BackPressure::Receiver(_)) {
-                    self.timers.patience_by(now + self.config.patience);
+        let hold = self.held_by(id, now);
+        let stream = &mut self.streams[id as usize - 1];
+        let Some(Hold { by, stream: culprit }) = hold else {
+            stream.held = None;
+            return Ok(());
+        };
+        stream.held.get_or_insert(now);
+        self.stats.back_pressured += 1;
+        match by {
+            BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),
+            BackPressure::Start => {
+                if let Some(first) = self.streams[culprit as usize - 1].first_sent {
+                    self.timers.start_by(first + START_GRACE);
                 }
-                Err(Refused::BackPressured { by })
             }
+            _ => {}
         }
+        Err(Refused::BackPressured { by })
     }
 
     /// What stands between a stream and its next datagram. Takes memory for it where that is all it needs.
-    fn held_by(&mut self, id: u32, now: Time) -> Option<BackPressure> {
+    fn held_by(&mut self, id: u32, now: Time) -> Option<Hold> {
         let stream = &self.streams[id as usize - 1];
         let next = stream.window.next();
         if self.config.flow == Flow::Slowest
             && let Some((receiver, limit)) = stream.limit()
             && next > limit
         {
-            return Some(BackPressure::Receiver(receiver));
+            return Some(Hold { by: BackPressure::Receiver(receiver), stream: id });
         }
         if stream.backlog() >= BACKLOG {
-            return Some(BackPressure::Rate);
+            return Some(Hold { by: BackPressure::Rate, stream: id });
         }
         if stream.window.has_room() {
             return None;
@@ -333,7 +350,7 @@ impl Publisher {
             Some(chunk) => chunk,
             None => match self.reclaim(id, now) {
                 Ok(chunk) => chunk,
-                Err(by) => return Some(by),
+                Err(hold) => return Some(hold),
             },
         };
         self.streams[id as usize - 1].window.grow(chunk);
@@ -341,7 +358,7 @@ impl Publisher {
     }
 
     /// Takes the oldest chunk of a stream that has more than its share, for a stream that needs one.
-    fn reclaim(&mut self, id: u32, now: Time) -> Result<Chunk, BackPressure> {
+    fn reclaim(&mut self, id: u32, now: Time) -> Result<Chunk, Hold> {
         let mine = self.streams[id as usize - 1].window.chunks();
         let holding = self.streams.iter().filter(|stream| stream.window.chunks() > 0).count();
         let share = self.pool.capacity() / holding.max(1);
@@ -351,7 +368,7 @@ impl Publisher {
         } else {
             self.streams.iter().max_by_key(|stream| stream.window.chunks()).map_or(id, |stream| stream.id)
         };
-        let mut refusal = BackPressure::Window;
+        let mut refusal = Hold { by: BackPressure::Window, stream: id };
         for candidate in [richest, id] {
             match self.may_lose(candidate, now) {
                 Ok(()) => {
@@ -359,7 +376,9 @@ impl Publisher {
                         return Ok(chunk);
                     }
                 }
-                Err(by) => refusal = by,
+                // A stream that has nothing to give says nothing of what must come first.
+                Err(BackPressure::Window) => {}
+                Err(by) => refusal = Hold { by, stream: candidate },
             }
         }
         Err(refusal)
@@ -441,7 +460,7 @@ impl Publisher {
         {
             stream.closed = true;
             self.changed(id, now);
-            self.outbox.ending.push_back(id);
+            self.end_soon(id);
         }
     }
 
@@ -474,7 +493,11 @@ impl Publisher {
         }
         stream.released = true;
         stream.unsent = stream.window.next();
-        stream.staged = stream::Staged::default();
+        if !stream.staged.is_empty() {
+            // Parts of it are out, so it counts.
+            stream.next_message += 1;
+            stream.staged = stream::Staged::default();
+        }
         stream.places = Vec::new();
         for chunk in stream.window.clear() {
             self.pool.give(chunk);
@@ -493,7 +516,7 @@ impl Publisher {
             .map(|(id, receiver)| ReceiverState {
                 id,
                 address: receiver.address,
-                round_trip: receiver.round_trip.mean(),
+                round_trip: receiver.round_trip.value(),
                 quarantined: receiver.quarantined,
                 good_standing: self
                     .streams

@@ -1,7 +1,7 @@
 //! The receivers a publisher knows: those that sent status.
 
 use crate::protocol::bucket::Bucket;
-use crate::protocol::estimate::Smoothed;
+use crate::protocol::estimate::Least;
 use crate::protocol::time::{Time, nanos};
 use crate::wire::ReceiverId;
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     pub(super) heard: Time,
-    pub(super) round_trip: Smoothed,
+    /// The least of late: a receiver that is not scheduled for a while says nothing of the network.
+    pub(super) round_trip: Least,
     /// How many repairs it may yet ask for.
     pub(super) budget: Bucket,
     /// Live datagrams sent, as of when the budget was last topped up with them.
@@ -74,23 +75,23 @@ impl Receivers {
     }
 
     /// Takes a round trip measured at one of them.
-    pub(super) fn sample(&mut self, id: ReceiverId, round_trip: Duration) {
+    pub(super) fn sample(&mut self, id: ReceiverId, round_trip: Duration, now: Time) {
         if let Some(receiver) = self.by_id.get_mut(&id) {
-            receiver.round_trip.sample(round_trip);
+            receiver.round_trip.sample(round_trip, now);
         }
         if self.round_trip.is_none() {
             self.round_trip = Some(round_trip);
         }
     }
 
-    /// Takes anew the largest of their smoothed round trips.
+    /// Takes anew the largest of their round trips.
     pub(super) fn refresh_round_trip(&mut self) {
-        if let Some(largest) = self.by_id.values().filter_map(|receiver| receiver.round_trip.mean()).max() {
+        if let Some(largest) = self.by_id.values().filter_map(|receiver| receiver.round_trip.value()).max() {
             self.round_trip = Some(largest);
         }
     }
 
-    /// The largest smoothed round trip, as of the last refresh.
+    /// The largest round trip among them, as of the last refresh.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }

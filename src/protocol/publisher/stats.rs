@@ -54,7 +54,7 @@ pub struct PublisherStats {
     pub receivers_refused: u64,
     /// Receivers known now.
     pub receivers: u64,
-    /// The largest smoothed round trip among them, nanoseconds.
+    /// The largest round trip among them, nanoseconds.
     pub round_trip_ns: u64,
     /// Times a receiver lost its standing for want of progress.
     pub fell_behind: u64,

@@ -31,6 +31,8 @@ pub(super) struct Stream {
     /// The rest of a message too large for what could be sent when it came.
     pub(super) staged: Staged,
     pub(super) beats: Beats,
+    /// Its end is about to be sent.
+    pub(super) ending: bool,
     /// An announce is about to be sent.
     pub(super) announcing: bool,
     /// No more messages: ends of stream are sent in place of heartbeats.
@@ -80,8 +82,8 @@ pub(super) struct Beats {
     /// How many have followed the last change.
     pub(super) count: u32,
     pub(super) at: Time,
-    /// It stands in the row of streams whose beats are timed.
-    pub(super) timed: bool,
+    /// When they are looked at: where the stream stands in the row of those whose beats are timed. Never, if it does not.
+    pub(super) look: Time,
 }
 
 /// A receiver's place in the stream.
@@ -112,7 +114,8 @@ impl Stream {
             held: None,
             queued: false,
             staged: Staged::default(),
-            beats: Beats { count: 0, at: Time::NEVER, timed: false },
+            beats: Beats { count: 0, at: Time::NEVER, look: Time::NEVER },
+            ending: false,
             announcing: false,
             closed: false,
             released: false,
@@ -145,6 +148,11 @@ impl Stream {
         } else {
             self.next_message + u64::from(!self.staged.is_empty())
         }
+    }
+
+    /// Closed, and everything of it was transmitted: heartbeats need not show it any more, its end is said.
+    pub(super) fn is_over(&self) -> bool {
+        self.closed && self.backlog() == 0 && self.staged.is_empty()
     }
 
     /// Sealed datagrams that were not transmitted yet.

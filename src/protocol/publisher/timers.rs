@@ -1,6 +1,7 @@
 //! What happens when time passes: heartbeats, flushes, patience, receivers that fell silent.
 
 use super::{Publisher, Time};
+use crate::protocol::estimate::status_interval;
 use crate::protocol::publisher::transmit::To;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,6 +18,8 @@ const TELL_SOON: Duration = Duration::from_millis(5);
 const ANNOUNCES: u32 = 4;
 /// A receiver from which nothing was heard for this many idle intervals is forgotten.
 const FORGET_AFTER: u32 = 10;
+/// And for so many of the intervals at which a large group's receivers send status.
+const FORGET_STATUS: u32 = 5;
 
 /// What asked to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub enum Reason {
 /// When what is due.
 #[derive(Debug)]
 pub(super) struct Timers {
-    /// Streams by when their next heartbeat may be due; it may have moved on.
+    /// Streams by when they are looked at: their next heartbeat may be due, or have moved on since. An entry that is not the
+    /// stream's own any more is passed over.
     beats: BinaryHeap<Reverse<(Time, u32)>>,
     /// The source's own heartbeat.
     heartbeat: Time,
@@ -49,6 +53,8 @@ pub(super) struct Timers {
     tell: Time,
     flush: Time,
     patience: Time,
+    /// A stream that holds another back has had its receivers' time to be heard from.
+    start: Time,
     silence: Time,
     rotation: u32,
 }
@@ -61,6 +67,7 @@ impl Timers {
             tell: Time::NEVER,
             flush: Time::NEVER,
             patience: Time::NEVER,
+            start: Time::NEVER,
             silence: Time::NEVER,
             rotation: 0,
         }
@@ -72,6 +79,10 @@ impl Timers {
 
     pub(super) fn patience_by(&mut self, at: Time) {
         self.patience = self.patience.min(at);
+    }
+
+    pub(super) fn start_by(&mut self, at: Time) {
+        self.start = self.start.min(at);
     }
 
     /// The group changed: receivers time their NAKs by its size.
@@ -89,8 +100,8 @@ impl Publisher {
         let Some(stream) = self.stream(id) else { return };
         stream.beats.count = 0;
         stream.beats.at = at;
-        if !stream.beats.timed {
-            stream.beats.timed = true;
+        if at < stream.beats.look {
+            stream.beats.look = at;
             self.timers.beats.push(Reverse((at, id)));
         }
     }
@@ -107,25 +118,15 @@ impl Publisher {
         consider(self.timers.flush, Reason::Flush);
         consider(self.timers.patience, Reason::Patience);
         consider(self.timers.silence, Reason::Silence);
+        consider(self.timers.start, Reason::Start);
         if let Some(&Reverse((at, _))) = self.timers.beats.peek() {
             consider(at, Reason::StreamHeartbeat);
         }
         if self.outbox.waits()
             && let Some(pacing) = &mut self.pacing
         {
-            let mut ready = pacing.all.ready_at(now);
-            if self.outbox.ready.is_empty() {
-                ready = ready.max(pacing.repairs.ready_at(now).min(pacing.catching_up.ready_at(now)));
-            }
-            consider(ready.max(now), Reason::Rate);
-        }
-        for stream in self.streams.iter().filter(|stream| stream.held.is_some()) {
-            if let Some(first) = stream.first_sent {
-                let grace = first + super::START_GRACE;
-                if grace > now {
-                    consider(grace, Reason::Start);
-                }
-            }
+            // Live data needs nothing else, and repairs need nothing else where there is none.
+            consider(pacing.all.ready_at(now), Reason::Rate);
         }
         next
     }
@@ -152,8 +153,12 @@ impl Publisher {
                 }
             }
         }
+        if self.timers.start.is_due(now) {
+            // What was held back is tried again by whoever transmits.
+            self.timers.start = Time::NEVER;
+        }
         if self.timers.silence.is_due(now) {
-            let silence = self.config.idle_interval * FORGET_AFTER;
+            let silence = self.silence();
             let since = Time(now.0.saturating_sub(crate::protocol::time::nanos(silence)));
             while let Some(id) = self.receivers.silent_since(since) {
                 self.forget(id, false);
@@ -161,6 +166,12 @@ impl Publisher {
             self.timers.silence =
                 self.receivers.least_heard().map_or(Time::NEVER, |heard| heard + silence + FIRST_BEAT);
         }
+    }
+
+    /// A receiver from which nothing was heard for this long is forgotten.
+    fn silence(&self) -> Duration {
+        let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
+        self.config.idle_interval.saturating_mul(FORGET_AFTER).max(status_interval(group) * FORGET_STATUS)
     }
 
     fn flush_due(&mut self, now: Time) {
@@ -185,24 +196,27 @@ impl Publisher {
             let idle = self.config.idle_interval;
             let few = self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS;
             let stream = &mut self.streams[id as usize - 1];
-            if stream.released {
+            if stream.released || stream.beats.look != at {
                 continue;
             }
             if stream.beats.at > now {
+                stream.beats.look = stream.beats.at;
                 self.timers.beats.push(Reverse((stream.beats.at, id)));
                 continue;
             }
-            if stream.closed {
-                self.outbox.ending.push_back(id);
+            if stream.is_over() {
+                self.end_soon(id);
             } else {
                 self.outbox.beating.push_back(id);
             }
+            let stream = &mut self.streams[id as usize - 1];
             let interval = FIRST_BEAT.max(few) * (1 << stream.beats.count.min(16));
             stream.beats.count += 1;
             // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
-            stream.beats.timed = interval < idle || stream.closed;
-            if stream.beats.timed {
+            stream.beats.look = Time::NEVER;
+            if interval < idle || stream.closed {
                 stream.beats.at = now + interval.min(idle);
+                stream.beats.look = stream.beats.at;
                 self.timers.beats.push(Reverse((stream.beats.at, id)));
             }
         }

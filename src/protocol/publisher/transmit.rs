@@ -1,5 +1,6 @@
 //! Every datagram that leaves is chosen and written here, in this order: control, repairs, live data, repairs for those
-//! who can wait.
+//! who can wait. Where a rate is set, those come before live data, which would leave them nothing; a tenth of the rate is
+//! the most they have then. What live data leaves of the rate, any repair may have.
 
 use super::feedback::Waiting;
 use super::window::Place;
@@ -54,6 +55,15 @@ pub(super) enum Control {
 pub(super) enum RepairQueue {
     Prompt,
     CatchingUp,
+}
+
+/// What pays for repairs, where a rate is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// The part of the rate that is kept for them.
+    Own,
+    /// What live data has left.
+    Spare,
 }
 
 /// One datagram of a run.
@@ -172,10 +182,14 @@ impl Publisher {
     /// The next datagrams to send, if there are any now. They count as sent: see [`retract`](Self::retract).
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
         self.unstage(now);
+        use RepairQueue::{CatchingUp, Prompt};
+        let paced = self.pacing.is_some();
         self.control_datagram(now)
-            .or_else(|| self.repair_run(RepairQueue::Prompt, now))
+            .or_else(|| self.repair_run(Prompt, Share::Own, now))
+            .or_else(|| if paced { self.repair_run(CatchingUp, Share::Own, now) } else { None })
             .or_else(|| self.live_run(now))
-            .or_else(|| self.repair_run(RepairQueue::CatchingUp, now))
+            .or_else(|| self.repair_run(Prompt, Share::Spare, now))
+            .or_else(|| self.repair_run(CatchingUp, Share::Spare, now))
     }
 
     /// The bytes of what `poll_transmit` gave last.
@@ -212,6 +226,8 @@ impl Publisher {
                         self.streams[piece.stream as usize - 1].window.slot_mut(piece.sequence)
                     {
                         slot.queued = true;
+                        self.stats.repairs -= 1;
+                        self.stats.repair_bytes -= piece.length as u64;
                         self.outbox.queue(queue).push_front((piece.stream, piece.sequence));
                     }
                 }
@@ -227,26 +243,40 @@ impl Publisher {
         self.stats.system_calls += system_calls;
     }
 
-    pub(super) fn control(&mut self, control: Control) {
-        if self.outbox.control.len() >= MOST_CONTROL {
-            self.stats.control_dropped += 1;
-        } else {
+    /// Has a control datagram sent; false when too many wait.
+    pub(super) fn control(&mut self, control: Control) -> bool {
+        let taken = self.outbox.control.len() < MOST_CONTROL;
+        if taken {
             self.outbox.control.push_back(control);
+        } else {
+            self.stats.control_dropped += 1;
+        }
+        taken
+    }
+
+    /// Has a closed stream's end sent, once however often it is asked for.
+    pub(super) fn end_soon(&mut self, id: u32) {
+        if let Some(stream) = self.stream(id)
+            && !stream.ending
+        {
+            stream.ending = true;
+            self.outbox.ending.push_back(id);
         }
     }
 
     /// Has a stream's announce sent, once however often it is asked for.
     pub(super) fn announce(&mut self, stream: u32, to: To) {
-        if let Some(state) = self.stream(stream)
-            && !state.announcing
-            && !state.released
+        let wanted = self.stream(stream).is_some_and(|state| !state.announcing && !state.released);
+        if wanted
+            && self.control(Control::Announce { stream, to })
+            && let Some(state) = self.stream(stream)
         {
             state.announcing = true;
-            self.control(Control::Announce { stream, to });
         }
     }
 
     fn control_datagram(&mut self, now: Time) -> Option<Transmit> {
+        let confirms = matches!(self.outbox.control.front(), Some(Control::Confirm { .. }));
         let (to, length) = if let Some(control) = self.outbox.control.pop_front() {
             match control {
                 Control::Announce { stream, to } => (to, self.write_announce(stream, now)),
@@ -272,6 +302,9 @@ impl Publisher {
         };
         if let Some(pacing) = &mut self.pacing {
             pacing.all.take(length as f64);
+            if confirms {
+                pacing.confirmations.take(length as f64);
+            }
         }
         self.outbox.last = Last::Control(length);
         Some(Transmit { to, segment: length, count: 1 })
@@ -281,8 +314,9 @@ impl Publisher {
     fn end_due(&mut self) -> Option<u32> {
         for _ in 0..self.outbox.ending.len() {
             let id = self.outbox.ending.pop_front()?;
-            let stream = &self.streams[id as usize - 1];
-            if stream.backlog() == 0 && stream.staged.is_empty() {
+            let stream = &mut self.streams[id as usize - 1];
+            if stream.is_over() {
+                stream.ending = false;
                 return Some(id);
             }
             self.outbox.ending.push_back(id);
@@ -377,7 +411,7 @@ impl Publisher {
         };
         while let Some(&id) = self.outbox.beating.front() {
             let stream = &self.streams[id as usize - 1];
-            if !stream.closed && !list.push_stream(&state(stream)) {
+            if !stream.is_over() && !list.push_stream(&state(stream)) {
                 break;
             }
             self.outbox.beating.pop_front();
@@ -388,7 +422,7 @@ impl Publisher {
             let count = self.streams.len() as u32;
             for _ in 0..count {
                 let stream = &self.streams[(self.outbox.rotation % count) as usize];
-                if !stream.closed && !list.push_stream(&state(stream)) {
+                if !stream.is_over() && !list.push_stream(&state(stream)) {
                     break;
                 }
                 self.outbox.rotation = self.outbox.rotation.wrapping_add(1);
@@ -445,20 +479,24 @@ impl Publisher {
             self.changed(id, now);
             let transmit = self.finish_run(run, To::Group, Last::Live);
             self.stats.datagrams += transmit.count as u64;
-            self.stats.datagram_bytes += run.bytes as u64;
+            self.stats.datagram_bytes += self.run_bytes();
             return Some(transmit);
         }
     }
 
     /// Repairs: a run of those at the front of a queue that go to the same place.
-    fn repair_run(&mut self, queue: RepairQueue, now: Time) -> Option<Transmit> {
+    fn repair_run(&mut self, queue: RepairQueue, paid: Share, now: Time) -> Option<Transmit> {
         let most = max_run(self.config.datagram);
         if let Some(pacing) = &mut self.pacing {
             let share = match queue {
                 RepairQueue::Prompt => &mut pacing.repairs,
                 RepairQueue::CatchingUp => &mut pacing.catching_up,
             };
-            if !share.has_any(now) || !pacing.all.has_any(now) {
+            let has_share = match paid {
+                Share::Own => share.has_any(now),
+                Share::Spare => self.outbox.ready.is_empty(),
+            };
+            if !has_share || !pacing.all.has_any(now) {
                 return None;
             }
         }
@@ -486,12 +524,26 @@ impl Publisher {
         }
         let to = to?;
         let transmit = self.finish_run(run, to, Last::Repairs(queue));
+        if paid == Share::Own {
+            let bytes = self.run_bytes() as f64;
+            if let Some(pacing) = &mut self.pacing {
+                match queue {
+                    RepairQueue::Prompt => pacing.repairs.take(bytes),
+                    RepairQueue::CatchingUp => pacing.catching_up.take(bytes),
+                }
+            }
+        }
         self.stats.repairs += transmit.count as u64;
-        self.stats.repair_bytes += run.bytes as u64;
+        self.stats.repair_bytes += self.run_bytes();
         if matches!(to, To::Receiver(_)) {
             self.stats.repairs_unicast += transmit.count as u64;
         }
         Some(transmit)
+    }
+
+    /// Bytes of the run, padding included.
+    fn run_bytes(&self) -> u64 {
+        self.outbox.run.iter().map(|piece| piece.length as u64).sum()
     }
 
     /// Pads all of a run but its last datagram to the longest, and pays for it.
@@ -509,11 +561,6 @@ impl Publisher {
         }
         if let Some(pacing) = &mut self.pacing {
             pacing.all.take(bytes as f64);
-            match last {
-                Last::Repairs(RepairQueue::Prompt) => pacing.repairs.take(bytes as f64),
-                Last::Repairs(RepairQueue::CatchingUp) => pacing.catching_up.take(bytes as f64),
-                Last::Live | Last::Control(_) => {}
-            }
         }
         let segment = self.outbox.run.first().map_or(0, |piece| piece.length);
         Transmit { to, segment, count }

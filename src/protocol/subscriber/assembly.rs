@@ -1,5 +1,7 @@
 //! Messages of which parts are here.
 
+use std::collections::VecDeque;
+
 /// A message being put together.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
@@ -9,6 +11,8 @@ pub(super) struct Assembly {
     /// The sequence numbers it lies between, as far as they are known.
     pub(super) first: u64,
     pub(super) last: u64,
+    /// The one its last part has.
+    pub(super) end: u64,
 }
 
 impl Assembly {
@@ -45,16 +49,16 @@ pub(super) enum Assembled {
 /// The messages of one stream that are being put together. In order there is one at most.
 #[derive(Debug, Default)]
 pub(super) struct Assemblies {
-    /// By message number; few at a time.
-    open: Vec<(u64, Assembly)>,
+    /// In the order of message numbers.
+    open: VecDeque<(u64, Assembly)>,
     /// Memory of the one done last, for the next.
     spare: Option<Assembly>,
 }
 
 /// Memory kept for the next message when one is done, bytes; more is given back.
 const KEPT: usize = 1 << 20;
-/// Messages that one stream may have in parts at a time.
-const MOST: usize = 64;
+/// Messages that one stream may have in parts at a time; memory runs out first, unless they are small.
+const MOST: usize = 16_384;
 
 impl Assemblies {
     /// Takes a part of a message. `budget` is the memory left for all streams; what is taken of it, or given back, is
@@ -69,8 +73,8 @@ impl Assemblies {
         budget: &mut usize,
     ) -> Assembled {
         let at = match self.position(message) {
-            Some(at) => at,
-            None => {
+            Ok(at) => at,
+            Err(at) => {
                 if self.open.len() >= MOST {
                     return Assembled::Refused;
                 }
@@ -84,8 +88,11 @@ impl Assemblies {
                 *budget = budget.saturating_sub(assembly.bytes.capacity() - before);
                 assembly.first = sequence;
                 assembly.last = sequence;
-                self.open.push((message, assembly));
-                self.open.len() - 1
+                // All parts but the last are of one length.
+                let rest = total.saturating_sub(offset + part.len());
+                assembly.end = sequence + rest.div_ceil(part.len().max(1)) as u64;
+                self.open.insert(at, (message, assembly));
+                at
             }
         };
         let assembly = &mut self.open[at].1;
@@ -98,18 +105,22 @@ impl Assemblies {
         if assembly.is_complete() { Assembled::Whole } else { Assembled::Partly }
     }
 
-    fn position(&self, message: u64) -> Option<usize> {
-        self.open.iter().position(|&(number, _)| number == message)
+    /// Where a message stands, or would.
+    fn position(&self, message: u64) -> Result<usize, usize> {
+        match self.open.back() {
+            Some(&(last, _)) if last < message => Err(self.open.len()),
+            _ => self.open.binary_search_by_key(&message, |&(number, _)| number),
+        }
     }
 
     pub(super) fn get(&self, message: u64) -> Option<&Assembly> {
-        self.position(message).map(|at| &self.open[at].1)
+        self.position(message).ok().map(|at| &self.open[at].1)
     }
 
     /// Ends a message: delivered, or given up. True when there was one.
     pub(super) fn remove(&mut self, message: u64, budget: &mut usize) -> bool {
-        let Some(at) = self.position(message) else { return false };
-        let (_, assembly) = self.open.swap_remove(at);
+        let Ok(at) = self.position(message) else { return false };
+        let Some((_, assembly)) = self.open.remove(at) else { return false };
         if self.spare.is_none() && assembly.bytes.capacity() <= KEPT {
             self.spare = Some(assembly);
         } else {
@@ -118,9 +129,72 @@ impl Assemblies {
         true
     }
 
+    /// The oldest of those that are open.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.open.front().map(|&(number, _)| number)
+    }
+
     /// Ends all.
     pub(super) fn clear(&mut self, budget: &mut usize) {
         let open = self.open.drain(..).map(|(_, assembly)| assembly);
         *budget += open.chain(self.spare.take()).map(|assembly| assembly.bytes.capacity()).sum::<usize>();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(
+        open: &mut Assemblies,
+        message: u64,
+        sequence: u64,
+        offset: usize,
+        budget: &mut usize,
+    ) -> Assembled {
+        // Messages of ten bytes, in parts of four, four and two.
+        let part = [sequence as u8; 4];
+        open.put(message, sequence, offset, 10, &part[..4.min(10 - offset)], budget)
+    }
+
+    #[test]
+    fn parts_come_in_any_order_and_the_end_is_known_from_any_of_them() {
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
+            let (mut open, mut budget) = (Assemblies::default(), 1_000);
+            for (count, part) in order.into_iter().enumerate() {
+                let outcome = put(&mut open, 5, 20 + part, part as usize * 4, &mut budget);
+                assert_eq!(outcome, if count == 2 { Assembled::Whole } else { Assembled::Partly });
+                assert_eq!(open.get(5).map(|assembly| assembly.end), Some(22));
+            }
+            let assembly = open.get(5).unwrap();
+            assert_eq!((assembly.first, assembly.last), (20, 22));
+            assert_eq!(assembly.bytes, [20, 20, 20, 20, 21, 21, 21, 21, 22, 22]);
+            assert!(open.remove(5, &mut budget) && !open.remove(5, &mut budget));
+        }
+    }
+
+    #[test]
+    fn memory_taken_is_given_back_and_never_more_than_there_is() {
+        let (mut open, mut budget) = (Assemblies::default(), 35);
+        for message in [7, 3, 5] {
+            assert_eq!(put(&mut open, message, message, 0, &mut budget), Assembled::Partly);
+        }
+        assert_eq!(put(&mut open, 9, 9, 0, &mut budget), Assembled::Refused);
+        assert_eq!(open.oldest(), Some(3));
+        open.remove(3, &mut budget);
+        assert_eq!(
+            put(&mut open, 9, 9, 0, &mut budget),
+            Assembled::Partly,
+            "in the memory of the one before"
+        );
+        open.clear(&mut budget);
+        assert_eq!((budget, open.oldest()), (35, None));
+    }
+
+    #[test]
+    fn parts_that_contradict_each_other_are_refused() {
+        let (mut open, mut budget) = (Assemblies::default(), 1_000);
+        put(&mut open, 1, 1, 0, &mut budget);
+        assert_eq!(open.put(1, 2, 4, 11, &[0; 4], &mut budget), Assembled::Refused);
     }
 }

@@ -2,10 +2,11 @@
 
 use super::source::{Known, Unnamed};
 use super::stream::{Start, Stream};
-use super::{Contract, StartAt, Subscriber};
+use super::{StartAt, Subscriber};
 use crate::protocol::event::{EndReason, GapReason};
 use crate::protocol::time::Time;
-use crate::wire::{Announce, Datagram, End, Heartbeat, Invalid, MAX_SEQUENCE, Ncf, flag};
+use crate::wire::{Announce, Datagram, End, Heartbeat, Invalid, MAX_DATAGRAM, MAX_SEQUENCE, Ncf, flag};
+use std::cmp::Reverse;
 
 impl Subscriber {
     pub(super) fn handle_announce(
@@ -21,7 +22,9 @@ impl Subscriber {
             && lead < MAX_SEQUENCE
             && announce.trail <= lead + 1
             && lead + 1 - announce.trail <= u64::from(announce.window)
-            && announce.trail_message <= next_message;
+            && announce.trail_message <= next_message
+            && next_message <= MAX_SEQUENCE
+            && usize::from(announce.datagram) <= MAX_DATAGRAM;
         if !sound {
             return Err(Invalid::Number);
         }
@@ -33,15 +36,16 @@ impl Subscriber {
         known.set_idle(announce.idle_interval);
         let first = match known.streams.get(&header.stream) {
             Some(&Known::Subscribed(stream)) => {
-                self.asking.retain(|&asked| asked != (source, header.stream));
-                self.see_trail(stream, announce.trail, Some(announce.trail_message));
+                if let Some(state) = self.streams[stream].as_mut() {
+                    state.ask_state = Time::NEVER;
+                }
                 self.see_lead(now, stream, lead, next_message);
+                self.see_trail(stream, announce.trail, Some(announce.trail_message));
                 return Ok(());
             }
             Some(Known::Ignored) => return Ok(()),
             Some(&Known::Unnamed(Unnamed { first, .. })) => {
                 known.unnamed -= 1;
-                self.asking.retain(|&asked| asked != (source, header.stream));
                 first
             }
             None if total >= most => {
@@ -90,6 +94,7 @@ impl Subscriber {
         }
         self.enqueue(index);
         self.tell(index);
+        self.tick = self.tick.min(now + self.interval / 20);
         // First what was sent, then what of it is gone: only what is missing can be given up.
         self.see_lead(now, index, lead, next_message);
         self.see_trail(index, announce.trail, Some(announce.trail_message));
@@ -138,10 +143,15 @@ impl Subscriber {
             known.set_idle(heartbeat.idle_interval);
             known.set_group(heartbeat.group_size, heartbeat.round_trip, heartbeat.limiting);
         }
+        self.size_up();
         let mut outcome = Ok(());
         for state in heartbeat.streams() {
             let state = match state {
-                Ok(state) => state,
+                Ok(state) if state.next_message <= MAX_SEQUENCE => state,
+                Ok(_) => {
+                    outcome = Err(Invalid::Number);
+                    continue;
+                }
                 Err(invalid) => {
                     outcome = Err(invalid);
                     continue;
@@ -156,7 +166,7 @@ impl Subscriber {
                         continue;
                     }
                     // The publisher has come near the limit it knows: what it was told last may be lost.
-                    let near = stream.told.limit.saturating_sub(state.lead) * 4
+                    let near = stream.told.limit.saturating_sub(state.lead).saturating_mul(4)
                         < stream.told.limit.saturating_sub(stream.told.position);
                     self.see_lead(now, index, state.lead, state.next_message);
                     self.see_trail(index, state.trail, None);
@@ -210,7 +220,12 @@ impl Subscriber {
         let end = End::parse(datagram.payload)?;
         let header = &datagram.header;
         let lead = header.sequence;
-        if header.stream == 0 || lead >= MAX_SEQUENCE || end.trail > lead + 1 || header.message == 0 {
+        let possible = 1..=MAX_SEQUENCE;
+        if header.stream == 0
+            || lead >= MAX_SEQUENCE
+            || end.trail > lead + 1
+            || !possible.contains(&header.message)
+        {
             return Err(Invalid::Number);
         }
         let Some(known) = self.source(source) else { return Ok(()) };
@@ -238,9 +253,6 @@ impl Subscriber {
 
     /// Something of a stream was given up: its messages go on, or its gaps are told.
     pub(super) fn gave_up(&mut self, index: usize) {
-        if self.config.contract == Contract::Arrival {
-            self.settle(index);
-        }
         self.enqueue(index);
     }
 
@@ -248,12 +260,7 @@ impl Subscriber {
     fn end_source(&mut self, source: usize, reason: EndReason) {
         let Some(known) = self.source(source) else { return };
         known.gone = true;
-        let streams: Vec<usize> = known
-            .streams
-            .values()
-            .filter_map(|k| if let Known::Subscribed(s) = k { Some(*s) } else { None })
-            .collect();
-        self.asking.retain(|&(asked, _)| asked != source);
+        let streams = known.subscribed();
         for index in streams {
             if let Some(stream) = self.streams[index].as_mut() {
                 stream.gaps.give_up_all(GapReason::SourceGone);
@@ -282,14 +289,17 @@ impl Subscriber {
     }
 
     /// A source that had fallen silent is heard again: its streams go on where they were.
-    pub(super) fn revive(&mut self, source: usize) {
-        let Some(known) = self.source(source) else { return };
+    pub(super) fn revive(&mut self, now: Time, source: usize) {
+        self.tick = self.tick.min(now);
+        let Some(known) = self.sources[source].as_mut() else { return };
         known.gone = false;
-        let streams: Vec<usize> = known
-            .streams
-            .values()
-            .filter_map(|k| if let Known::Subscribed(s) = k { Some(*s) } else { None })
-            .collect();
+        for (&stream, state) in &mut known.streams {
+            if let Known::Unnamed(unnamed) = state {
+                unnamed.ask = now;
+                self.asking.push(Reverse((now, source, stream)));
+            }
+        }
+        let streams = known.subscribed();
         for index in streams {
             let Some(stream) = self.streams[index].as_mut() else { continue };
             if stream.ending != Some(EndReason::Silent) {

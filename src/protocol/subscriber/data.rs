@@ -5,8 +5,9 @@ use super::source::Known;
 use super::stream::{Content, Cursor, MOST_RANGES, Place};
 use super::{Contract, Subscriber};
 use crate::protocol::event::GapReason;
+use crate::protocol::pool::Pool;
 use crate::protocol::time::Time;
-use crate::wire::{Datagram, HEADER_LENGTH, Invalid, Kind, MAX_SEQUENCE};
+use crate::wire::{Datagram, Invalid, Kind, MAX_SEQUENCE};
 
 impl Subscriber {
     pub(super) fn handle_data(
@@ -25,15 +26,12 @@ impl Subscriber {
             }
             Some(Known::Ignored) => self.stats.ignored += 1,
             Some(Known::Unnamed(unnamed)) => {
-                let content = Content::parse(datagram)?;
+                let content = sound(datagram).and_then(|()| Content::parse(datagram))?;
                 unnamed.first.get_or_insert((header.sequence, content.starts));
                 self.stats.unnamed += 1;
             }
             None => {
-                let content = Content::parse(datagram)?;
-                if header.stream == 0 || !sound(datagram) {
-                    return Err(Invalid::Number);
-                }
+                let content = sound(datagram).and_then(|()| Content::parse(datagram))?;
                 self.stats.unnamed += 1;
                 self.meet_stream(now, source, header.stream, Some((header.sequence, content.starts)));
             }
@@ -44,11 +42,13 @@ impl Subscriber {
     /// Takes a datagram of a stream that is subscribed to.
     pub(super) fn accept(&mut self, now: Time, index: usize, datagram: &Datagram<'_>, bytes: &[u8]) {
         let header = &datagram.header;
-        let content = match Content::parse(datagram) {
-            Ok(content) if sound(datagram) => content,
-            Ok(_) => return self.refuse(Invalid::Number),
+        let content = match sound(datagram).and_then(|()| Content::parse(datagram)) {
+            Ok(content) => content,
             Err(invalid) => return self.refuse(invalid),
         };
+        self.tick = self.tick.min(now + self.interval);
+        let by_arrival = self.config.contract == Contract::Arrival;
+        let idle = self.ready.is_empty();
         let busy = self.busy;
         let capacity = self.pool.capacity() as u64;
         let Some(stream) = self.streams[index].as_mut() else { return };
@@ -63,29 +63,19 @@ impl Subscriber {
             return;
         }
         stream.data = now;
-        if sequence > stream.highest {
+        let ahead = sequence > stream.highest;
+        let splits = if ahead {
             let distance = sequence - stream.highest;
             if distance > stream.reach {
                 self.stats.jumps += 1;
-                return self.ask_state(index);
+                return self.ask_state(now, index);
             }
             let next = distance == 1;
             if content.starts < stream.highest_after || (next && content.starts != stream.highest_after) {
                 self.stats.contradictions += 1;
                 return;
             }
-            let room = sequence < stream.expected + ceiling(stream, capacity, busy);
-            if !room || (!next && stream.gaps.len() >= MOST_RANGES) {
-                self.stats.overruns += 1;
-                return;
-            }
-            stream.gaps.held_from(now);
-            if !next {
-                self.lost(now, index, sequence - 1, content.starts, true);
-            }
-            let Some(stream) = self.streams[index].as_mut() else { return };
-            stream.highest = sequence;
-            stream.highest_after = content.after;
+            !next
         } else {
             match stream.gaps.get(sequence) {
                 None => {
@@ -96,18 +86,47 @@ impl Subscriber {
                     self.stats.contradictions += 1;
                     return;
                 }
-                Some(_) => {}
+                Some(missing) => missing.first < sequence && sequence < missing.last,
             }
-            let filled = stream.gaps.filled(sequence, content.starts, content.after);
-            if let Some(missing) = filled {
-                self.learn(now, index, header.kind, &missing);
+        };
+        // What there is no room for never came: it is found missing, or missing still, and asked for.
+        let room = sequence < stream.expected + ceiling(stream, capacity, busy)
+            && (!splits || stream.gaps.len() < MOST_RANGES);
+        let received = now.0.wrapping_add(self.config.wall_offset);
+        let deliverable = by_arrival || sequence == stream.expected;
+        let at_once = deliverable && idle && stream.cursor.is_none();
+        if !room || !(at_once || self.keep(index, sequence, received, &bytes[..length])) {
+            self.stats.overruns += 1;
+            return;
+        }
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        if ahead {
+            stream.gaps.held_from(now);
+            if splits {
+                self.lost(now, index, sequence - 1, content.starts, true);
             }
+            let Some(stream) = self.streams[index].as_mut() else { return };
+            stream.highest = sequence;
+            stream.highest_after = content.after;
+        } else if let Some(missing) = stream.gaps.filled(sequence, content.starts, content.after, now) {
+            self.learn(now, index, header.kind, &missing);
         }
         self.stats.datagrams += 1;
         if header.kind == Kind::Repair {
             self.stats.repairs += 1;
         }
-        self.keep_or_deliver(now, index, datagram, bytes, length, content);
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        if by_arrival {
+            stream.move_on();
+        }
+        if at_once {
+            stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, received));
+        } else if by_arrival {
+            stream.arrived.push_back(sequence);
+        }
+        if deliverable {
+            self.enqueue(index);
+        }
     }
 
     /// Everything behind the highest sequence number known, up to `last`, was sent and is not here. `next` is the number of
@@ -161,55 +180,6 @@ impl Subscriber {
         }
     }
 
-    fn keep_or_deliver(
-        &mut self,
-        now: Time,
-        index: usize,
-        datagram: &Datagram<'_>,
-        bytes: &[u8],
-        length: usize,
-        content: Content,
-    ) {
-        let sequence = datagram.header.sequence;
-        let received = now.0.wrapping_add(self.config.wall_offset);
-        let by_arrival = self.config.contract == Contract::Arrival;
-        let idle = self.ready.is_empty();
-        let Some(stream) = self.streams[index].as_mut() else { return };
-        if by_arrival {
-            stream.expected = stream.gaps.first().map_or(stream.highest + 1, |missing| missing.first);
-        }
-        let deliverable = by_arrival || sequence == stream.expected;
-        if idle && deliverable && stream.cursor.is_none() {
-            stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, received));
-            return self.enqueue(index);
-        }
-        if !self.keep(index, sequence, received, &bytes[..length]) {
-            self.stats.overruns += 1;
-            let wait = self.retry(now, index);
-            let missing = Missing {
-                first: sequence,
-                last: sequence,
-                before: content.starts,
-                next: content.after,
-                found: now,
-                held: now,
-                due: now + wait,
-                asked: Time(0),
-                asked_to: 0,
-                tries: 0,
-                given_up: None,
-            };
-            self.miss_again(index, missing);
-            return;
-        }
-        if by_arrival && let Some(stream) = self.stream(index) {
-            stream.arrived.push_back(sequence);
-        }
-        if deliverable {
-            self.enqueue(index);
-        }
-    }
-
     /// Something that was here is not any more.
     fn miss_again(&mut self, index: usize, missing: Missing) {
         let by_arrival = self.config.contract == Contract::Arrival;
@@ -246,7 +216,7 @@ impl Subscriber {
                 .filter(|&(_, other)| other != index)
                 .max();
             match richest {
-                Some((chunks, other)) if chunks > mine + 1 || (mine == 0 && chunks > 0) => {
+                Some((chunks, other)) if chunks > mine + 1 => {
                     if !self.give_back(other) {
                         return false;
                     }
@@ -307,9 +277,24 @@ pub(super) fn ceiling(stream: &super::Stream, chunks: u64, busy: u64) -> u64 {
     ((chunks / busy).max(3) - 1) * per_chunk
 }
 
+/// The last datagram of a stream that is worth asking for: one for which there is memory, or that is delivered at once. To
+/// ask for what must be thrown away again would only cost the others.
+pub(super) fn askable(stream: &super::Stream, pool: &Pool, busy: u64, by_arrival: bool) -> u64 {
+    let room = ceiling(stream, pool.capacity() as u64, busy);
+    if by_arrival {
+        return stream.expected + room - 1;
+    }
+    let layout = stream.window.layout();
+    let chunks = (stream.window.chunks() + pool.left()) as u64;
+    let kept = layout.first_of(layout.chunk_of(stream.expected) + chunks) - 1;
+    kept.min(stream.expected + room - 1).max(stream.expected)
+}
+
 /// Whether the numbers of a data datagram are ones it can have.
-fn sound(datagram: &Datagram<'_>) -> bool {
+fn sound(datagram: &Datagram<'_>) -> Result<(), Invalid> {
     let header = &datagram.header;
-    let numbers = (1..MAX_SEQUENCE).contains(&header.sequence) && (1..MAX_SEQUENCE).contains(&header.message);
-    numbers && datagram.payload.len() <= crate::wire::MAX_DATAGRAM - HEADER_LENGTH
+    let possible = 1..MAX_SEQUENCE;
+    let sound =
+        header.stream != 0 && possible.contains(&header.sequence) && possible.contains(&header.message);
+    if sound { Ok(()) } else { Err(Invalid::Number) }
 }

@@ -1,6 +1,8 @@
 //! What is here goes to the application, under the subscription's contract.
 
 use super::assembly::Assembled;
+use super::data::askable;
+use super::gaps::Missing;
 use super::stream::{Cursor, Place, Stream};
 use super::{Contract, Subscriber};
 use crate::protocol::event::{self, EndReason, Event, Gap, GapReason, Loss, Message};
@@ -141,11 +143,14 @@ impl Subscriber {
                 let (received, bytes) = stream.window.get(&self.pool, sequence)?;
                 let datagram = Datagram::reread(bytes);
                 stream.cursor = Some(Cursor::new(Place::Kept(sequence), bytes, &datagram, received));
-            } else if let Some(&missing) =
-                stream.gaps.first().filter(|gap| !by_arrival && gap.first == stream.expected)
+            } else if let Some(&missing) = stream.gaps.first().filter(|gap| gap.first == stream.expected)
                 && let Some(reason) = missing.given_up
             {
                 stream.gaps.pop_first();
+                if by_arrival {
+                    self.settle(index, missing, reason);
+                    continue;
+                }
                 stream.expected = missing.last + 1;
                 let messages = missing.next.saturating_sub(stream.next_message);
                 if messages > 0 {
@@ -163,8 +168,17 @@ impl Subscriber {
         let stream = self.streams[index].as_mut()?;
         let reason = stream.ending?;
         if stream.expected > stream.highest && stream.is_drained() {
+            // A message whose last parts were never sent.
+            if let Some(number) = stream.assemblies.oldest() {
+                let first = stream.assemblies.get(number).map_or(stream.highest, |assembly| assembly.first);
+                stream.bury(number, &mut self.reassembly);
+                stream.next_message = if by_arrival { stream.next_message } else { number + 1 };
+                let loss = Loss { first, last: stream.highest, messages: 1, reason: GapReason::SourceGone };
+                return Some(What::Gap(loss));
+            }
             stream.over = true;
             stream.window.clear(&mut self.pool);
+            stream.assemblies.clear(&mut self.reassembly);
             self.tell(index);
             return Some(What::End(reason));
         }
@@ -284,6 +298,10 @@ impl Subscriber {
         }
         if in_order {
             stream.expected = cursor.sequence + 1;
+            let until = askable(stream, &self.pool, self.busy, false);
+            stream.gaps.reached(until);
+        } else {
+            stream.forget_dead();
         }
         self.moved(index);
     }
@@ -298,30 +316,25 @@ impl Subscriber {
         }
     }
 
-    /// By arrival: what was given up is told at once, wherever it lies.
-    pub(super) fn settle(&mut self, index: usize) {
+    /// By arrival: tells of what was given up. Everything before it is here and delivered, or was given up before.
+    fn settle(&mut self, index: usize, missing: Missing, reason: GapReason) {
         let Some(stream) = self.streams[index].as_mut() else { return };
-        let mut gone = Vec::new();
-        stream.gaps.take_given_up(|missing| gone.push(missing));
-        for missing in gone {
-            let Some(reason) = missing.given_up else { continue };
-            // Those that start in it; the one that started before and lacks a part of it; and of the last one that starts
-            // in it parts may yet come.
-            let mut messages = missing.next.saturating_sub(missing.before.max(stream.next_message));
-            let straddling = missing.before.saturating_sub(1);
-            let crosses =
-                stream.assemblies.get(straddling).is_some_and(|assembly| assembly.last < missing.first);
-            if crosses && stream.bury(straddling, &mut self.reassembly) {
-                messages += 1;
-            }
-            if missing.next > missing.before {
-                stream.bury(missing.next - 1, &mut self.reassembly);
-            }
-            if messages > 0 {
-                stream.losses.push_back(Loss { first: missing.first, last: missing.last, messages, reason });
-            }
+        // Those that start in it. Of the last one parts may yet come.
+        let mut messages = missing.next.saturating_sub(missing.before.max(stream.next_message));
+        // The one that started before, if it reaches into it.
+        let before = missing.before.saturating_sub(1);
+        if stream.assemblies.get(before).is_some_and(|assembly| assembly.end >= missing.first) {
+            stream.bury(before, &mut self.reassembly);
+            messages += 1;
         }
-        stream.expected = stream.gaps.first().map_or(stream.highest + 1, |missing| missing.first);
+        if missing.next > missing.before {
+            stream.bury(missing.next - 1, &mut self.reassembly);
+        }
+        if messages > 0 {
+            stream.losses.push_back(Loss { first: missing.first, last: missing.last, messages, reason });
+        }
+        stream.move_on();
+        stream.forget_dead();
         self.moved(index);
     }
 }

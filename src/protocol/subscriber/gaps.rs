@@ -44,7 +44,7 @@ impl Missing {
         if self.tries == 0 || self.due.is_due(now) || self.given_up.is_some() {
             return 0;
         }
-        (self.asked_to + 1).saturating_sub(self.first)
+        (self.asked_to.min(self.last) + 1).saturating_sub(self.first)
     }
 
     /// What is left of a range whose front is here: the rest may never have been asked for.
@@ -103,11 +103,25 @@ impl Gaps {
 
     /// Something came that waits behind all that is missing.
     pub(super) fn held_from(&mut self, now: Time) {
-        for missing in self.missing.iter_mut().rev() {
+        self.hold_before(self.missing.len(), now);
+    }
+
+    /// Something waits behind the first `count` ranges.
+    fn hold_before(&mut self, count: usize, now: Time) {
+        for missing in self.missing.range_mut(..count).rev() {
             if missing.held != Time::NEVER {
                 break;
             }
             missing.held = now;
+        }
+    }
+
+    /// There is room up to `until`: what was put off for want of it may be due.
+    pub(super) fn reached(&mut self, until: u64) {
+        if let Some(first) =
+            self.missing.front().filter(|first| first.first <= until && first.given_up.is_none())
+        {
+            self.earliest = self.earliest.min(first.due);
         }
     }
 
@@ -126,8 +140,9 @@ impl Gaps {
     }
 
     /// A datagram came: gives what was known of it while it was missing, or `None` when it was not. `starts` is the number
-    /// of the first message that starts in it or behind it, `after` of the first that starts behind it.
-    pub(super) fn filled(&mut self, sequence: u64, starts: u64, after: u64) -> Option<Missing> {
+    /// of the first message that starts in it or behind it, `after` of the first that starts behind it. It waits behind what
+    /// is still missing before it.
+    pub(super) fn filled(&mut self, sequence: u64, starts: u64, after: u64, now: Time) -> Option<Missing> {
         let at = self.index_of(sequence)?;
         let whole = self.missing[at];
         let left = (whole.first < sequence).then_some(Missing { last: sequence - 1, next: starts, ..whole });
@@ -147,6 +162,7 @@ impl Gaps {
                 self.missing.remove(at);
             }
         }
+        self.hold_before(at + usize::from(left.is_some()), now);
         Some(whole)
     }
 
@@ -192,15 +208,23 @@ impl Gaps {
         any
     }
 
-    /// Takes out everything that was given up.
-    pub(super) fn take_given_up(&mut self, mut take: impl FnMut(Missing)) {
-        self.missing.retain(|missing| {
-            let stays = missing.given_up.is_none();
-            if !stays {
-                take(*missing);
+    /// What has been held for this long will not come.
+    pub(super) fn give_up_held(&mut self, now: Time, deadline: Duration, reason: GapReason) -> bool {
+        let mut any = false;
+        for missing in &mut self.missing {
+            if !(missing.held + deadline).is_due(now) {
+                break;
             }
-            stays
-        });
+            any |= missing.given_up.is_none();
+            missing.given_up.get_or_insert(reason);
+        }
+        any
+    }
+
+    /// When something will have been held for this long.
+    pub(super) fn held_for(&self, deadline: Duration) -> Time {
+        let first = self.missing.iter().find(|missing| missing.given_up.is_none());
+        first.map_or(Time::NEVER, |missing| missing.held + deadline)
     }
 
     /// Nothing of all that is missing will come.
@@ -248,8 +272,8 @@ impl Gaps {
                 continue;
             }
             if credit == 0 {
-                missing.due = now + retry / 4;
-                earliest = earliest.min(missing.due);
+                // It stays due, and is asked for when something that is under way has come.
+                earliest = earliest.min(now + retry / 4);
                 continue;
             }
             let last =
@@ -268,5 +292,159 @@ impl Gaps {
             earliest = earliest.min(missing.due);
         }
         self.earliest = earliest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Duration = Duration::from_millis(1);
+
+    /// One message to a datagram: message numbers are sequence numbers.
+    fn missing(first: u64, last: u64, now: Time) -> Missing {
+        Missing {
+            first,
+            last,
+            before: first,
+            next: last + 1,
+            found: now,
+            held: Time::NEVER,
+            due: now,
+            asked: Time(0),
+            asked_to: 0,
+            tries: 0,
+            given_up: None,
+        }
+    }
+
+    fn take(gaps: &mut Gaps, now: Time, credit: u64) -> Vec<(u64, u64)> {
+        let mut asked = Vec::new();
+        gaps.take_due(now, u64::MAX, credit, RETRY, |range| {
+            asked.push((range.first, range.last()));
+            true
+        });
+        asked
+    }
+
+    fn ranges(gaps: &Gaps) -> Vec<(u64, u64)> {
+        gaps.missing.iter().map(|missing| (missing.first, missing.last)).collect()
+    }
+
+    fn fill(gaps: &mut Gaps, sequence: u64) -> bool {
+        gaps.filled(sequence, sequence, sequence + 1, Time(5)).is_some()
+    }
+
+    #[test]
+    fn a_range_is_split_and_shrinks_until_it_is_filled() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(10, 14, Time(1)));
+        assert!(fill(&mut gaps, 12));
+        assert_eq!(ranges(&gaps), [(10, 11), (13, 14)]);
+        assert!(!fill(&mut gaps, 12));
+        for sequence in [10, 14, 11, 13] {
+            assert!(fill(&mut gaps, sequence));
+        }
+        assert!(gaps.is_empty());
+    }
+
+    #[test]
+    fn what_comes_in_the_middle_waits_for_what_is_before_it() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(2, 6, Time(1)));
+        assert_eq!(gaps.held_for(RETRY), Time::NEVER, "a tail holds nothing up");
+        fill(&mut gaps, 5);
+        assert_eq!(gaps.held_for(RETRY), Time(5) + RETRY);
+        assert_eq!(gaps.missing[1].held, Time::NEVER, "nothing waits behind the last");
+        assert!(gaps.give_up_held(Time(5) + RETRY, RETRY, GapReason::Deadline));
+        assert_eq!(gaps.held_for(RETRY), Time::NEVER);
+        assert_eq!(gaps.first().and_then(|missing| missing.given_up), Some(GapReason::Deadline));
+        assert_eq!(gaps.missing[1].given_up, None);
+    }
+
+    #[test]
+    fn credit_bounds_what_is_under_way_and_is_given_back() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(1, 100, Time(1)));
+        assert_eq!(take(&mut gaps, Time(1), 10), [(1, 10)]);
+        // All but the first come: what is left of the ten is one, however far the ten reached.
+        for sequence in 2..=10 {
+            fill(&mut gaps, sequence);
+        }
+        assert_eq!(take(&mut gaps, Time(2), 10), [(11, 19)]);
+    }
+
+    #[test]
+    fn what_had_no_credit_is_not_taken_for_asked() {
+        let mut gaps = Gaps::new();
+        for first in [1, 3, 5] {
+            gaps.found(missing(first, first, Time(1)));
+        }
+        let mut now = Time(1);
+        let mut asked = Vec::new();
+        // One at a time, and none is ever answered: each is asked for again and again.
+        for _ in 0..200 {
+            asked.extend(take(&mut gaps, now, 1));
+            assert!(gaps.earliest() > now || gaps.earliest() == Time::NEVER);
+            now = gaps.earliest();
+        }
+        assert!(asked.len() > 8, "{asked:?}");
+    }
+
+    #[test]
+    fn giving_up_splits_at_the_trail_and_keeps_count() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(1, 9, Time(1)));
+        gaps.found(missing(11, 12, Time(1)));
+        assert!(gaps.give_up_to(4, 5, GapReason::AgedOut));
+        assert!(!gaps.give_up_to(4, 5, GapReason::AgedOut), "once");
+        assert_eq!(ranges(&gaps), [(1, 4), (5, 9), (11, 12)]);
+        let counts: Vec<u64> = gaps.missing.iter().map(|missing| missing.next - missing.before).collect();
+        assert_eq!(counts, [4, 5, 2]);
+        assert_eq!(take(&mut gaps, Time(1), 100), [(5, 9), (11, 12)]);
+        // A number that cannot be is brought within what is known.
+        assert!(gaps.give_up_to(11, u64::MAX, GapReason::AgedOut));
+        assert_eq!(gaps.missing.back().map(|missing| (missing.before, missing.next)), Some((13, 13)));
+    }
+
+    #[test]
+    fn a_list_that_is_full_leaves_the_rest_due() {
+        let mut gaps = Gaps::new();
+        for first in [1, 3, 5] {
+            gaps.found(missing(first, first, Time(1)));
+        }
+        let mut room = 2;
+        gaps.take_due(Time(1), u64::MAX, 100, RETRY, |_| {
+            room -= 1;
+            room >= 0
+        });
+        assert_eq!(gaps.earliest(), Time(1));
+        assert_eq!(take(&mut gaps, Time(1), 100), [(5, 5)]);
+        assert_eq!(gaps.earliest(), Time(1) + RETRY);
+    }
+
+    #[test]
+    fn retries_come_further_and_further_apart_up_to_a_bound() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(1, 1, Time(1)));
+        let mut now = Time(1);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            take(&mut gaps, now, 10);
+            waits.push(gaps.earliest().since(now) / 1_000_000);
+            now = gaps.earliest();
+        }
+        let waits: Vec<u128> = waits.iter().map(Duration::as_nanos).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 8, 8]);
+    }
+
+    #[test]
+    fn a_confirmation_stands_for_a_nak() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(1, 2, Time(1)));
+        gaps.found(missing(4, 5, Time(1)));
+        gaps.confirmed(4, 9, Time(1), RETRY);
+        assert_eq!(take(&mut gaps, Time(1), 100), [(1, 2)]);
+        assert_eq!(take(&mut gaps, Time(1) + RETRY, 100), [(1, 2), (4, 5)]);
     }
 }

@@ -38,12 +38,15 @@ pub use stats::SubscriberStats;
 pub use timers::Reason;
 pub use transmit::Transmit;
 
+use super::estimate::status_interval;
 use super::pool::Pool;
 use super::time::Time;
 use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
 use source::{Known, Source, Unnamed};
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 use stream::Stream;
 
 /// Chunks of the reorder buffer: any datagram fits in one.
@@ -68,8 +71,8 @@ pub struct Subscriber {
     ready: VecDeque<usize>,
     /// Streams that miss something.
     lossy: Vec<usize>,
-    /// Streams whose names are asked for.
-    asking: Vec<(usize, u32)>,
+    /// Source and stream of names and states that are asked for, by when; one that was answered meanwhile stays until then.
+    asking: BinaryHeap<Reverse<(Time, usize, u32)>>,
     /// Streams whose publishers are to be told of them.
     telling: VecDeque<usize>,
     /// Memory left for messages in parts.
@@ -88,6 +91,8 @@ pub struct Subscriber {
     urgent: bool,
     /// When the status of all sources is looked at.
     tick: Time,
+    /// The least time between two looks.
+    interval: Duration,
     stats: SubscriberStats,
 }
 
@@ -103,7 +108,7 @@ impl Subscriber {
             streams: Vec::new(),
             ready: VecDeque::with_capacity(16),
             lossy: Vec::with_capacity(16),
-            asking: Vec::new(),
+            asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
             reassembly: config.reassembly,
             parked: Vec::new(),
@@ -114,6 +119,7 @@ impl Subscriber {
             positions: Vec::with_capacity(transmit::MOST_POSITIONS),
             urgent: false,
             tick: Time::NEVER,
+            interval: status_interval(0),
             stats: SubscriberStats::default(),
             config,
         }
@@ -197,10 +203,6 @@ impl Subscriber {
         self.sources.get_mut(index)?.as_mut()
     }
 
-    fn stream(&mut self, index: usize) -> Option<&mut Stream> {
-        self.streams.get_mut(index)?.as_mut()
-    }
-
     /// The source a datagram is of, known or new; `None` when it may not be believed.
     fn meet(&mut self, now: Time, from: SocketAddr, datagram: &Datagram<'_>) -> Option<usize> {
         let header = &datagram.header;
@@ -216,7 +218,7 @@ impl Subscriber {
             }
             source.hear(now, header.stamp);
             if source.gone {
-                self.revive(index);
+                self.revive(now, index);
             }
             return Some(index);
         }
@@ -260,11 +262,7 @@ impl Subscriber {
     /// Forgets a source and its streams, unless one of those still has something to tell.
     fn remove_source(&mut self, index: usize) -> bool {
         let Some(source) = &self.sources[index] else { return false };
-        let streams: Vec<usize> = source
-            .streams
-            .values()
-            .filter_map(|k| if let Known::Subscribed(s) = k { Some(*s) } else { None })
-            .collect();
+        let streams = source.subscribed();
         if streams.iter().any(|&stream| self.streams[stream].as_ref().is_some_and(|stream| !stream.over)) {
             return false;
         }
@@ -278,7 +276,6 @@ impl Subscriber {
             self.lossy.retain(|&other| other != stream);
             self.telling.retain(|&other| other != stream);
         }
-        self.asking.retain(|&(source, _)| source != index);
         self.sources[index] = None;
         self.by_id.remove(&id);
         if self.by_address.get(&address) == Some(&index) {
@@ -300,16 +297,16 @@ impl Subscriber {
         }
         known.unnamed += 1;
         known.streams.insert(stream, Known::Unnamed(Unnamed { first, ask: now + wait, tries: 0 }));
-        self.asking.push((source, stream));
+        self.asking.push(Reverse((now + wait, source, stream)));
         self.urgent = true;
     }
 
     /// A random wait before asking for what others may be asking for too.
-    fn backoff(&mut self, source: usize) -> std::time::Duration {
+    fn backoff(&mut self, source: usize) -> Duration {
         let uniform = self.random.f64();
         match &self.sources[source] {
             Some(source) => super::estimate::backoff(source.round_trip(), source.group_size(), uniform),
-            None => std::time::Duration::ZERO,
+            None => Duration::ZERO,
         }
     }
 
@@ -340,12 +337,14 @@ impl Subscriber {
         self.config.patterns.iter().any(|pattern| topic::matches(pattern, name))
     }
 
-    /// Asks a stream's publisher where it stands.
-    fn ask_state(&mut self, index: usize) {
-        let Some(stream) = &self.streams[index] else { return };
-        let asked = (stream.source, stream.id);
-        if !self.asking.contains(&asked) {
-            self.asking.push(asked);
+    /// Asks a stream's publisher where it stands, no more often than it can answer.
+    fn ask_state(&mut self, now: Time, index: usize) {
+        let retry = self.retry(now, index);
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        let at = now.max(stream.state_asked + retry);
+        if stream.ask_state == Time::NEVER {
+            stream.ask_state = at;
+            self.asking.push(Reverse((at, stream.source, stream.id)));
             self.urgent = true;
         }
     }

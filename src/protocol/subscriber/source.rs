@@ -56,6 +56,8 @@ pub(super) struct Source {
     /// The newest transmit stamp heard, and when.
     pub(super) stamp: u64,
     pub(super) stamped: Time,
+    /// When it was sent status last.
+    pub(super) told: Time,
     pub(super) idle: Option<Duration>,
     group_size: Option<u32>,
     round_trip: Option<Duration>,
@@ -80,6 +82,7 @@ impl Source {
             heard: now,
             stamp: 0,
             stamped: now,
+            told: Time(0),
             idle: None,
             group_size: None,
             round_trip: None,
@@ -91,6 +94,17 @@ impl Source {
             gone: false,
             replaced: false,
         }
+    }
+
+    /// Those of its streams that are subscribed to, in the order of their ids.
+    pub(super) fn subscribed(&self) -> Vec<usize> {
+        let number = |(&id, known): (&u32, &Known)| match known {
+            Known::Subscribed(stream) => Some((id, *stream)),
+            _ => None,
+        };
+        let mut streams: Vec<(u32, usize)> = self.streams.iter().filter_map(number).collect();
+        streams.sort_unstable();
+        streams.into_iter().map(|(_, stream)| stream).collect()
     }
 
     /// Something came of it.
@@ -119,13 +133,19 @@ impl Source {
     pub(super) fn set_group(&mut self, size: u32, round_trip: u32, limiting: ReceiverId) {
         self.group_size = Some(size);
         if round_trip != 0 {
-            self.round_trip = Some(Duration::from_nanos(u64::from(round_trip)));
+            self.round_trip = Some(Duration::from_nanos(u64::from(round_trip)).min(LONGEST_RETRY));
         }
         self.limiting = limiting;
     }
 
+    /// How many may ask for the same.
     pub(super) fn group_size(&self) -> u32 {
         self.group_size.unwrap_or(UNKNOWN_GROUP)
+    }
+
+    /// How many are known to be there.
+    pub(super) fn known_group(&self) -> u32 {
+        self.group_size.unwrap_or(0)
     }
 
     pub(super) fn round_trip(&self) -> Duration {

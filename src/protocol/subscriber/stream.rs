@@ -7,12 +7,10 @@ use crate::protocol::event::{EndReason, Loss};
 use crate::protocol::pool::Slots;
 use crate::protocol::time::Time;
 use crate::wire::{Datagram, Fragment, Invalid, Records, SourceId, flag};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Ranges that may be missing at a time; a datagram that would make another is left out, and asked for later.
 pub(super) const MOST_RANGES: usize = 16_384;
-/// Messages known to be lost whose parts may still come.
-const MOST_DEAD: usize = 64;
 
 /// Where a stream begins for a subscription.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +122,8 @@ pub(super) struct Stream {
     pub(super) assemblies: Assemblies,
     /// The message put together that the application holds.
     pub(super) lent: Option<u64>,
-    dead: VecDeque<u64>,
+    /// By arrival: messages that were told lost, and whose parts may still come.
+    dead: BTreeSet<u64>,
     /// It is to be told that the stream is there.
     pub(super) up: bool,
     /// What the stream's end will be, once all before it is delivered.
@@ -139,6 +138,9 @@ pub(super) struct Stream {
     pub(super) data: Time,
     pub(super) missed: u64,
     pub(super) told: Told,
+    /// When its publisher is asked where it stands, and was asked last.
+    pub(super) ask_state: Time,
+    pub(super) state_asked: Time,
 }
 
 /// What a stream's publisher was told of it.
@@ -148,6 +150,8 @@ pub(super) struct Told {
     pub(super) limit: u64,
     /// How often this was told.
     pub(super) times: u32,
+    /// How often anything was told.
+    pub(super) greetings: u32,
     /// It stands among the streams to be told of.
     pub(super) queued: bool,
 }
@@ -183,7 +187,7 @@ impl Stream {
             losses: VecDeque::new(),
             assemblies: Assemblies::default(),
             lent: None,
-            dead: VecDeque::new(),
+            dead: BTreeSet::new(),
             up: true,
             ending: None,
             over: false,
@@ -192,6 +196,8 @@ impl Stream {
             data: Time(0),
             missed: 0,
             told: Told::default(),
+            ask_state: Time::NEVER,
+            state_asked: Time(0),
         }
     }
 
@@ -212,18 +218,28 @@ impl Stream {
     }
 
     /// A message of which a part is lost: other parts that come are of no use.
-    pub(super) fn bury(&mut self, message: u64, budget: &mut usize) -> bool {
-        let partly = self.assemblies.remove(message, budget);
-        if !self.dead.contains(&message) {
-            if self.dead.len() == MOST_DEAD {
-                self.dead.pop_front();
-            }
-            self.dead.push_back(message);
-        }
-        partly
+    pub(super) fn bury(&mut self, message: u64, budget: &mut usize) {
+        self.assemblies.remove(message, budget);
+        self.dead.insert(message);
     }
 
     pub(super) fn is_dead(&self, message: u64) -> bool {
         self.dead.contains(&message)
+    }
+
+    /// By arrival: the first sequence number that is neither here nor given up moves on.
+    pub(super) fn move_on(&mut self) {
+        self.expected = self.gaps.first().map_or(self.highest + 1, |missing| missing.first);
+    }
+
+    /// By arrival: of the messages that began before what is missing, parts of the last one at the most may still come, once
+    /// all that is here was delivered.
+    pub(super) fn forget_dead(&mut self) {
+        let before = self.gaps.first().map_or(self.highest_after, |missing| missing.before);
+        while self.arrived.is_empty()
+            && self.cursor.is_none()
+            && self.dead.first().is_some_and(|&message| message + 1 < before)
+            && self.dead.pop_first().is_some()
+        {}
     }
 }

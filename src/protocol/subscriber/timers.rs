@@ -2,14 +2,14 @@
 
 use super::source::{Known, Source};
 use super::{Contract, Subscriber};
+use crate::protocol::estimate::status_interval;
 use crate::protocol::event::GapReason;
-use crate::protocol::time::Time;
+use crate::protocol::time::{Time, nanos};
+use std::cmp::Reverse;
 use std::time::Duration;
 
-/// A receiver gives a sign of life at least this often.
-const STATUS_INTERVAL: Duration = Duration::from_millis(200);
-/// The larger the group the rarer: all receivers together send no more than 200 a second.
-const STATUS_PER_RECEIVER: Duration = Duration::from_millis(5);
+/// A stream of which nothing came for this long has no part in the receive buffer.
+const BUSY: Duration = Duration::from_millis(400);
 
 /// What asked to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,17 +45,12 @@ impl Subscriber {
             if !self.sources[stream.source].as_ref().is_some_and(|source| source.gone) && self.asks() {
                 consider(stream.gaps.earliest(), Reason::Nak);
             }
-            if let Contract::Deadline(deadline) = self.config.contract
-                && let Some(missing) = stream.gaps.first().filter(|missing| missing.given_up.is_none())
-            {
-                consider(missing.held + deadline, Reason::Deadline);
+            if let Contract::Deadline(deadline) = self.config.contract {
+                consider(stream.gaps.held_for(deadline), Reason::Deadline);
             }
         }
-        for &(source, stream) in &self.asking {
-            let known = self.sources[source].as_ref().and_then(|source| source.streams.get(&stream));
-            if let Some(Known::Unnamed(unnamed)) = known {
-                consider(unnamed.ask, Reason::Name);
-            }
+        if let Some(&Reverse((at, ..))) = self.asking.peek() {
+            consider(at, Reason::Name);
         }
         for source in self.sources.iter().flatten().filter(|source| !source.gone) {
             consider(source.gone_at(), Reason::Silence);
@@ -88,24 +83,23 @@ impl Subscriber {
         for at in 0..self.lossy.len() {
             let index = self.lossy[at];
             let Some(stream) = self.streams[index].as_mut() else { continue };
-            let Some(&missing) = stream.gaps.first() else { continue };
-            if missing.given_up.is_none() && (missing.held + deadline).is_due(now) {
-                stream.gaps.give_up_to(missing.last, missing.next, GapReason::Deadline);
+            if stream.gaps.give_up_held(now, deadline, GapReason::Deadline) {
                 self.gave_up(index);
             }
         }
     }
 
     fn signs_of_life(&mut self, now: Time) {
-        let since = Time(now.0.saturating_sub(crate::protocol::time::nanos(STATUS_INTERVAL) * 2));
+        let since = Time(now.0.saturating_sub(nanos(BUSY)));
         self.busy =
             (self.streams.iter().flatten().filter(|stream| stream.data > since).count() as u64).max(1);
-        let group = self.sources.iter().flatten().filter(|s| !s.gone).map(Source::group_size).max();
-        let Some(group) = group else {
-            self.tick = Time::NEVER;
-            return;
-        };
-        self.tell_all();
-        self.tick = now + STATUS_INTERVAL.max(STATUS_PER_RECEIVER * group);
+        self.size_up();
+        self.tick = self.tell_all(now);
+    }
+
+    /// The size of the groups it is in says how often status may be sent.
+    pub(super) fn size_up(&mut self) {
+        let known = self.sources.iter().flatten().filter(|source| !source.gone).map(Source::known_group);
+        self.interval = status_interval(known.max().unwrap_or(0));
     }
 }

@@ -1,10 +1,11 @@
 //! NAKs and status are written here.
 
-use super::data::ceiling;
+use super::data::{askable, ceiling};
 use super::source::Known;
 use super::{Contract, Subscriber};
 use crate::protocol::time::{Time, nanos};
 use crate::wire::{HEADER_LENGTH, Header, Kind, Nak, Position, Status, flag};
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,8 +20,17 @@ const KERNEL_RECORD: u64 = 256;
 const LEAST_CREDIT: u64 = 32;
 /// A position is told again in the next status messages, so that the loss of one does not hold the publisher back.
 const TOLD_TIMES: u32 = 4;
+/// Status of a new stream is repeated so often, soon.
+const GREETINGS: u32 = 4;
+/// A source hears something of a receiver at least once in this many of its idle intervals.
+const LIFE_INTERVALS: u32 = 2;
 /// The first wait between two askings for a name.
 const NAME_RETRY: Duration = Duration::from_millis(5);
+/// So often a name is asked for before the waits are doubled: until it is known nothing can be repaired, and the publisher
+/// does not know that it is waited for.
+const NAME_RETRIES: u32 = 6;
+/// Doubled so often at the most: a name that nobody tells costs a datagram in five seconds.
+const MOST_NAME_BACKOFF: u32 = 10;
 
 /// A datagram to be sent now; [`Subscriber::datagram`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +74,7 @@ impl Subscriber {
 
     /// All that is due of one stream.
     fn nak(&mut self, now: Time) -> Option<Transmit> {
+        let by_arrival = self.config.contract == Contract::Arrival;
         let mut at = 0;
         while let Some(&index) = self.lossy.get(at) {
             let Some(stream) = self.streams[index].as_mut().filter(|stream| !stream.gaps.is_empty()) else {
@@ -81,7 +92,7 @@ impl Subscriber {
             if source.gone {
                 continue;
             }
-            let until = stream.expected + ceiling(stream, self.pool.capacity() as u64, self.busy) - 1;
+            let until = askable(stream, &self.pool, self.busy, by_arrival);
             // Half of what the sockets hold: live data comes besides.
             let credit = (buffered(self.config.receive_buffer, stream.datagram) / 2).max(LEAST_CREDIT);
             let catching_up = stream.gaps.first().is_some_and(|missing| missing.last <= stream.catch_up_to);
@@ -115,20 +126,26 @@ impl Subscriber {
 
     /// A stream's name is asked for, or its state.
     fn name(&mut self, now: Time) -> Option<Transmit> {
-        for at in 0..self.asking.len() {
-            let (index, stream) = self.asking[at];
-            let Some(source) = self.sources[index].as_mut() else { continue };
+        while let Some(&Reverse((at, index, stream))) = self.asking.peek()
+            && at.is_due(now)
+        {
+            self.asking.pop();
+            let Some(source) = self.sources[index].as_mut().filter(|source| !source.gone) else { continue };
             match source.streams.get_mut(&stream) {
-                Some(Known::Unnamed(unnamed)) => {
-                    if !unnamed.ask.is_due(now) {
-                        continue;
-                    }
-                    unnamed.ask = now + NAME_RETRY * (1 << unnamed.tries.min(7));
+                Some(Known::Unnamed(unnamed)) if unnamed.ask == at => {
+                    let doubled = unnamed.tries.saturating_sub(NAME_RETRIES).min(MOST_NAME_BACKOFF);
+                    unnamed.ask = now + NAME_RETRY * (1 << doubled);
                     unnamed.tries += 1;
+                    self.asking.push(Reverse((unnamed.ask, index, stream)));
                 }
-                _ => {
-                    self.asking.swap_remove(at);
+                Some(&mut Known::Subscribed(subscribed)) => {
+                    let state = self.streams[subscribed].as_mut().filter(|state| state.ask_state == at);
+                    let Some(state) = state else { continue };
+                    // Once: what made it ask comes again.
+                    state.ask_state = Time::NEVER;
+                    state.state_asked = now;
                 }
+                _ => continue,
             }
             let list = Nak::emit(
                 &mut self.buffer[HEADER_LENGTH..],
@@ -182,7 +199,8 @@ impl Subscriber {
                 if let Some(stream) = self.streams[index].as_mut() {
                     let position = stream.position();
                     let times = if stream.told.position == position { stream.told.times + 1 } else { 1 };
-                    stream.told = super::stream::Told { position, limit, times, queued: false };
+                    let greetings = stream.told.greetings.saturating_add(1);
+                    stream.told = super::stream::Told { position, limit, times, greetings, queued: false };
                     positions.push(Position {
                         stream: stream.id,
                         ended: stream.has_ended(),
@@ -204,6 +222,9 @@ impl Subscriber {
         let length = list.length();
         self.positions = positions;
         self.stats.statuses += 1;
+        if let Some(source) = &mut self.sources[source_index] {
+            source.told = now;
+        }
         let header = Header { stamp, ..Header::new(Kind::Status, id, 0) };
         Some(self.emit(header, to, length, now))
     }
@@ -239,15 +260,33 @@ impl Subscriber {
         Some(self.emit(header, to, length, now))
     }
 
-    /// The streams of all sources are told of: those that moved, and those of which it was told only lately.
-    pub(super) fn tell_all(&mut self) {
+    /// The streams of all sources are told of: those that moved, those of which it was told only lately, and one of each
+    /// source that heard nothing for long. Gives when a source must hear something next.
+    pub(super) fn tell_all(&mut self, now: Time) -> Time {
+        let mut next = Time::NEVER;
         for index in 0..self.streams.len() {
             let Some(stream) = &self.streams[index] else { continue };
-            let moved = stream.position() != stream.told.position || stream.told.times < TOLD_TIMES;
-            if moved && self.is_listening(index) {
+            let told = stream.told;
+            let moved = stream.position() != told.position || told.times < TOLD_TIMES;
+            let Some(source) = self.sources[stream.source].as_mut().filter(|source| !source.gone) else {
+                continue;
+            };
+            let silence = (source.idle() * LIFE_INTERVALS).max(self.interval);
+            if moved || (source.told + silence).is_due(now) {
+                // It will be, in a moment.
+                source.told = now;
                 self.tell(index);
+                // A publisher must soon know of its receivers, or nobody is waited for.
+                let wait = match told.greetings {
+                    greetings @ 0..GREETINGS => self.interval / 20 * (1 << greetings),
+                    _ => self.interval,
+                };
+                next = next.min(now + wait);
+            } else {
+                next = next.min(source.told + silence);
             }
         }
+        next
     }
 
     /// Whether what is missing is asked for.

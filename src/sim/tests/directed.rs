@@ -1,0 +1,500 @@
+//! Scenarios with one thing in them, to say exactly what comes of it.
+
+use crate::protocol::publisher::{self, Flow, PublisherEvent};
+use crate::protocol::subscriber::{self, Contract};
+use crate::protocol::{EndReason, GapReason, Time};
+use crate::sim::{Link, Network, PublisherId, SubscriberId, Told};
+use crate::wire::{
+    Announce, Confirmation, End, HEADER_LENGTH, Header, Heartbeat, Kind, Ncf, ReceiverId, SourceId,
+    StreamState, flag,
+};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn wire() -> Link {
+    Link::with_delay(Duration::from_micros(20))
+}
+
+fn publisher(network: &mut Network, config: impl FnOnce(&mut publisher::Config)) -> PublisherId {
+    let mut settings = publisher::Config { window: 1 << 20, ..publisher::Config::new(SourceId(7)) };
+    config(&mut settings);
+    network.add_publisher(settings, wire(), wire())
+}
+
+fn subscriber(network: &mut Network, id: u64, config: impl FnOnce(&mut subscriber::Config)) -> SubscriberId {
+    let mut settings = subscriber::Config { reorder: 1 << 20, ..subscriber::Config::new(ReceiverId(id)) };
+    config(&mut settings);
+    network.add_subscriber(settings, wire(), wire())
+}
+
+fn open(network: &mut Network, id: PublisherId, topic: &str) -> u32 {
+    network.with_publisher(id, |core, now| core.open_stream(topic, now)).unwrap()
+}
+
+fn told(network: &mut Network, id: SubscriberId) -> Vec<Told> {
+    std::iter::from_fn(|| network.poll_told(id)).collect()
+}
+
+fn numbers(told: &[Told]) -> Vec<u64> {
+    told.iter()
+        .filter_map(|told| if let Told::Message { number, .. } = told { Some(*number) } else { None })
+        .collect()
+}
+
+fn gaps(told: &[Told]) -> Vec<(u64, u64, u64, GapReason)> {
+    let gap = |told: &Told| match *told {
+        Told::Gap { first, last, messages, reason, .. } => Some((first, last, messages, reason)),
+        _ => None,
+    };
+    told.iter().filter_map(gap).collect()
+}
+
+fn end(told: &[Told]) -> Option<EndReason> {
+    told.iter().find_map(|told| if let Told::End { reason, .. } = told { Some(*reason) } else { None })
+}
+
+/// One publisher, one subscriber, one stream; they know each other.
+fn pair(
+    at_publisher: impl FnOnce(&mut publisher::Config),
+    at_subscriber: impl FnOnce(&mut subscriber::Config),
+) -> (Network, PublisherId, SubscriberId, u32) {
+    let mut network = Network::new(1);
+    let _ = super::check::watch(&mut network);
+    let to = subscriber(&mut network, 1, at_subscriber);
+    let from = publisher(&mut network, at_publisher);
+    let stream = open(&mut network, from, "t");
+    network.run_for(20 * MILLISECOND);
+    told(&mut network, to);
+    (network, from, to, stream)
+}
+
+fn cut(network: &mut Network, id: SubscriberId, cut: bool) {
+    network.subscriber_links(id).1.cut = cut;
+}
+
+#[test]
+fn a_lost_tail_is_repaired_within_milliseconds() {
+    let (mut network, from, to, stream) = pair(|_| {}, |_| {});
+    network.publish(from, stream, b"first".to_vec());
+    network.run_for(20 * MILLISECOND);
+    cut(&mut network, to, true);
+    network.publish(from, stream, b"last".to_vec());
+    network.run_for(Duration::from_micros(100));
+    cut(&mut network, to, false);
+    network.run_for(3 * MILLISECOND);
+    assert_eq!(numbers(&told(&mut network, to)), [1, 2]);
+}
+
+#[test]
+fn an_idle_network_is_quiet_and_its_receivers_stay_known() {
+    let (mut network, from, to, stream) = pair(|_| {}, |_| {});
+    network.publish(from, stream, b"one".to_vec());
+    network.run_for(Duration::from_secs(3));
+    let before = network.datagrams();
+    let mut steps = 0;
+    let until = network.now() + Duration::from_secs(30);
+    while network.next_at().is_some_and(|at| at <= until) && network.step() {
+        steps += 1;
+    }
+    // In each of 60 idle intervals: a heartbeat, an announce, and a status every other one.
+    assert!(network.datagrams() - before <= 60 * 3, "{}", network.datagrams() - before);
+    // Each is a wake of its sender and an arrival; and some that find the work done.
+    assert!(steps <= 60 * 7, "{steps} steps");
+    assert_eq!(
+        network.publisher(from).stats().receivers,
+        1,
+        "a receiver with nothing to say is not forgotten"
+    );
+    assert_eq!(numbers(&told(&mut network, to)), [1]);
+}
+
+#[test]
+fn a_publisher_knows_its_receivers_before_it_may_give_anything_up() {
+    // Of a hundred receivers whose links lose a fifth both ways, all are known within the grace of a new stream.
+    let mut known = 0;
+    for seed in 0..100 {
+        let mut network = Network::new(seed);
+        let to = subscriber(&mut network, 1, |_| {});
+        let (up, down) = network.subscriber_links(to);
+        (up.loss, down.loss) = (0.2, 0.2);
+        let from = publisher(&mut network, |_| {});
+        let stream = open(&mut network, from, "t");
+        network.publish(from, stream, b"one".to_vec());
+        network.run_for(190 * MILLISECOND);
+        known += network.publisher(from).stats().receivers;
+    }
+    assert!(known >= 98, "{known}");
+}
+
+#[test]
+fn what_left_the_window_is_told_at_once_and_exactly() {
+    let (mut network, from, to, stream) =
+        pair(|config| (config.flow, config.window) = (Flow::None, 1), |_| {});
+    network.publish(from, stream, vec![1; 1_000]);
+    network.run_for(MILLISECOND);
+    cut(&mut network, to, true);
+    for _ in 0..300 {
+        network.publish(from, stream, vec![1; 1_000]);
+    }
+    cut(&mut network, to, false);
+    network.run_for(10 * MILLISECOND);
+    let told = told(&mut network, to);
+    let gaps = gaps(&told);
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    let (first, last, messages, reason) = gaps[0];
+    assert_eq!((first, messages, reason), (2, last - 1, GapReason::AgedOut));
+    let rest: Vec<u64> = std::iter::once(1).chain(last + 1..=301).collect();
+    assert_eq!(numbers(&told), rest);
+}
+
+#[test]
+fn a_source_that_dies_within_a_message_leaves_a_gap_for_it() {
+    for contract in [Contract::Ordered, Contract::Arrival] {
+        let slow = |config: &mut publisher::Config| config.max_rate = Some(10_000_000);
+        let (mut network, from, to, stream) = pair(slow, |config| config.contract = contract);
+        network.publish(from, stream, b"whole".to_vec());
+        network.publish(from, stream, vec![3; 300_000]);
+        // At this rate the message takes a quarter of a second.
+        network.run_for(Duration::from_millis(100));
+        network.kill_publisher(from);
+        network.run_for(Duration::from_secs(5));
+        let told = told(&mut network, to);
+        assert_eq!(numbers(&told), [1], "{contract:?}");
+        let lost: u64 = gaps(&told).iter().map(|gap| gap.2).sum();
+        assert_eq!(lost, 1, "{contract:?}");
+        assert_eq!(end(&told), Some(EndReason::Silent), "{contract:?}");
+    }
+}
+
+#[test]
+fn a_stream_released_within_a_message_ends_with_a_gap_for_it() {
+    for contract in [Contract::Ordered, Contract::Arrival] {
+        let (mut network, from, to, stream) = pair(
+            |config| config.max_message = 1 << 19,
+            |config| {
+                config.contract = contract;
+                config.receive_buffer = 16 << 10;
+            },
+        );
+        network.publish(from, stream, b"whole".to_vec());
+        network.run_for(MILLISECOND);
+        // Too large for what may be sent at once: its rest is staged, and stays.
+        network.pause(to);
+        network.publish(from, stream, vec![3; 300_000]);
+        network.run_for(MILLISECOND);
+        network.with_publisher(from, |core, now| {
+            core.close_stream(stream, now);
+            assert!(!core.is_complete(stream));
+            core.release_stream(stream);
+        });
+        network.resume(to);
+        network.run_for(Duration::from_secs(2));
+        let told = told(&mut network, to);
+        assert_eq!(numbers(&told), [1], "{contract:?}");
+        let lost: u64 = gaps(&told).iter().map(|gap| gap.2).sum();
+        assert_eq!(lost, 1, "{contract:?}");
+        assert_eq!(end(&told), Some(EndReason::Closed), "{contract:?}");
+    }
+}
+
+#[test]
+fn a_closed_stream_that_is_held_back_still_tells_of_its_tail() {
+    let (mut network, from, to, stream) = pair(
+        |config| (config.max_message, config.patience) = (1 << 19, Duration::from_secs(60)),
+        |config| config.receive_buffer = 64 << 10,
+    );
+    network.publish(from, stream, b"first".to_vec());
+    network.run_for(5 * MILLISECOND);
+    // All that may be sent of the message is lost, the rest is staged; then the stream is closed.
+    cut(&mut network, to, true);
+    network.publish(from, stream, vec![3; 400_000]);
+    network.with_publisher(from, |core, now| core.close_stream(stream, now));
+    network.run_for(Duration::from_micros(100));
+    cut(&mut network, to, false);
+    network.run_for(100 * MILLISECOND);
+    let told = told(&mut network, to);
+    assert_eq!(numbers(&told), [1, 2]);
+    assert_eq!(end(&told), Some(EndReason::Closed));
+    assert!(network.publisher(from).is_complete(stream));
+}
+
+#[test]
+fn a_receiver_that_holds_anothers_memory_loses_its_standing_too() {
+    let mut network = Network::new(1);
+    let stuck = subscriber(&mut network, 1, |config| config.patterns = vec!["a".into()]);
+    let well = subscriber(&mut network, 2, |config| config.patterns = vec!["b".into()]);
+    let from = publisher(&mut network, |config| config.window = 1);
+    let a = open(&mut network, from, "a");
+    let b = open(&mut network, from, "b");
+    network.run_for(300 * MILLISECOND);
+    network.pause(stuck);
+    // Stream `a` takes the whole window, and its receiver needs it still; `b` has no memory yet.
+    for _ in 0..88 {
+        network.publish(from, a, vec![1; 1_300]);
+    }
+    for _ in 0..30 {
+        network.publish(from, b, vec![2; 1_300]);
+    }
+    network.run_for(Duration::from_secs(3));
+    let told = told(&mut network, well);
+    assert_eq!(numbers(&told).len(), 30, "the others are not held back for longer than the patience");
+    let events: Vec<_> =
+        network.with_publisher(from, |core, _| std::iter::from_fn(|| core.poll_event()).collect());
+    let behind =
+        |event: &PublisherEvent| matches!(event, PublisherEvent::FellBehind { topic, .. } if &**topic == "a");
+    assert!(events.iter().any(behind), "{events:?}");
+}
+
+#[test]
+fn more_streams_than_wait_in_a_row_are_all_announced() {
+    let mut network = Network::new(1);
+    let to = subscriber(&mut network, 1, |_| {});
+    let from = publisher(&mut network, |config| config.window = 64 << 20);
+    network.with_publisher(from, |core, now| {
+        for stream in 0..1_500 {
+            core.open_stream(&format!("t{stream}"), now).unwrap();
+        }
+    });
+    network.run_for(Duration::from_secs(70));
+    assert_eq!(told(&mut network, to).len(), 1_500);
+}
+
+#[test]
+fn a_receiver_that_slept_does_not_slow_the_others_timers() {
+    let (mut network, from, to, stream) = pair(|config| config.idle_interval = 100 * MILLISECOND, |_| {});
+    network.pause(to);
+    for _ in 0..20 {
+        network.publish(from, stream, b"tick".to_vec());
+        network.run_for(20 * MILLISECOND);
+    }
+    network.resume(to);
+    network.run_for(Duration::from_secs(1));
+    let round_trip = Duration::from_nanos(network.publisher(from).stats().round_trip_ns);
+    assert!(round_trip < MILLISECOND, "{round_trip:?}");
+}
+
+#[test]
+fn catching_up_is_not_starved_by_a_busy_publisher() {
+    let (mut network, from, _, stream) = pair(
+        |config| (config.max_rate, config.window, config.flow) = (Some(20_000_000), 16 << 20, Flow::None),
+        |_| {},
+    );
+    let publish = |network: &mut Network, time: Duration| {
+        let until = network.now() + time;
+        while network.now() < until {
+            // More than the rate carries, always.
+            while network.waiting(from) < 50 {
+                network.publish(from, stream, vec![1; 1_300]);
+            }
+            network.run_for(MILLISECOND);
+        }
+    };
+    publish(&mut network, Duration::from_millis(600));
+    let late = subscriber(&mut network, 2, |config| config.start = subscriber::StartAt::Window);
+    publish(&mut network, Duration::from_millis(500));
+    let told = told(&mut network, late);
+    assert_eq!(numbers(&told).first(), Some(&1));
+    assert!(numbers(&told).len() > 40, "{}", numbers(&told).len());
+}
+
+#[test]
+fn confirmations_do_not_eat_the_rate_of_what_they_confirm() {
+    // 25 kilobits a second: the repair of one datagram takes as long as a hundred retries.
+    let mut network = Network::new(5);
+    let receivers = [1, 2, 3].map(|id| subscriber(&mut network, id, |_| {}));
+    let from = publisher(&mut network, |config| config.max_rate = Some(25_600));
+    let stream = open(&mut network, from, "t");
+    network.run_for(Duration::from_millis(500));
+    for id in receivers {
+        network.subscriber_links(id).1.loss = 0.3;
+    }
+    for _ in 0..20 {
+        network.publish(from, stream, vec![1; 400]);
+    }
+    network.run_for(Duration::from_secs(20));
+    for id in receivers {
+        assert_eq!(numbers(&told(&mut network, id)).len(), 20);
+    }
+}
+
+// What a peer says that cannot be, or can harm.
+
+const SOURCE: SourceId = SourceId(99);
+
+fn emit(header: Header, payload: &[u8]) -> Vec<u8> {
+    let mut datagram = vec![0; HEADER_LENGTH];
+    datagram.extend_from_slice(payload);
+    header.emit(&mut datagram, payload.len());
+    datagram
+}
+
+fn announce(lead: u64, message: u64, window: u32, datagram: u16) -> Vec<u8> {
+    let mut payload = [0; 200];
+    let announce = Announce {
+        age: 0,
+        trail: 1.max((lead + 1).saturating_sub(u64::from(window))),
+        trail_message: 1,
+        idle_interval: 500_000,
+        window,
+        datagram,
+        topic: "t",
+    };
+    let length = announce.emit(&mut payload);
+    emit(Header { sequence: lead, message, ..Header::new(Kind::Announce, SOURCE, 1) }, &payload[..length])
+}
+
+fn heartbeat(trail: u64, lead: u64, next_message: u64) -> Vec<u8> {
+    let mut payload = [0; 200];
+    let mut list = Heartbeat::emit(&mut payload, 500_000, 1, 1, ReceiverId(0));
+    list.push_stream(&StreamState { stream: 1, trail, lead, next_message });
+    let length = list.length();
+    emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length])
+}
+
+fn data(kind: Kind, sequence: u64, message: u64) -> Vec<u8> {
+    let mut payload = [0; 5];
+    emit_record_in(&mut payload);
+    emit(Header { sequence, message, ..Header::new(kind, SOURCE, 1) }, &payload)
+}
+
+fn emit_record_in(payload: &mut [u8; 5]) {
+    crate::wire::data::emit_record(payload, 1);
+}
+
+/// Hands datagrams to a subscriber, and everything it has to do besides.
+fn feed(core: &mut subscriber::Subscriber, now: &mut Time, datagrams: &[Vec<u8>]) {
+    let from = SocketAddr::from(([10, 9, 9, 9], 9));
+    for datagram in datagrams {
+        *now = *now + Duration::from_micros(10);
+        core.handle_datagram(*now, from, datagram);
+        while let Some(ready) = core.advance(datagram) {
+            let _ = core.event(&ready, datagram);
+        }
+        for _ in 0..100 {
+            if core.poll_transmit(*now).is_none() {
+                break;
+            }
+        }
+        core.handle_timeout(*now);
+        let _ = core.poll_timeout(*now);
+    }
+}
+
+fn lone(contract: Contract) -> (subscriber::Subscriber, Time) {
+    let now = Time(1_000_000_000);
+    let config = subscriber::Config { contract, reorder: 1 << 20, ..subscriber::Config::new(ReceiverId(1)) };
+    (subscriber::Subscriber::new(config, now), now)
+}
+
+const CONTRACTS: [Contract; 4] = [
+    Contract::Ordered,
+    Contract::Deadline(Duration::from_millis(1)),
+    Contract::Arrival,
+    Contract::BestEffort,
+];
+
+#[test]
+fn numbers_at_the_far_end_are_no_harm() {
+    use crate::wire::MAX_SEQUENCE as MAX;
+    for contract in CONTRACTS {
+        let (mut core, mut now) = lone(contract);
+        feed(&mut core, &mut now, &[announce(0, 1, u32::MAX, 1_408)]);
+        let mut fragment = [0; 9];
+        crate::wire::data::emit_fragment(&mut fragment, 0, 100);
+        let far = [
+            data(Kind::Data, 1, u64::MAX),
+            data(Kind::Data, u64::MAX, 1),
+            emit(
+                Header {
+                    sequence: 1,
+                    message: u64::MAX,
+                    flags: flag::FRAGMENT,
+                    ..Header::new(Kind::Data, SOURCE, 1)
+                },
+                &fragment,
+            ),
+            emit(
+                Header {
+                    sequence: 1,
+                    message: u64::MAX,
+                    flags: flag::FRAGMENT,
+                    ..Header::new(Kind::Data, SOURCE, 5)
+                },
+                &fragment,
+            ),
+            heartbeat(MAX - 1, MAX - 1, u64::MAX),
+            heartbeat(MAX - 1, MAX - 1, MAX),
+            heartbeat(1, 5, 6),
+            data(Kind::Repair, MAX - 2, MAX - 1),
+            data(Kind::Repair, MAX / 2, MAX / 2),
+            data(Kind::Repair, 7, 7),
+        ];
+        feed(&mut core, &mut now, &far);
+        let mut payload = [0; 100];
+        let mut list = Ncf::emit(&mut payload);
+        list.push_confirmation(&Confirmation { first: 1, last: MAX - 1, next_message: u64::MAX });
+        let length = list.length();
+        let gone =
+            emit(Header { flags: flag::GONE, ..Header::new(Kind::Ncf, SOURCE, 1) }, &payload[..length]);
+        let length = End { trail: MAX }.emit(&mut payload);
+        let over = |message| {
+            emit(
+                Header { sequence: MAX - 1, message, ..Header::new(Kind::End, SOURCE, 1) },
+                &payload[..length],
+            )
+        };
+        feed(&mut core, &mut now, &[gone, over(u64::MAX), over(MAX)]);
+        assert!(core.stats().rejected_total() > 0);
+    }
+}
+
+#[test]
+fn a_datagram_no_wire_can_carry_is_not_believed() {
+    let (mut core, mut now) = lone(Contract::Ordered);
+    feed(&mut core, &mut now, &[announce(0, 1, 100, u16::MAX)]);
+    assert_eq!(core.stats().streams, 0);
+    feed(&mut core, &mut now, &[announce(0, 1, 100, 65_507)]);
+    assert_eq!(core.stats().streams, 1);
+}
+
+#[test]
+fn holes_all_over_a_huge_jump_cost_little() {
+    for contract in CONTRACTS {
+        let (mut core, mut now) = lone(contract);
+        feed(
+            &mut core,
+            &mut now,
+            &[announce(0, 1, u32::MAX, 64 + 5), heartbeat(1, 4_000_000_000, 4_000_000_001)],
+        );
+        let scattered: Vec<_> =
+            (1..20_000).map(|at| data(Kind::Repair, at * 200_000, at * 200_000)).collect();
+        feed(&mut core, &mut now, &scattered);
+        let near: Vec<_> = (1..20_000).map(|at| data(Kind::Repair, at * 2, at * 2)).collect();
+        feed(&mut core, &mut now, &near);
+    }
+}
+
+#[test]
+fn names_that_nobody_tells_are_asked_for_ever_more_rarely() {
+    let (mut core, mut now) = lone(Contract::Ordered);
+    let from = SocketAddr::from(([10, 9, 9, 9], 9));
+    for stream in 1..=5_000 {
+        let mut payload = [0; 5];
+        emit_record_in(&mut payload);
+        let header = Header { sequence: 1, message: 1, ..Header::new(Kind::Data, SOURCE, stream) };
+        core.handle_datagram(now, from, &emit(header, &payload));
+    }
+    assert!(core.stats().streams_refused > 0);
+    let mut asked = 0;
+    for _ in 0..20_000 {
+        now = now + MILLISECOND;
+        core.handle_datagram(now, from, &heartbeat(1, 0, 1));
+        while core.poll_transmit(now).is_some() {
+            asked += 1;
+        }
+        core.handle_timeout(now);
+    }
+    assert!(asked < 4_096 * 20, "{asked}");
+}
