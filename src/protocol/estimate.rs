@@ -99,12 +99,9 @@ impl Reordering {
 /// group ask early and their repair reaches the others before they ask (RFC 5401, section 3.2.1; RFC 5740 names the
 /// parameters). `uniform` is a random number in [0, 1).
 ///
-/// A lone receiver does not wait: there is nobody to leave the asking to.
+/// A handful of receivers does not wait: all of them asking costs less than the wait would.
 pub fn backoff(round_trip: Duration, group_size: u32, uniform: f64) -> Duration {
-    if group_size <= 1 {
-        return Duration::ZERO;
-    }
-    let longest = nanos(round_trip) as f64 * BACKOFF_FACTOR;
+    let longest = nanos(span(round_trip, group_size)) as f64;
     if longest <= 0.0 {
         return Duration::ZERO;
     }
@@ -115,24 +112,36 @@ pub fn backoff(round_trip: Duration, group_size: u32, uniform: f64) -> Duration 
     Duration::from_nanos(wait.clamp(0.0, longest) as u64)
 }
 
-/// The span of the random wait, in round trips. RFC 5401 (section 3.2.1) recommends 4 where NAKs are multicast and 6 where
-/// they are unicast and only the publisher's answer suppresses the others, as here.
-pub const BACKOFF_FACTOR: f64 = 6.0;
+/// The longest such wait. RFC 5401 (section 3.2.1) recommends six round trips where NAKs are unicast and only the publisher's
+/// answer suppresses the others, as here, for groups of up to 10,000. The number who ask before the answer is there grows
+/// with the group, so a smaller group does with less: one and a half round trips for each factor of ten.
+pub fn span(round_trip: Duration, group_size: u32) -> Duration {
+    if group_size <= FEW {
+        return Duration::ZERO;
+    }
+    round_trip.mul_f64((f64::from(group_size).log10() * 1.5).min(6.0))
+}
+
+/// As many may ask for the same at once.
+const FEW: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_lone_receiver_asks_at_once_and_a_group_within_the_span() {
+    fn a_few_receivers_ask_at_once_and_a_group_within_the_span() {
         let round_trip = Duration::from_micros(100);
-        assert_eq!(backoff(round_trip, 1, 0.5), Duration::ZERO);
-        for group in [2, 10, 10_000] {
+        for few in [0, 1, 2, 4] {
+            assert_eq!(backoff(round_trip, few, 0.5), Duration::ZERO);
+        }
+        for (group, span) in [(10, 150), (1_000, 450), (10_000, 600), (1_000_000, 600)] {
+            let span = Duration::from_micros(span);
             let waits: Vec<_> =
                 (0..1000).map(|i| backoff(round_trip, group, f64::from(i) / 1000.0)).collect();
             assert!(waits.is_sorted());
-            assert!(*waits.last().unwrap() <= round_trip * 6);
-            assert!(*waits.last().unwrap() > round_trip * 5);
+            assert!(*waits.last().unwrap() <= span);
+            assert!(*waits.last().unwrap() > span * 5 / 6);
         }
     }
 
@@ -143,7 +152,7 @@ mod tests {
                 .filter(|&i| nanos(backoff(Duration::from_millis(1), group, f64::from(i) / 1e4)) < 1_000_000)
                 .count()
         };
-        assert!(early(2) > 10 * early(1000), "{} {}", early(2), early(1000));
+        assert!(early(5) > 10 * early(1000), "{} {}", early(5), early(1000));
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Summary {
             ("announces", stats.announces),
             ("names_asked", stats.names_asked),
             ("statuses", stats.statuses),
+            ("nak_timeout_ns", stats.nak_timeout_ns),
             ("reordered", stats.reordered),
             ("ignored", stats.ignored),
             ("unnamed", stats.unnamed),

@@ -4,7 +4,7 @@ use super::events::PublisherEvent;
 use super::receivers::Receiver;
 use super::transmit::{Control, RepairQueue, To};
 use super::{Bucket, Flow, Publisher, Time};
-use crate::protocol::estimate::{BACKOFF_FACTOR, Least};
+use crate::protocol::estimate::{self, Least};
 use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const BUDGET_RATE: f64 = 2_000.0;
 /// And so many at once, or a window's worth.
 pub(super) const LEAST_BUDGET: f64 = 4_096.0;
-/// The span in which another receiver's NAK for the same datagram would come, while the round trip is unknown.
+/// What the round trip is taken for while it is unknown.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
 
 impl Publisher {
@@ -148,7 +148,9 @@ impl Publisher {
         catching_up: bool,
     ) {
         let group = self.receivers.len();
-        let span = self.receivers.round_trip().unwrap_or(UNKNOWN_ROUND_TRIP).mul_f64(BACKOFF_FACTOR);
+        // In which others would have asked for the same, and a round trip for the repair they wait for.
+        let round_trip = self.receivers.round_trip().unwrap_or(UNKNOWN_ROUND_TRIP);
+        let span = round_trip + estimate::span(round_trip, u32::try_from(group).unwrap_or(u32::MAX));
         let stream = &mut self.streams[id as usize - 1];
         let Some(stamp) = stream.window.stamp(&self.pool, sequence) else { return };
         let Some(slot) = stream.window.slot_mut(sequence) else { return };

@@ -12,6 +12,8 @@ use std::time::Duration;
 const FIRST_BEAT: Duration = Duration::from_millis(1);
 /// Round trips to the first heartbeat.
 const FIRST_BEAT_ROUND_TRIPS: u32 = 3;
+/// While a stream is held back by a receiver, its heartbeats come no further apart than the first doubled so often.
+const HELD_DOUBLINGS: u32 = 2;
 /// A change in the group is told in a heartbeat after this, together with others that come meanwhile.
 const TELL_SOON: Duration = Duration::from_millis(5);
 /// Announces in slow rotation, at each idle interval.
@@ -210,7 +212,9 @@ impl Publisher {
                 self.outbox.beating.push_back(id);
             }
             let stream = &mut self.streams[id as usize - 1];
-            let interval = FIRST_BEAT.max(few) * (1 << stream.beats.count.min(16));
+            // Who is held back asks on for leave to go on: the status that gave it may be lost.
+            let doublings = stream.beats.count.min(if stream.held.is_some() { HELD_DOUBLINGS } else { 16 });
+            let interval = FIRST_BEAT.max(few) * (1 << doublings);
             stream.beats.count += 1;
             // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
             stream.beats.look = Time::NEVER;

@@ -144,6 +144,7 @@ impl Subscriber {
             known.set_group(heartbeat.group_size, heartbeat.round_trip, heartbeat.limiting);
         }
         self.size_up();
+        let limiting = heartbeat.limiting == self.config.receiver;
         let mut outcome = Ok(());
         for state in heartbeat.streams() {
             let state = match state {
@@ -165,9 +166,11 @@ impl Subscriber {
                         self.stats.jumps += 1;
                         continue;
                     }
-                    // The publisher has come near the limit it knows: what it was told last may be lost.
-                    let near = stream.told.limit.saturating_sub(state.lead).saturating_mul(4)
-                        < stream.told.limit.saturating_sub(stream.told.position);
+                    // The publisher has come near the limit it was told last, or is held back by an earlier one: what it was
+                    // told may be lost.
+                    let near = limiting
+                        || stream.told.limit.saturating_sub(state.lead).saturating_mul(4)
+                            < stream.told.limit.saturating_sub(stream.told.position);
                     self.see_lead(now, index, state.lead, state.next_message);
                     self.see_trail(index, state.trail, None);
                     if near {
@@ -205,7 +208,7 @@ impl Subscriber {
                     self.gave_up(index);
                 }
             } else {
-                stream.gaps.confirmed(confirmation.first, confirmation.last, now, retry);
+                stream.gaps.confirmed(confirmation.first, confirmation.last, now, retry.after(0));
             }
         }
         outcome

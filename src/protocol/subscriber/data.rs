@@ -1,6 +1,6 @@
 //! Data and repairs come in: gaps are found the moment something comes behind them, and filled.
 
-use super::gaps::Missing;
+use super::gaps::{Missing, Retry};
 use super::source::Known;
 use super::stream::{Content, Cursor, MOST_RANGES, Place};
 use super::{Contract, Subscriber};
@@ -264,9 +264,9 @@ impl Subscriber {
     }
 
     /// How long the source of a stream has to answer a NAK.
-    pub(super) fn retry(&self, now: Time, index: usize) -> std::time::Duration {
+    pub(super) fn retry(&self, now: Time, index: usize) -> Retry {
         let source = self.streams[index].as_ref().and_then(|stream| self.sources[stream.source].as_ref());
-        source.map_or(std::time::Duration::from_millis(5), |source| source.retry(now))
+        source.map_or(Retry::default(), |source| source.retry(now))
     }
 }
 

@@ -7,8 +7,25 @@ use crate::wire::Range;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A retry is never put off by more than this many times the first one's wait while the source is heard from.
-const MOST_BACKOFF: u32 = 8;
+/// The wait for an answer is doubled so often at the most. Congestion is the publisher's to see to, with its flow control and
+/// its bucket; a receiver that lost both a NAK and a repair several times over holds everybody up until it is answered.
+const MOST_DOUBLINGS: u32 = 2;
+
+/// When to repeat a NAK.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Retry {
+    /// How long an answer takes.
+    pub(super) timeout: Duration,
+    /// Not sooner than this, for nothing at all is heard of the source.
+    pub(super) least: Duration,
+}
+
+impl Retry {
+    /// The wait after so many NAKs for the same.
+    pub(super) fn after(&self, tries: u32) -> Duration {
+        (self.timeout * (1 << tries.min(MOST_DOUBLINGS))).max(self.least)
+    }
+}
 
 /// Datagrams one range of a NAK may ask for.
 const MOST_ASKED: u64 = 1 << 20;
@@ -252,7 +269,7 @@ impl Gaps {
         now: Time,
         until: u64,
         mut credit: u64,
-        retry: Duration,
+        retry: Retry,
         mut ask: impl FnMut(Range) -> bool,
     ) {
         credit = credit.saturating_sub(self.missing.iter().map(|missing| missing.under_way(now)).sum());
@@ -264,7 +281,7 @@ impl Gaps {
             }
             if missing.first > until {
                 // Asked for when what comes before it is here: progress makes it due.
-                earliest = earliest.min(missing.due.max(now + retry));
+                earliest = earliest.min(missing.due.max(now + retry.after(0)));
                 continue;
             }
             if full || !missing.due.is_due(now) {
@@ -273,7 +290,7 @@ impl Gaps {
             }
             if credit == 0 {
                 // It stays due, and is asked for when something that is under way has come.
-                earliest = earliest.min(now + retry / 4);
+                earliest = earliest.min(now + retry.timeout / 4);
                 continue;
             }
             let last =
@@ -285,7 +302,7 @@ impl Gaps {
                 continue;
             }
             credit -= count;
-            missing.due = now + retry * (1 << missing.tries.min(MOST_BACKOFF.ilog2()));
+            missing.due = now + retry.after(missing.tries);
             missing.tries += 1;
             missing.asked = now;
             missing.asked_to = last;
@@ -299,7 +316,8 @@ impl Gaps {
 mod tests {
     use super::*;
 
-    const RETRY: Duration = Duration::from_millis(1);
+    const TIMEOUT: Duration = Duration::from_millis(1);
+    const RETRY: Retry = Retry { timeout: TIMEOUT, least: Duration::ZERO };
 
     /// One message to a datagram: message numbers are sequence numbers.
     fn missing(first: u64, last: u64, now: Time) -> Missing {
@@ -352,12 +370,12 @@ mod tests {
     fn what_comes_in_the_middle_waits_for_what_is_before_it() {
         let mut gaps = Gaps::new();
         gaps.found(missing(2, 6, Time(1)));
-        assert_eq!(gaps.held_for(RETRY), Time::NEVER, "a tail holds nothing up");
+        assert_eq!(gaps.held_for(TIMEOUT), Time::NEVER, "a tail holds nothing up");
         fill(&mut gaps, 5);
-        assert_eq!(gaps.held_for(RETRY), Time(5) + RETRY);
+        assert_eq!(gaps.held_for(TIMEOUT), Time(5) + TIMEOUT);
         assert_eq!(gaps.missing[1].held, Time::NEVER, "nothing waits behind the last");
-        assert!(gaps.give_up_held(Time(5) + RETRY, RETRY, GapReason::Deadline));
-        assert_eq!(gaps.held_for(RETRY), Time::NEVER);
+        assert!(gaps.give_up_held(Time(5) + TIMEOUT, TIMEOUT, GapReason::Deadline));
+        assert_eq!(gaps.held_for(TIMEOUT), Time::NEVER);
         assert_eq!(gaps.first().and_then(|missing| missing.given_up), Some(GapReason::Deadline));
         assert_eq!(gaps.missing[1].given_up, None);
     }
@@ -420,7 +438,7 @@ mod tests {
         });
         assert_eq!(gaps.earliest(), Time(1));
         assert_eq!(take(&mut gaps, Time(1), 100), [(5, 5)]);
-        assert_eq!(gaps.earliest(), Time(1) + RETRY);
+        assert_eq!(gaps.earliest(), Time(1) + TIMEOUT);
     }
 
     #[test]
@@ -443,8 +461,8 @@ mod tests {
         let mut gaps = Gaps::new();
         gaps.found(missing(1, 2, Time(1)));
         gaps.found(missing(4, 5, Time(1)));
-        gaps.confirmed(4, 9, Time(1), RETRY);
+        gaps.confirmed(4, 9, Time(1), TIMEOUT);
         assert_eq!(take(&mut gaps, Time(1), 100), [(1, 2)]);
-        assert_eq!(take(&mut gaps, Time(1) + RETRY, 100), [(1, 2), (4, 5)]);
+        assert_eq!(take(&mut gaps, Time(1) + TIMEOUT, 100), [(1, 2), (4, 5)]);
     }
 }

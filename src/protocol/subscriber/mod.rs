@@ -40,7 +40,7 @@ pub use transmit::Transmit;
 
 use super::estimate::status_interval;
 use super::pool::Pool;
-use super::time::Time;
+use super::time::{Time, nanos};
 use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
 use source::{Known, Source, Unnamed};
 use std::cmp::Reverse;
@@ -139,6 +139,14 @@ impl Subscriber {
     pub fn stats(&self) -> SubscriberStats {
         SubscriberStats {
             sources: self.by_id.len() as u64,
+            nak_timeout_ns: self
+                .sources
+                .iter()
+                .flatten()
+                .map(Source::nak_timeout)
+                .map(nanos)
+                .max()
+                .unwrap_or(0),
             streams: self.streams.iter().flatten().filter(|stream| !stream.over).count() as u64,
             ..self.stats.clone()
         }
@@ -339,7 +347,7 @@ impl Subscriber {
 
     /// Asks a stream's publisher where it stands, no more often than it can answer.
     fn ask_state(&mut self, now: Time, index: usize) {
-        let retry = self.retry(now, index);
+        let retry = self.retry(now, index).after(0);
         let Some(stream) = self.streams[index].as_mut() else { return };
         let at = now.max(stream.state_asked + retry);
         if stream.ask_state == Time::NEVER {

@@ -1,5 +1,6 @@
 //! A source as a subscriber knows it: where it sends from, when it was heard, which streams it has.
 
+use super::gaps::Retry;
 use crate::protocol::estimate::{Reordering, Smoothed};
 use crate::protocol::time::Time;
 use crate::wire::{ReceiverId, SourceId};
@@ -152,12 +153,14 @@ impl Source {
         self.round_trip.unwrap_or(UNKNOWN_ROUND_TRIP)
     }
 
-    /// How long to wait for the answer to a NAK. While the source is not heard from at all, NAKs come further and
-    /// further apart.
-    pub(super) fn retry(&self, now: Time) -> Duration {
+    /// How long a NAK may take to be answered.
+    pub(super) fn nak_timeout(&self) -> Duration {
         let measured = self.answer.timeout().or(self.round_trip.map(|time| time * 2));
-        let wait = measured.unwrap_or(UNKNOWN_RETRY).max(LEAST_RETRY);
-        let silence = now.since(self.heard);
-        wait.max(silence / 2).min(LONGEST_RETRY)
+        measured.unwrap_or(UNKNOWN_RETRY).max(LEAST_RETRY)
+    }
+
+    /// When NAKs are repeated. While the source is not heard from at all they come further and further apart.
+    pub(super) fn retry(&self, now: Time) -> Retry {
+        Retry { timeout: self.nak_timeout(), least: (now.since(self.heard) / 2).min(LONGEST_RETRY) }
     }
 }

@@ -66,6 +66,8 @@ pub struct SubscriberStats {
     pub sources: u64,
     /// Subscribed streams known now.
     pub streams: u64,
+    /// How long a NAK is given to be answered, nanoseconds: the longest among the sources.
+    pub nak_timeout_ns: u64,
     /// Datagrams thrown away on arrival because the subscription was told to.
     pub dropped: u64,
     /// Datagrams the socket cut short.
