@@ -504,6 +504,11 @@ impl Publisher {
         }
     }
 
+    /// Bytes of the window that are in use.
+    pub fn memory_in_use(&self) -> usize {
+        (self.pool.capacity() - self.pool.left()) * self.pool.chunk_size()
+    }
+
     /// How many receivers a stream has.
     pub fn receivers_of(&self, id: u32) -> usize {
         self.streams.get((id as usize).wrapping_sub(1)).map_or(0, |stream| stream.places.len())

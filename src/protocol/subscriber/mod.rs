@@ -157,6 +157,12 @@ impl Subscriber {
         !self.ready.is_empty()
     }
 
+    /// Bytes of the memory for what waits that are in use: datagrams, messages in parts.
+    pub fn memory_in_use(&self) -> (usize, usize) {
+        let chunks = self.pool.capacity() - self.pool.left();
+        (chunks * self.pool.chunk_size(), self.config.reassembly - self.reassembly)
+    }
+
     /// Counts what happened at the sockets.
     pub fn count_socket(&mut self, count: impl FnOnce(&mut SubscriberStats)) {
         count(&mut self.stats);

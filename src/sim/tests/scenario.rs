@@ -351,6 +351,17 @@ impl Run {
             panic!("not finished when it should be: {what}");
         }
         self.judge();
+        // All memory comes back: from subscribers whose streams are over, from publishers that release theirs.
+        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.alive) {
+            assert_eq!(self.network.subscriber(subscriber.id).memory_in_use(), (0, 0));
+        }
+        for at in living {
+            let Publishing { id, ref streams, .. } = self.publishers[at];
+            for stream in 1..=streams.len() as u32 {
+                self.network.with_publisher(id, |core, _| core.release_stream(stream));
+            }
+            assert_eq!(self.network.publisher(id).memory_in_use(), 0);
+        }
     }
 
     /// What is left to happen, if anything is.
@@ -385,6 +396,16 @@ impl Run {
 
     fn judge(&self) {
         let wire = self.wire.borrow();
+        // What is missing is asked for a few times, not for ever: as often as a loss both ways may need, unless its repair
+        // waits for the rate.
+        let (mut asked, mut missed) = (0, 0);
+        for subscriber in &self.subscribers {
+            let stats = self.network.subscriber(subscriber.id).stats();
+            asked += stats.nak_datagrams;
+            missed += stats.missed + stats.overruns;
+        }
+        let most = if self.config.max_rate.is_some() { 60 } else { 12 };
+        assert!(asked <= most * (missed + 20), "{asked} datagrams asked for, {missed} were missed");
         for publisher in &self.publishers {
             for (stream, (_, messages)) in publisher.streams.iter().enumerate() {
                 let id = (publisher.source, stream as u32 + 1);
