@@ -62,3 +62,43 @@ impl Bucket {
 pub fn depth(rate: f64, time: Duration, least: f64) -> f64 {
     (rate * nanos(time) as f64 / 1e9).max(least)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_beyond_what_was_there_is_waited_for() {
+        let start = Time(1_000);
+        let mut bucket = Bucket::new(1_000.0, 10.0, start);
+        assert_eq!(bucket.ready_at(start), start);
+        bucket.take(110.0);
+        let ready = bucket.ready_at(start);
+        assert_eq!(ready.since(start), Duration::from_millis(100) + Duration::from_nanos(1));
+        assert!(!bucket.has_any(start + Duration::from_millis(99)));
+        assert!(bucket.has_any(ready));
+    }
+
+    #[test]
+    fn whoever_waits_until_it_is_ready_never_waits_twice() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut now = Time(1);
+        for _ in 0..1_000 {
+            let mut bucket = Bucket::new(random.f64() * 1e10 + 0.001, random.f64() * 1e6 + 1.0, now);
+            bucket.take(random.f64() * 1e6);
+            let ready = bucket.ready_at(now);
+            if ready.since(now) < Duration::from_secs(3_600) {
+                assert!(bucket.has_any(ready), "{bucket:?} {ready:?}");
+            }
+            now = ready;
+        }
+    }
+
+    #[test]
+    fn time_that_goes_back_gives_nothing() {
+        let mut bucket = Bucket::new(1_000.0, 10.0, Time(5_000_000_000));
+        bucket.take(20.0);
+        assert!(!bucket.has_any(Time(1)));
+        assert!(!bucket.has_any(Time(5_000_000_000)));
+    }
+}

@@ -566,3 +566,34 @@ impl Publisher {
         Transmit { to, segment, count }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_what_one_call_can_send_and_mostly_not_padding() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..10_000 {
+            let datagram = [512, 1_408, 8_192, 65_507][random.usize(..4)];
+            let most = max_run(datagram);
+            let even = random.bool();
+            let (mut run, mut lengths) = (Run::default(), Vec::new());
+            loop {
+                let length = if even { datagram } else { random.usize(HEADER_LENGTH + 1..=datagram) };
+                if !run.admit(length, most) {
+                    break;
+                }
+                lengths.push(length);
+            }
+            assert!(!lengths.is_empty() && lengths.len() <= most);
+            assert!(!even || lengths.len() == most, "full datagrams fill a run");
+            let longest = *lengths.iter().max().unwrap();
+            assert_eq!(longest, run.longest);
+            let sent = longest * (lengths.len() - 1) + lengths[lengths.len() - 1];
+            assert!(sent <= MAX_DATAGRAM);
+            let padding = sent - lengths.iter().sum::<usize>();
+            assert!(padding * 8 <= sent + longest, "{padding} of {sent} is padding");
+        }
+    }
+}

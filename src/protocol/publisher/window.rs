@@ -128,3 +128,34 @@ impl Window {
         Some(wire::stamp(pool.bytes(chunk, offset, HEADER_LENGTH)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trail_moves_by_chunks_and_names_the_message_that_starts_there() {
+        let mut pool = Pool::new(4 << 10, 1 << 10, 4);
+        let mut window = Window::new(Slots::new(256, 1 << 10));
+        let upcoming = |window: &Window| window.trail_message(1_000);
+        assert_eq!((window.trail(), window.next(), upcoming(&window)), (1, 1, 1_000));
+        assert!(!window.has_room());
+        for sequence in 1..=9 {
+            if !window.has_room() {
+                window.grow(pool.take().unwrap());
+            }
+            // Messages 1 to 3 in a datagram each; message 4 in the rest.
+            let (message, continues) = if sequence <= 4 { (sequence, false) } else { (4, true) };
+            window.seal(Slot { message, continues, ..Slot::default() });
+        }
+        assert_eq!((window.chunks(), window.next(), window.oldest_last()), (3, 10, Some(4)));
+        pool.give(window.shrink().unwrap());
+        assert_eq!((window.trail(), upcoming(&window)), (5, 5), "message 4 began before");
+        assert!(window.slot(4).is_none() && window.place(4).is_none() && window.slot(5).is_some());
+        pool.give(window.shrink().unwrap());
+        assert_eq!((window.trail(), window.oldest_last()), (9, None), "the chunk being filled stays");
+        assert!(window.shrink().is_none());
+        window.clear().for_each(|chunk| pool.give(chunk));
+        assert_eq!((window.trail(), window.next(), pool.left()), (10, 10, pool.capacity()));
+    }
+}

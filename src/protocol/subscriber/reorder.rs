@@ -136,3 +136,55 @@ impl Reorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_keeps_what_a_map_would_and_gives_every_chunk_back() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..50 {
+            let mut pool = Pool::new(8 << 10, 1 << 10, 4);
+            let mut window = Reorder::new(Slots::new(100, 1 << 10));
+            let mut kept = BTreeMap::new();
+            for step in 0..500_u64 {
+                let sequence = 1 + step / 10 + random.u64(..60);
+                match random.u8(..8) {
+                    0..4 if !kept.contains_key(&sequence) => {
+                        let bytes = vec![random.u8(..); random.usize(..92)];
+                        if window.insert(&mut pool, sequence, step, &bytes) {
+                            kept.insert(sequence, (step, bytes));
+                        } else {
+                            assert_eq!(pool.left(), 0);
+                        }
+                    }
+                    4 => {
+                        if let Some((first, bits)) = window.last_chunk() {
+                            assert!(window.drop_last_chunk(&mut pool));
+                            let dropped = kept.split_off(&first);
+                            let held =
+                                dropped.keys().fold(0, |held, sequence| held | 1 << (sequence - first));
+                            assert_eq!(bits, held);
+                        }
+                    }
+                    _ => {
+                        window.remove(&mut pool, sequence);
+                        kept.remove(&sequence);
+                    }
+                }
+                assert_eq!(window.chunks(), pool.capacity() - pool.left());
+                for sequence in 1..120 {
+                    let found = window.get(&pool, sequence);
+                    assert_eq!(found.is_some(), kept.contains_key(&sequence));
+                    if let (Some((received, bytes)), Some(put)) = (found, kept.get(&sequence)) {
+                        assert_eq!((received, &bytes[..put.1.len()]), (put.0, &put.1[..]));
+                    }
+                }
+            }
+            window.clear(&mut pool);
+            assert_eq!((window.chunks(), pool.left()), (0, pool.capacity()));
+        }
+    }
+}
