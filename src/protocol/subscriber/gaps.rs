@@ -27,6 +27,10 @@ impl Retry {
     }
 }
 
+/// And by no more than this many times when the publisher has confirmed it: the repair waits for the rate, and to ask again
+/// would not hasten it.
+const MOST_CONFIRMED: u32 = 64;
+
 /// Datagrams one range of a NAK may ask for.
 const MOST_ASKED: u64 = 1 << 20;
 
@@ -258,7 +262,7 @@ impl Gaps {
             if missing.first > last {
                 break;
             }
-            missing.due = missing.due.max(now + retry);
+            missing.due = missing.due.max(now + retry * (1 << missing.tries.min(MOST_CONFIRMED.ilog2())));
         }
     }
 
@@ -453,7 +457,7 @@ mod tests {
             now = gaps.earliest();
         }
         let waits: Vec<u128> = waits.iter().map(Duration::as_nanos).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 8, 8]);
+        assert_eq!(waits, [1, 2, 4, 4, 4, 4]);
     }
 
     #[test]
@@ -464,5 +468,9 @@ mod tests {
         gaps.confirmed(4, 9, Time(1), TIMEOUT);
         assert_eq!(take(&mut gaps, Time(1), 100), [(1, 2)]);
         assert_eq!(take(&mut gaps, Time(1) + TIMEOUT, 100), [(1, 2), (4, 5)]);
+        // The more often it was asked for, the longer the confirmation is trusted.
+        gaps.confirmed(4, 5, Time(1) + TIMEOUT, TIMEOUT);
+        assert_eq!(take(&mut gaps, Time(1) + TIMEOUT * 2, 100), []);
+        assert_eq!(take(&mut gaps, Time(1) + TIMEOUT * 3, 100), [(1, 2), (4, 5)]);
     }
 }
