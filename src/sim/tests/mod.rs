@@ -37,7 +37,9 @@ fn seeds_second() {
 /// Seeds that found something, after the code was mended.
 #[test]
 fn seeds_that_failed_once() {
-    for seed in [21_395, 22_538, 26_523, 29_659, 902, 1_074, 1_132, 2_207, 3_105, 3_438] {
+    for seed in
+        [32_373, 32_809, 36_775, 21_395, 22_538, 26_523, 29_659, 902, 1_074, 1_132, 2_207, 3_105, 3_438]
+    {
         seeds(seed..seed + 1, "seeds_that_failed_once");
     }
 }

@@ -341,7 +341,9 @@ impl Run {
             }
         }
         let all_ended = |run: &Run| run.unfinished().is_none();
-        for _ in 0..2_000 {
+        // At a hundred datagrams a second, repairs take their time.
+        let rounds = if self.config.max_rate.is_some() { 20_000 } else { 2_000 };
+        for _ in 0..rounds {
             self.run_for(Duration::from_millis(10));
             if all_ended(self) {
                 break;
