@@ -130,7 +130,7 @@ impl Publisher {
             }
             None => false,
         };
-        if repairs_wait && !lone && !waiting.is_empty() {
+        if repairs_wait && !waiting.is_empty() {
             self.control(Control::Confirm { stream: id, waiting: Box::new(waiting) });
         }
     }

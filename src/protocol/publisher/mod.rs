@@ -316,7 +316,8 @@ impl Publisher {
             stream.held = None;
             return Ok(());
         };
-        stream.held.get_or_insert(now);
+        // By a receiver: the rate is kept, whoever waits.
+        stream.held = matches!(by, BackPressure::Receiver(_)).then(|| stream.held.unwrap_or(now));
         self.stats.back_pressured += 1;
         match by {
             BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),

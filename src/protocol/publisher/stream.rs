@@ -24,7 +24,7 @@ pub(super) struct Stream {
     pub(super) unsent: u64,
     /// When the first datagram left.
     pub(super) first_sent: Option<Time>,
-    /// Since when the next datagram is held back.
+    /// Since when a receiver holds the next datagram back.
     pub(super) held: Option<Time>,
     /// It stands in the row of streams with something to transmit.
     pub(super) queued: bool,

@@ -29,7 +29,10 @@ impl Retry {
 
 /// And by no more than this many times when the publisher has confirmed it: the repair waits for the rate, and to ask again
 /// would not hasten it.
-const MOST_CONFIRMED: u32 = 64;
+const MOST_CONFIRMED: u32 = 1 << 10;
+
+/// Nor for longer than this.
+const LONGEST_CONFIRMED: Duration = Duration::from_secs(1);
 
 /// Datagrams one range of a NAK may ask for.
 const MOST_ASKED: u64 = 1 << 20;
@@ -262,7 +265,8 @@ impl Gaps {
             if missing.first > last {
                 break;
             }
-            missing.due = missing.due.max(now + retry * (1 << missing.tries.min(MOST_CONFIRMED.ilog2())));
+            let wait = retry * (1 << missing.tries.min(MOST_CONFIRMED.ilog2()));
+            missing.due = missing.due.max(now + wait.min(LONGEST_CONFIRMED));
         }
     }
 
