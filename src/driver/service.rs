@@ -98,10 +98,11 @@ impl Shared {
         if !working.watched {
             working.receive(self);
         }
-        working.transmit(self);
+        let runs = working.transmit(self);
         if working.blocked_until < Time::NEVER || working.publisher.is_waiting() {
             working.arm(self);
         }
+        working.reckon(now, self.clock.now(), runs);
         MutexGuard::bump(working);
     }
 
@@ -203,13 +204,13 @@ impl Working {
         self.too_long.take()
     }
 
-    fn transmit(&mut self, shared: &Shared) {
-        let begun = shared.clock.now();
-        if self.blocked_until > begun && self.blocked_until < Time::NEVER {
-            return;
+    /// Transmits what there is; tells how many runs that were.
+    fn transmit(&mut self, shared: &Shared) -> u32 {
+        let mut now = shared.clock.now();
+        if self.blocked_until > now && self.blocked_until < Time::NEVER {
+            return 0;
         }
         self.blocked_until = Time::NEVER;
-        let mut now = begun;
         let mut runs = 0;
         while let Some(transmit) = self.publisher.poll_transmit(now) {
             let to = match transmit.to {
@@ -249,6 +250,11 @@ impl Working {
                 break;
             }
         }
+        runs
+    }
+
+    /// Keeps what a transmit of the application's takes, all in all: the timer and the NAKs cost as much as the datagrams.
+    fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
         if runs > 0 {
             self.transmitted = now;
             let each = now.since(begun) / runs;
@@ -358,7 +364,9 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
             working.publisher.set_wall_offset(shared.clock.wall_offset());
         }
         working.publisher.handle_timeout(now);
-        working.transmit(shared);
+        if working.transmit(shared) > 0 {
+            working.transmitted = shared.clock.now();
+        }
         let calls = waiter.system_calls;
         working.publisher.count_sending(0, calls - counted);
         counted = calls;
