@@ -111,7 +111,7 @@ pub(crate) struct PubArgs {
     pub(crate) frames: bool,
 
     /// Make N messages up in place of reading any.
-    #[arg(long, value_name = "N", value_parser = units::count, conflicts_with_all = ["file", "frames"])]
+    #[arg(long, value_name = "N", value_parser = units::count, allow_negative_numbers = true, conflicts_with_all = ["file", "frames"])]
     pub(crate) count: Option<u64>,
 
     /// Bytes of each message made up [default: 256]. Each begins with its number.
@@ -119,7 +119,7 @@ pub(crate) struct PubArgs {
     pub(crate) size: Option<usize>,
 
     /// Messages a second, at most: 500, 10k, 1M. Default: as fast as it goes.
-    #[arg(long, value_name = "N", value_parser = units::rate)]
+    #[arg(long, value_name = "N", value_parser = units::rate, allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
 
     /// Start when N subscribers have been heard from.
@@ -127,7 +127,7 @@ pub(crate) struct PubArgs {
     pub(crate) wait_for: usize,
 
     /// Stay at the end, at most so long, until every known subscriber has everything.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_negative_numbers = true)]
     pub(crate) linger: Duration,
 
     /// Who is waited for: nobody, or the slowest subscriber that makes progress.
@@ -135,11 +135,11 @@ pub(crate) struct PubArgs {
     pub(crate) flow: FlowArg,
 
     /// How long a subscriber that makes no progress is waited for.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds, allow_negative_numbers = true)]
     pub(crate) patience: Duration,
 
     /// Most bits a second on the wire, repairs included: 500k, 100M, 2.5G. Default: no limit.
-    #[arg(long, value_name = "BITS", value_parser = units::bits)]
+    #[arg(long, value_name = "BITS", value_parser = units::bits, allow_negative_numbers = true)]
     pub(crate) max_rate: Option<u64>,
 
     /// Memory of what can be repaired. The largest message is half of it, and 16M at most.
@@ -171,11 +171,11 @@ pub(crate) struct SubArgs {
     pub(crate) format: Option<FormatArg>,
 
     /// Leave after N messages.
-    #[arg(long, value_name = "N", value_parser = units::count)]
+    #[arg(long, value_name = "N", value_parser = units::count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
 
     /// Leave after so long.
-    #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds)]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds, allow_negative_numbers = true)]
     pub(crate) time: Option<Duration>,
 
     /// Leave when the first stream heard ends.
@@ -195,7 +195,7 @@ pub(crate) struct SubArgs {
     pub(crate) fail_on_gap: bool,
 
     /// Throw away that share of the datagrams that arrive, to see what loss does.
-    #[arg(long, value_name = "PERCENT", value_parser = units::percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = units::percent, allow_negative_numbers = true)]
     pub(crate) drop: Option<f64>,
 
     /// Throw away the same ones again. Default: others each time.
@@ -220,15 +220,15 @@ pub(crate) enum FromArg {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
     /// How long to publish.
-    #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = units::seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = units::seconds, allow_negative_numbers = true)]
     pub(crate) seconds: Duration,
 
     /// Messages a second.
-    #[arg(long, value_name = "N", default_value = "20k", value_parser = units::rate)]
+    #[arg(long, value_name = "N", default_value = "20k", value_parser = units::rate, allow_negative_numbers = true)]
     pub(crate) rate: f64,
 
     /// The share of datagrams each subscriber throws away.
-    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = units::percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = units::percent, allow_negative_numbers = true)]
     pub(crate) drop: f64,
 
     /// Say more on stderr.
