@@ -52,8 +52,9 @@ enum Way {
 }
 
 /// What waits for the writing thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Store {
+    file: File,
     state: Mutex<State>,
     /// There is something to write.
     filled: Condvar,
@@ -66,6 +67,9 @@ struct State {
     bytes: Vec<u8>,
     /// Bytes the thread has taken and not written yet.
     writing: usize,
+    /// The thread has ended.
+    over: bool,
+    /// Why, until it was told.
     error: Option<io::Error>,
 }
 
@@ -92,6 +96,7 @@ impl Output {
         if self.batch.is_empty() {
             return match &self.way {
                 Way::Direct(_) => Ok(()),
+                Way::Through(store) if has_no_reader(&store.file) => Err(Ended::Quietly),
                 Way::Through(store) => store.state.lock().check(),
             };
         }
@@ -117,7 +122,7 @@ impl Output {
 
 impl State {
     fn check(&mut self) -> Result<(), Ended> {
-        self.error.take().map_or(Ok(()), |error| Err(error.into()))
+        if self.over { Err(self.error.take().map_or(Ended::Quietly, Ended::from)) } else { Ok(()) }
     }
 }
 
@@ -132,14 +137,15 @@ impl From<io::Error> for Ended {
 
 impl Store {
     fn start(file: File) -> io::Result<Arc<Store>> {
-        let store = Arc::new(Store::default());
+        let (state, filled, emptied) = Default::default();
+        let store = Arc::new(Store { file, state, filled, emptied });
         let theirs = Arc::clone(&store);
-        thread::Builder::new().name("output".into()).spawn(move || theirs.write_to(file))?;
+        thread::Builder::new().name("output".into()).spawn(move || theirs.write())?;
         Ok(store)
     }
 
     /// The thread: takes all there is, and writes it.
-    fn write_to(&self, mut file: File) {
+    fn write(&self) {
         let mut taken = Vec::new();
         let mut state = self.state.lock();
         loop {
@@ -153,10 +159,10 @@ impl Store {
                 let waiting = state.writing + state.bytes.len();
                 let some = left.len().min(if waiting < STORE / 2 { MUCH } else { LITTLE });
                 drop(state);
-                let outcome = file.write_all(&left[..some]);
+                let outcome = (&self.file).write_all(&left[..some]);
                 state = self.state.lock();
                 if let Err(error) = outcome {
-                    state.error = Some(error);
+                    (state.over, state.error) = (true, Some(error));
                     self.emptied.notify_all();
                     return;
                 }
@@ -219,6 +225,21 @@ fn standard_output() -> io::Result<File> {
     #[cfg(windows)]
     let owned = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned();
     owned.map(File::from)
+}
+
+/// Whether whoever read it has closed it: a write would tell, but there may be nothing to write for long.
+#[cfg(unix)]
+fn has_no_reader(file: &File) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(file, PollFlags::empty())];
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().intersects(gone)
+}
+
+/// Whether whoever read it has closed it.
+#[cfg(not(unix))]
+fn has_no_reader(_: &File) -> bool {
+    false
 }
 
 /// Whether a write to it ends by itself.

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// The longest linger of a command that was told to end.
 const STOPPED_LINGER: Duration = Duration::from_secs(1);
+/// How long after its start a publisher that has nothing more to say stays at least: subscribers that lost its first datagrams are
+/// to find it by its heartbeats, and be known.
+const GRACE: Duration = Duration::from_millis(200);
 /// How often what happened to subscribers is told.
 const WATCH: Duration = Duration::from_millis(250);
 /// When progress is shown first, and how often then.
@@ -69,6 +72,7 @@ fn publish(plan: PublishPlan, counted: &mut Counted) -> Result<Exit, Failure> {
     }
     let opened = plan.topics.into_iter().map(|topic| endpoint.publisher(topic));
     let mut publishers = opened.collect::<Result<Vec<_>, _>>()?;
+    let known = clock::now() + GRACE;
 
     let watch = Watch::start(endpoint.clone(), plan.verbose)
         .map_err(|error| Failure::at_run_time(format_args!("starting a thread: {error}")))?;
@@ -82,7 +86,7 @@ fn publish(plan: PublishPlan, counted: &mut Counted) -> Result<Exit, Failure> {
         false => Ok(()),
     };
     // What went out before a failure is still seen to.
-    let unconfirmed = close(publishers, plan.linger, &stop);
+    let unconfirmed = close(publishers, known, plan.linger, &stop);
     watch.end();
     counted.stats = endpoint.stats();
     if let Some(unconfirmed) = unconfirmed {
@@ -185,11 +189,17 @@ fn not_sent(error: &SendError) -> Failure {
     }
 }
 
-/// Ends all streams at once, and lingers until every known subscriber has everything, at most as long as that may take. Tells
-/// who has not.
-fn close(mut publishers: Vec<Publisher>, linger: Duration, stop: &Stop) -> Option<Unconfirmed> {
+/// Ends all streams at once, and lingers until subscribers had time to be `known` and every one that is has everything, at most as
+/// long as that may take. Tells who has not.
+fn close(
+    mut publishers: Vec<Publisher>,
+    known: Instant,
+    linger: Duration,
+    stop: &Stop,
+) -> Option<Unconfirmed> {
     publishers.iter_mut().for_each(Publisher::end);
     let mut until = clock::now() + linger;
+    stop.wait_until(known.min(until));
     let mut stopped = false;
     'lingering: for publisher in &publishers {
         loop {

@@ -1,0 +1,264 @@
+//! How the commands end: by themselves, told to, or because something failed.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::{Process, SOON, Scratch, file, group, on, publish, subscribe, summary};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+/// Starts a publisher whose standard input is held open, and waits until it is at work.
+fn publisher(group: &str, arguments: &str) -> Process {
+    let mut command = on(group, &format!("pub -v {arguments}"));
+    command.stdin(Stdio::piped());
+    let mut process = Process::spawn(command);
+    process.wait_for_line("source ", SOON);
+    process
+}
+
+#[test]
+fn a_publisher_that_waits_for_input_ends_when_told_to() {
+    for (number, signal) in [(1, libc::SIGINT), (2, libc::SIGTERM)] {
+        let (scratch, group) = (Scratch::new(), group(100 + number));
+        let kept = scratch.path("summary");
+        let mut sub = subscribe(&group, "--until-end", Stdio::piped());
+        let mut publisher = publisher(&group, &format!("--wait-for 1 --summary {}", kept.display()));
+        let mut input = publisher.stdin().unwrap();
+        // Half a line is no message.
+        input.write_all(b"one\ntwo\nthr").unwrap();
+        sub.wait_for_output("two", SOON);
+        publisher.signal(signal);
+        publisher.succeed(SOON);
+        sub.succeed(SOON);
+        assert_eq!(sub.stdout(), "one\ntwo\n");
+        let sent = summary(&kept);
+        assert_eq!((&sent["messages"], &sent["exit_code"]), (&2.into(), &0.into()));
+    }
+}
+
+#[test]
+fn a_publisher_that_waits_for_company_or_for_a_moment_ends_when_told_to() {
+    let (scratch, group) = (Scratch::new(), group(103));
+    let kept = scratch.path("summary");
+    for arguments in ["--wait-for 1", "--wait-for 2 -t a -t b", "--rate 0.001 --count 5"] {
+        let mut publisher = publisher(&group, &format!("{arguments} --summary {}", kept.display()));
+        publisher.signal(libc::SIGINT);
+        publisher.succeed(SOON);
+        assert!(summary(&kept)["messages"].as_u64() <= Some(1));
+    }
+}
+
+#[test]
+fn a_publisher_held_back_ends_when_told_to_and_names_who_lacks_something() {
+    let (scratch, group) = (Scratch::new(), group(104));
+    let kept = scratch.path("summary");
+    let sub = subscribe(&group, "", scratch.create("out"));
+    let arguments =
+        format!("--wait-for 1 --patience 600 --window 1M --linger 600 --summary {}", kept.display());
+    let mut publisher = publisher(&group, &arguments);
+    publisher.wait_for_line("joined", SOON);
+    sub.signal(libc::SIGSTOP);
+    let mut input = publisher.stdin().unwrap();
+    // More than it can take with a subscriber that takes nothing: writing ends when it ends.
+    let writer = std::thread::spawn(move || while input.write_all(&[b'\n'; 65_536]).is_ok() {});
+    publisher.signal(libc::SIGINT);
+    publisher.succeed(SOON);
+    writer.join().unwrap();
+    let said = publisher.stderr();
+    let named = "warning: 1 subscriber did not confirm everything: ";
+    assert!(said.lines().any(|line| line.starts_with(named) && line.contains("127.0.0.1")), "{said}");
+    assert_eq!(summary(&kept)["exit_code"], 0);
+}
+
+#[test]
+fn a_linger_is_cut_short_by_being_told_twice() {
+    let group = group(105);
+    let sub = subscribe(&group, "", Stdio::null());
+    let mut publisher = publisher(&group, "--wait-for 1 --linger 600");
+    publisher.wait_for_line("joined", SOON);
+    sub.signal(libc::SIGSTOP);
+    let mut input = publisher.stdin().unwrap();
+    input.write_all(b"one\n").unwrap();
+    drop(input);
+    publisher.signal(libc::SIGINT);
+    publisher.signal(libc::SIGINT);
+    publisher.succeed(SOON);
+}
+
+#[test]
+fn whoever_does_not_confirm_is_named_after_the_linger() {
+    let group = group(106);
+    let sub = subscribe(&group, "", Stdio::null());
+    let mut publisher = publisher(&group, "--wait-for 1 --linger 0.1");
+    publisher.wait_for_line("joined", SOON);
+    sub.signal(libc::SIGSTOP);
+    let mut input = publisher.stdin().unwrap();
+    input.write_all(b"one\n").unwrap();
+    drop(input);
+    publisher.succeed(SOON);
+    publisher.wait_for_line("did not confirm", SOON);
+}
+
+#[test]
+fn a_subscriber_ends_when_told_to() {
+    let (scratch, group) = (Scratch::new(), group(107));
+    let kept = scratch.path("summary");
+    let mut sub = subscribe(&group, &format!("--summary {}", kept.display()), Stdio::piped());
+    publish(&group, "--wait-for 1 --count 3 --size 5", Stdio::null());
+    sub.wait_for_output("00003", SOON);
+    sub.signal(libc::SIGINT);
+    sub.succeed(SOON);
+    assert_eq!(sub.stdout(), "00001\n00002\n00003\n");
+    let seen = summary(&kept);
+    assert_eq!((&seen["messages"], &seen["bytes"], &seen["exit_code"]), (&3.into(), &15.into(), &0.into()));
+}
+
+#[test]
+fn a_subscriber_whose_reader_takes_nothing_is_given_up_and_ends_when_told_to() {
+    let group = group(108);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut sub = subscribe(&group, "", writer);
+    let mut command = on(&group, "pub --wait-for 1 --patience 0.2 --window 4M --count 100k --size 1300");
+    command.stdout(Stdio::null());
+    let mut publisher = Process::spawn(command);
+    publisher.wait_for_line("made no progress", SOON);
+    sub.signal(libc::SIGINT);
+    sub.succeed(SOON);
+    drop(reader);
+    publisher.succeed(SOON);
+}
+
+#[test]
+fn a_closed_pipe_ends_a_subscriber_quietly() {
+    let group = group(109);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut sub = subscribe(&group, "", writer);
+    let mut publisher = publisher(&group, "--wait-for 1");
+    let mut input = publisher.stdin().unwrap();
+    input.write_all(b"one\n").unwrap();
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader);
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    // Nothing more comes: it is the pipe's end that is found.
+    drop(reader);
+    sub.succeed(SOON);
+    assert_eq!(sub.stderr(), "ready\n");
+    drop(input);
+    publisher.succeed(SOON);
+}
+
+#[test]
+fn a_pipe_closed_while_messages_come_ends_a_subscriber_quietly() {
+    let group = group(110);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut sub = subscribe(&group, "", writer);
+    let mut publisher = Process::spawn(on(&group, "pub --wait-for 1 --rate 5k --count 1M"));
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader);
+    reader.read_line(&mut line).unwrap();
+    drop(reader);
+    sub.succeed(SOON);
+    assert_eq!(sub.stderr(), "ready\n");
+    publisher.signal(libc::SIGTERM);
+    publisher.succeed(SOON);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let group = group(117);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut sub = subscribe(&group, "", full);
+    publish(&group, "--wait-for 1 --count 1", Stdio::null());
+    assert_eq!(sub.wait(SOON).code(), Some(1));
+    assert!(sub.stderr().contains("error: standard output: "), "{}", sub.stderr());
+}
+
+#[test]
+fn time_is_over() {
+    let (scratch, group) = (Scratch::new(), group(111));
+    let kept = scratch.path("summary");
+    for (arguments, code, said) in [
+        ("--for 0.05", 0, ""),
+        ("--for 50ms --count 1", 1, "1 of the --count"),
+        ("--for 0.05 --until-end", 1, "no stream has ended"),
+        ("--for 0.05 --fail-on-gap", 0, ""),
+    ] {
+        let mut sub = subscribe(&group, &format!("{arguments} --summary {}", kept.display()), Stdio::null());
+        assert_eq!(sub.wait(SOON).code(), Some(code), "{arguments}");
+        assert!(sub.stderr().contains(said), "{arguments}: {}", sub.stderr());
+        assert_eq!(summary(&kept)["exit_code"], code, "{arguments}");
+    }
+}
+
+#[test]
+fn a_count_is_exact() {
+    let group = group(112);
+    let mut sub = subscribe(&group, "--count 5 --for 600", Stdio::piped());
+    publish(&group, "--wait-for 1 --count 9 --size 1", Stdio::null());
+    sub.succeed(SOON);
+    assert_eq!(sub.stdout(), "1\n2\n3\n4\n5\n");
+}
+
+#[test]
+fn until_end_fails_when_the_source_falls_silent() {
+    let group = group(113);
+    let mut sub = subscribe(&group, "--until-end", Stdio::piped());
+    let mut publisher = publisher(&group, "--wait-for 1");
+    let mut input = publisher.stdin().unwrap();
+    input.write_all(b"one\n").unwrap();
+    sub.wait_for_output("one", SOON);
+    publisher.signal(libc::SIGKILL);
+    publisher.wait(SOON);
+    assert_eq!(sub.wait(SOON).code(), Some(1));
+    assert!(sub.stderr().contains("error: the source fell silent"), "{}", sub.stderr());
+}
+
+#[test]
+fn a_line_above_the_limit_is_an_error_after_those_before_it_were_delivered() {
+    let (scratch, group) = (Scratch::new(), group(114));
+    let kept = scratch.path("summary");
+    let mut sub = subscribe(&group, "--until-end", scratch.create("out"));
+    let most = vec![b'a'; 131_072];
+    let over = vec![b'b'; 131_073];
+    let text = [&most[..], b"\ntwo\n", &over, b"\nfour\n"].concat();
+    let mut command = on(&group, &format!("pub --wait-for 1 --window 256k --summary {}", kept.display()));
+    command.stdin(file(&scratch, "in", &text));
+    let mut publisher = Process::spawn(command);
+    assert_eq!(publisher.wait(SOON).code(), Some(1));
+    let said = publisher.stderr();
+    assert!(said.contains("line 3 ") && said.contains("131072"), "{said}");
+    sub.succeed(SOON);
+    assert!(std::fs::read(scratch.path("out")).unwrap() == text[..131_077]);
+    let sent = summary(&kept);
+    assert_eq!((&sent["messages"], &sent["exit_code"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn a_frame_cut_short_or_above_the_limit_is_an_error() {
+    let (scratch, group) = (Scratch::new(), group(115));
+    for (input, said) in [
+        (b"\0\0\0\x02ok\0\0\0\x05shor" as &[u8], "frame 2 is cut short"),
+        (b"\0\0\0\x02ok\0\0", "frame 2 is cut short"),
+        (b"\0\0\0\x02ok\xff\xff\xff\xff", "frame 2 of 4294967295 bytes is above the limit of 16777216 bytes"),
+    ] {
+        let mut sub = subscribe(&group, "--until-end", Stdio::piped());
+        let mut command = on(&group, "pub --wait-for 1 --frames");
+        command.stdin(file(&scratch, "in", input));
+        let mut publisher = Process::spawn(command);
+        assert_eq!(publisher.wait(SOON).code(), Some(1));
+        assert!(publisher.stderr().contains(said), "{}", publisher.stderr());
+        sub.succeed(SOON);
+        assert_eq!(sub.stdout(), "ok\n");
+    }
+}
+
+#[test]
+fn a_datagram_that_the_interface_cannot_carry_is_refused_in_words() {
+    // lo's MTU is 65,536: what is longer than fits is refused before anything is sent, and what fits, arrives.
+    let group = group(116);
+    let mut sub = subscribe(&group, "--until-end", Stdio::piped());
+    publish(&group, "--wait-for 1 --datagram 65507 --count 3 --size 3", Stdio::null());
+    sub.succeed(SOON);
+    assert_eq!(sub.stdout(), "001\n002\n003\n");
+}
