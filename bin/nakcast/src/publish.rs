@@ -242,8 +242,7 @@ impl Watch {
         let begun = clock::now();
         let watched = say::is_watched();
         let thread = thread::Builder::new().name("watch".into()).spawn(move || {
-            let mut shown = begun + LONG - PROGRESS;
-            let mut before = 0;
+            let (mut next, mut since, mut before) = (begun + LONG, begun, 0);
             loop {
                 let over = ended.recv_timeout(WATCH) != Err(RecvTimeoutError::Timeout);
                 while let Some(event) = endpoint.poll_event() {
@@ -253,12 +252,10 @@ impl Watch {
                     return;
                 }
                 let now = clock::now();
-                let since = now.saturating_duration_since(shown);
-                if watched && since >= PROGRESS {
-                    shown = now;
+                if watched && now >= next {
                     let PublisherStats { messages, repairs, receivers, .. } = endpoint.stats();
-                    let rate = (messages - before) as f64 / since.as_secs_f64();
-                    before = messages;
+                    let rate = (messages - before) as f64 / now.duration_since(since).as_secs_f64();
+                    (next, since, before) = (now + PROGRESS, now, messages);
                     say::progress(format_args!(
                         "{messages} messages, {rate:.0} a second, {repairs} repairs, {receivers} subscribers"
                     ));

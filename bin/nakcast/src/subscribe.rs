@@ -240,23 +240,24 @@ impl Reader {
 /// The line of progress, where somebody watches.
 struct Progress {
     watched: bool,
-    shown: Instant,
+    next: Instant,
+    /// The last time, and how many messages there were.
+    since: Instant,
     before: u64,
 }
 
 impl Progress {
     fn new(begun: Instant) -> Progress {
-        Progress { watched: say::is_watched(), shown: begun + LONG - PROGRESS, before: 0 }
+        Progress { watched: say::is_watched(), next: begun + LONG, since: begun, before: 0 }
     }
 
     fn show(&mut self, now: Instant, subscriber: &Subscriber) {
-        let since = now.saturating_duration_since(self.shown);
-        if !self.watched || since < PROGRESS {
+        if !self.watched || now < self.next {
             return;
         }
         let SubscriberStats { messages, repairs, gaps, lost, .. } = subscriber.stats();
-        let rate = (messages - self.before) as f64 / since.as_secs_f64();
-        (self.shown, self.before) = (now, messages);
+        let rate = (messages - self.before) as f64 / now.duration_since(self.since).as_secs_f64();
+        (self.next, self.since, self.before) = (now + PROGRESS, now, messages);
         say::progress(format_args!(
             "{messages} messages, {rate:.0} a second, {repairs} repairs, {gaps} gaps ({lost} messages lost)"
         ));
