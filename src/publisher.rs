@@ -5,7 +5,9 @@ use crate::driver::{Service, Shared, Working};
 use crate::error::{Error, SendError, TooFew, Unconfirmed};
 use crate::net::{BufferWarning, Interface};
 use crate::protocol::Time;
-use crate::protocol::publisher::{Laggard, PublisherEvent, PublisherStats, ReceiverState, Refused};
+use crate::protocol::publisher::{
+    Laggard, PublisherEvent, PublisherStats, ReceiverState, Refused, START_GRACE,
+};
 use crate::wire::SourceId;
 use parking_lot::MutexGuard;
 use std::fmt;
@@ -48,7 +50,7 @@ impl Endpoint {
         };
         shared.transmit(&mut working);
         drop(working);
-        Ok(Publisher { endpoint: self.clone(), topic, stream, open: true })
+        Ok(Publisher { endpoint: self.clone(), topic, stream, opened: now, open: true })
     }
 
     /// This run's id: random, never used again.
@@ -101,6 +103,7 @@ pub struct Publisher {
     endpoint: Endpoint,
     topic: String,
     stream: u32,
+    opened: Time,
     open: bool,
 }
 
@@ -291,28 +294,34 @@ impl Publisher {
     }
 
     /// Ends the stream: waits, at most for `linger`, until every known subscriber has everything, and the end of the stream
-    /// too.
+    /// too. A stream that was opened less than 200 ms ago is stayed for that long, so that subscribers that were listening
+    /// have the time to be heard from.
     ///
     /// # Errors
     /// Who has not.
     pub fn close(mut self, linger: Duration) -> Result<(), Unconfirmed> {
-        self.finish(linger)
+        self.finish(linger, true)
     }
 
-    fn finish(&mut self, linger: Duration) -> Result<(), Unconfirmed> {
+    fn finish(&mut self, linger: Duration, grace: bool) -> Result<(), Unconfirmed> {
         if !std::mem::replace(&mut self.open, false) {
             return Ok(());
         }
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
-        let until = shared.clock.now() + linger;
-        working.publisher.close_stream(self.stream, shared.clock.now());
+        let now = shared.clock.now();
+        let until = now + linger;
+        let heard = if grace { until.min(self.opened + START_GRACE) } else { now };
+        working.publisher.close_stream(self.stream, now);
         shared.transmit(&mut working);
         working.arm(shared);
-        while !working.publisher.is_complete(self.stream) {
-            if !shared.wait(&mut working, Some(until)) {
+        loop {
+            let complete = working.publisher.is_complete(self.stream);
+            let wait_until = if complete { heard } else { until };
+            if wait_until.is_due(shared.clock.now()) {
                 break;
             }
+            shared.wait(&mut working, Some(wait_until));
         }
         let laggards = working.publisher.laggards(self.stream);
         let complete = working.publisher.is_complete(self.stream);
@@ -324,7 +333,7 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         let linger = if std::thread::panicking() { Duration::ZERO } else { DROP_LINGER };
-        if let Err(unconfirmed) = self.finish(linger) {
+        if let Err(unconfirmed) = self.finish(linger, false) {
             tracing::warn!(topic = self.topic, "dropped a publisher: {unconfirmed}");
         }
     }

@@ -469,3 +469,16 @@ fn settings_out_of_range_name_what_would_be_right() {
         assert!(text.contains(expected), "{text:?} should say {expected:?}");
     }
 }
+
+#[test]
+fn a_stream_that_is_over_at_once_reaches_those_who_listened() {
+    for round in 0..5 {
+        let reader = read(subscribe(20).drop_datagrams(0.5, round).open().unwrap());
+        let mut publisher = Publisher::builder(group(20)).interface("lo").open().unwrap();
+        publisher.send(b"all there is").unwrap();
+        publisher.close(DEADLINE).unwrap();
+        let seen = reader.join().unwrap();
+        assert_eq!(seen.messages, [b"all there is"]);
+        assert_eq!((seen.lost, seen.end), (0, Some(EndReason::Closed)));
+    }
+}

@@ -46,7 +46,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 const LEAST_CHUNKS: usize = 4;
 /// After its first datagram a stream gives nothing up for this long, unless nobody is waited for: receivers that were
 /// listening need a moment to be heard from, and nothing a publisher sends them may be missed.
-const START_GRACE: Duration = Duration::from_millis(200);
+pub const START_GRACE: Duration = Duration::from_millis(200);
 /// Datagrams that may wait for the token bucket or the socket before `send` is refused: two full runs.
 const BACKLOG: u64 = 128;
 
