@@ -43,7 +43,7 @@ mod role {
         match arguments[0].as_str() {
             "publish" => publish(argument(arguments, 1), argument(arguments, 2), argument(arguments, 3)),
             "subscribe" => subscribe(),
-            "raw-send" => raw_send(argument(arguments, 1), argument(arguments, 2)),
+            "raw-send" => raw_send(argument(arguments, 1), argument(arguments, 2), argument(arguments, 3)),
             "raw-receive" => raw_receive(),
             "ping" => ping(argument(arguments, 1)),
             "pong" => pong(),
@@ -59,30 +59,55 @@ mod role {
         SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
     }
 
+    /// An open loop: each message has its moment, and is stamped with that, however late it leaves.
+    struct Pace {
+        spacing: u64,
+        count: u64,
+        timer: nakcast::net::Timer,
+        poll: mio::Poll,
+        events: mio::Events,
+    }
+
+    impl Pace {
+        /// `None` for a rate of 0: as fast as they go.
+        fn new(rate: u64) -> Option<Pace> {
+            use std::os::fd::AsRawFd;
+            let spacing = 1_000_000_000_u64.checked_div(rate)?;
+            let timer = nakcast::net::Timer::new().expect("a timer");
+            let poll = mio::Poll::new().expect("a poller");
+            let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
+            poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).expect("watched");
+            Some(Pace { spacing, count: 0, timer, poll, events: mio::Events::with_capacity(1) })
+        }
+
+        /// Waits for the next moment; gives it by the wall clock.
+        fn next(&mut self, begun: Instant) -> u64 {
+            let due = Duration::from_nanos(self.count * self.spacing);
+            self.count += 1;
+            loop {
+                let left = due.saturating_sub(begun.elapsed());
+                if left.is_zero() {
+                    break;
+                }
+                self.timer.arm_after(left).expect("armed");
+                self.poll.poll(&mut self.events, None).expect("waited");
+            }
+            wall() - begun.elapsed().saturating_sub(due).as_nanos() as u64
+        }
+    }
+
     /// Publishes messages of `size` bytes for `seconds`, `rate` a second, or as fast as they go when that is 0.
     fn publish(size: usize, rate: u64, seconds: f64) {
         let mut publisher =
             Publisher::builder(group()).topic("bench").interface("eth0").open().expect("a publisher");
         publisher.wait_for(1, Some(Duration::from_secs(10))).expect("a subscriber");
         let mut message = vec![0; size];
+        let mut pace = Pace::new(rate);
         let begun = Instant::now();
         let mut count = 0_u64;
         while begun.elapsed().as_secs_f64() < seconds {
-            if let Some(spacing) = 1_000_000_000_u64.checked_div(rate) {
-                // Open loop: each message has its moment, and is stamped with that, however late it leaves.
-                let due = Duration::from_nanos(count * spacing);
-                loop {
-                    let left = due.saturating_sub(begun.elapsed());
-                    if left.is_zero() {
-                        break;
-                    }
-                    // Sleeps overshoot by some 55 us; the rest is spun.
-                    if left > Duration::from_micros(60) {
-                        std::thread::park_timeout(left - Duration::from_micros(55));
-                    }
-                }
-                let late = begun.elapsed().saturating_sub(due).as_nanos() as u64;
-                message[..8].copy_from_slice(&(wall() - late).to_le_bytes());
+            if let Some(pace) = &mut pace {
+                message[..8].copy_from_slice(&pace.next(begun).to_le_bytes());
                 publisher.send(&message).expect("sent");
                 count += 1;
             } else {
@@ -115,7 +140,7 @@ mod role {
         }
         let mut subscriber = builder.open().expect("a subscriber");
         eprintln!("ready");
-        let mut latency = Vec::with_capacity(4 << 20);
+        let mut latency = Latency::new();
         let (mut bytes, mut messages, mut lost) = (0_u64, 0_u64, 0_u64);
         let (mut begun, mut last) = (None, Instant::now());
         let mut over = false;
@@ -127,12 +152,7 @@ mod role {
                     }
                     bytes += message.payload().len() as u64;
                     messages += 1;
-                    if let Some(stamp) = message.payload().first_chunk() {
-                        let stamp = u64::from_le_bytes(*stamp);
-                        if stamp > 0 && latency.len() < latency.capacity() {
-                            latency.push(wall().saturating_sub(stamp));
-                        }
-                    }
+                    latency.take(message.payload());
                 }
                 Event::Gap(gap) => lost += gap.messages(),
                 Event::StreamEnd(_) => over = true,
@@ -148,18 +168,10 @@ mod role {
             }
         }
         let seconds = begun.map_or(1.0, |begun| (last - begun).as_secs_f64());
-        latency.sort_unstable();
-        let at = |share: f64| latency.get((latency.len() as f64 * share) as usize).copied().unwrap_or(0);
         let stats = subscriber.stats();
         eprintln!(
-            "got {messages} {bytes} {seconds} {lost} {} {} {} {} {} {} {}",
-            stats.missed,
-            stats.naks,
-            stats.repairs,
-            stats.duplicates,
-            at(0.5),
-            at(0.99),
-            at(0.999)
+            "got {messages} {bytes} {seconds} {lost} {} {} {} {} {latency}",
+            stats.missed, stats.naks, stats.repairs, stats.duplicates
         );
         if std::env::var_os("VERBOSE").is_some() {
             eprintln!("{stats:?}");
@@ -191,16 +203,18 @@ mod role {
         socket
     }
 
-    /// One datagram a call, as fast as they go.
-    fn raw_send(size: usize, seconds: f64) {
+    /// One datagram a call: `rate` a second, or as fast as they go when that is 0.
+    fn raw_send(size: usize, rate: u64, seconds: f64) {
         let socket = raw_sender();
         let to = group();
         let mut datagram = vec![0; size];
+        let mut pace = Pace::new(rate);
         let begun = Instant::now();
         let mut count = 0_u64;
         while begun.elapsed().as_secs_f64() < seconds {
-            for _ in 0..64 {
-                datagram[..8].copy_from_slice(&count.to_le_bytes());
+            for _ in 0..if rate == 0 { 64 } else { 1 } {
+                let stamp = pace.as_mut().map_or(0, |pace| pace.next(begun));
+                datagram[..8].copy_from_slice(&stamp.to_le_bytes());
                 if socket.send_to(&datagram, to).is_ok() {
                     count += 1;
                 }
@@ -217,6 +231,7 @@ mod role {
         let socket = raw_member(7700);
         eprintln!("ready");
         let mut buffer = vec![0; 65_536];
+        let mut latency = Latency::new();
         let (mut bytes, mut datagrams) = (0_u64, 0_u64);
         let mut begun = None;
         loop {
@@ -227,9 +242,38 @@ mod role {
             begun.get_or_insert_with(Instant::now);
             bytes += length as u64;
             datagrams += 1;
+            latency.take(&buffer[..length]);
         }
         let seconds = begun.map_or(1.0, |begun| begun.elapsed().as_secs_f64());
-        eprintln!("got {datagrams} {bytes} {seconds} 0 0 0 0 0 0 0 0");
+        eprintln!("got {datagrams} {bytes} {seconds} 0 0 0 0 0 {latency}");
+    }
+
+    /// How long stamped messages took, nanoseconds.
+    struct Latency(std::cell::RefCell<Vec<u64>>);
+
+    impl Latency {
+        fn new() -> Latency {
+            Latency(Vec::with_capacity(4 << 20).into())
+        }
+
+        fn take(&mut self, payload: &[u8]) {
+            if let Some(stamp) = payload.first_chunk() {
+                let stamp = u64::from_le_bytes(*stamp);
+                let taken = self.0.get_mut();
+                if stamp > 0 && taken.len() < taken.capacity() {
+                    taken.push(wall().saturating_sub(stamp));
+                }
+            }
+        }
+    }
+
+    impl std::fmt::Display for Latency {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let mut taken = self.0.borrow_mut();
+            taken.sort_unstable();
+            let at = |share: f64| taken.get((taken.len() as f64 * share) as usize).copied().unwrap_or(0);
+            write!(f, "{} {} {}", at(0.5), at(0.99), at(0.999))
+        }
     }
 
     /// Blocking round trips of raw sockets over multicast, both ways.
@@ -272,7 +316,8 @@ mod linux {
     use std::time::Duration;
 
     const RUNS: usize = 5;
-    const SIZE: usize = 1_024;
+    /// Fills a datagram of the default size.
+    const SIZE: usize = 1_340;
 
     /// What one run gave.
     #[derive(Clone, Debug, Default)]
@@ -343,7 +388,7 @@ mod linux {
         let mut ours: Vec<Vec<Outcome>> = losses.iter().map(|_| Vec::new()).collect();
         for _ in 0..runs {
             lab.host(1).loss(0.0);
-            raw.push(pair(&lab, &["raw-receive"], &["raw-send", "1408", "2"]));
+            raw.push(pair(&lab, &["raw-receive"], &["raw-send", "1408", "0", "2"]));
             for (loss, outcomes) in losses.iter().zip(&mut ours) {
                 lab.host(1).loss(*loss);
                 outcomes.push(pair(&lab, &["subscribe"], &["publish", &size, "0", &seconds]));
@@ -378,16 +423,19 @@ mod linux {
         }
         println!("\nNo loss is {:.2} of raw.\n", most / floor);
         latency(&lab, runs, &seconds);
+        lab.host(1).loss(0.0);
+        tail(&lab);
     }
 
     /// One-way latency at 10,000 messages of 256 bytes a second, and the blocking round trip of raw sockets beside it.
     fn latency(lab: &Lab, runs: usize, seconds: &str) {
         let losses = [0.0, 1.0, 5.0];
-        let mut round_trips = Vec::new();
+        let (mut round_trips, mut raw) = (Vec::new(), Vec::new());
         let mut ours: Vec<Vec<Outcome>> = losses.iter().map(|_| Vec::new()).collect();
         for _ in 0..runs {
             lab.host(1).loss(0.0);
             round_trips.push(round_trip(lab));
+            raw.push(pair(lab, &["raw-receive"], &["raw-send", "324", "10000", seconds]));
             for (loss, outcomes) in losses.iter().zip(&mut ours) {
                 lab.host(1).loss(*loss);
                 outcomes.push(pair(lab, &["subscribe"], &["publish", "256", "10000", seconds]));
@@ -396,17 +444,19 @@ mod linux {
         round_trips.sort_by(f64::total_cmp);
         let round_trip = round_trips[round_trips.len() / 2];
         println!(
-            "Latency at 10,000 messages of 256 bytes a second, blocking, microseconds, medians of {runs} runs.\n"
+            "One-way latency at 10,000 messages of 256 bytes a second, open loop, blocking, microseconds, medians of {runs} runs.\n"
         );
         println!(
             "| | p50 | p99 | p99.9 | p99.9 in raw blocking round trips (p50 {:.0} us) | lost |",
             round_trip / 1e3
         );
         println!("|---|---|---|---|---|---|");
-        for (loss, outcomes) in losses.iter().zip(&ours) {
+        let names = losses.iter().map(|loss| format!("nakcast, {loss}%"));
+        let rows = std::iter::once(("raw sockets, 0%".to_owned(), &raw)).chain(names.zip(&ours));
+        for (name, outcomes) in rows {
             let p999 = median(outcomes, |o| o.p999);
             println!(
-                "| nakcast, {loss}% | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} |",
+                "| {name} | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} |",
                 median(outcomes, |o| o.p50) / 1e3,
                 median(outcomes, |o| o.p99) / 1e3,
                 p999 / 1e3,
@@ -414,6 +464,51 @@ mod linux {
                 outcomes.iter().map(|o| o.lost).fold(0.0, f64::max),
             );
         }
+    }
+
+    /// The last message of a burst is lost, and nothing follows it: how long until it is here all the same.
+    fn tail(lab: &Lab) {
+        const TRIALS: usize = 100;
+        let group: std::net::SocketAddr = super::role::GROUP.parse().expect("an address");
+        let open = || nakcast::Subscriber::builder(group).interface("eth0").open().expect("a subscriber");
+        let mut subscriber = lab.host(1).run(open);
+        let open = || nakcast::Publisher::builder(group).interface("eth0").open().expect("a publisher");
+        let mut publisher = lab.host(0).run(open);
+        let mut receive = |count: usize| {
+            let mut got = 0;
+            while got < count {
+                match subscriber.recv_timeout(Duration::from_secs(10)).expect("received") {
+                    Some(nakcast::Event::Message(_)) => got += 1,
+                    Some(nakcast::Event::Gap(gap)) => panic!("{gap}"),
+                    Some(_) => {}
+                    None => panic!("nothing came"),
+                }
+            }
+        };
+        let mut times = Vec::new();
+        for _ in 0..TRIALS {
+            for _ in 0..20 {
+                publisher.send(&[1; 100]).expect("sent");
+            }
+            publisher.flush().expect("flushed");
+            receive(20);
+            // Heartbeats are shorter, and pass.
+            lab.host(1).drop_next(1, "udp dport 7700 udp length > 800");
+            let begun = std::time::Instant::now();
+            publisher.send(&[2; 1_000]).expect("sent");
+            publisher.flush().expect("flushed");
+            receive(1);
+            times.push(begun.elapsed().as_micros());
+            lab.host(1).clear_rules();
+        }
+        times.sort_unstable();
+        let quick = times.iter().filter(|&&time| time <= 5_000).count();
+        println!(
+            "\nThe last message of a burst, lost: here after {} us (p50), {} us (p99), {} us (max); {quick} of {TRIALS} within 5 ms.",
+            times[TRIALS / 2],
+            times[TRIALS * 99 / 100 - 1],
+            times[TRIALS - 1]
+        );
     }
 
     fn round_trip(lab: &Lab) -> f64 {
