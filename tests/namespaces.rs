@@ -1,0 +1,160 @@
+//! Publishers and subscribers on hosts of their own: network namespaces, joined by veth and a bridge.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use nakcast::{Event, GapReason, Publisher, PublisherBuilder, SendError, Subscriber, SubscriberBuilder};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use support::{Host, Lab};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn publisher(
+    host: &Host,
+    group: &str,
+    set: impl FnOnce(PublisherBuilder) -> PublisherBuilder + Send,
+) -> Publisher {
+    let group: SocketAddr = group.parse().unwrap();
+    host.run(|| set(Publisher::builder(group).interface("eth0")).open().unwrap())
+}
+
+fn subscriber(
+    host: &Host,
+    group: &str,
+    set: impl FnOnce(SubscriberBuilder) -> SubscriberBuilder + Send,
+) -> Subscriber {
+    let group: SocketAddr = group.parse().unwrap();
+    host.run(|| set(Subscriber::builder(group).interface("eth0")).open().unwrap())
+}
+
+/// Reads messages until one is `last`; gives all, and what was lost.
+fn read_until(subscriber: &mut Subscriber, last: &[u8]) -> (Vec<Vec<u8>>, u64) {
+    let (mut got, mut lost) = (Vec::new(), 0);
+    loop {
+        match subscriber.recv_timeout(DEADLINE).unwrap().expect("something in time") {
+            Event::Message(message) => {
+                got.push(message.payload().to_vec());
+                if message.payload() == last {
+                    return (got, lost);
+                }
+            }
+            Event::Gap(gap) => {
+                assert_eq!(gap.reason(), GapReason::AgedOut);
+                lost += gap.messages();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn groups_of_both_families_and_for_one_source_alone() {
+    let Some(lab) = Lab::new(2) else { return };
+    lab.host(1).loss(10.0);
+    let v4 = IpAddr::V4(lab.host(0).address());
+    let v6 = IpAddr::V6(lab.host(0).address_v6());
+    for (group, source) in [
+        ("239.1.2.3:7700", None),
+        ("[ff12::7700]:7700", None),
+        ("232.1.2.3:7701", Some(v4)),
+        ("[ff32::7701]:7701", Some(v6)),
+    ] {
+        let mut subscriber = subscriber(lab.host(1), group, |builder| match source {
+            Some(source) => builder.source(source),
+            None => builder,
+        });
+        let mut publisher = publisher(lab.host(0), group, |builder| builder);
+        let sender = std::thread::spawn(move || {
+            publisher.wait_for(1, Some(DEADLINE)).unwrap();
+            for number in 0..2_000_u32 {
+                publisher.send(&number.to_le_bytes().repeat(100)).unwrap();
+            }
+            publisher.send(b"last").unwrap();
+            publisher.close(DEADLINE)
+        });
+        let (got, lost) = read_until(&mut subscriber, b"last");
+        assert_eq!((got.len(), lost), (2_001, 0), "{group}");
+        assert!(
+            got[..2_000].iter().zip(0_u32..).all(|(message, number)| message[..4] == number.to_le_bytes())
+        );
+        drop(subscriber);
+        let _confirmed_or_gone = sender.join().unwrap();
+    }
+}
+
+#[test]
+fn a_source_that_was_not_asked_for_is_not_heard() {
+    let Some(lab) = Lab::new(3) else { return };
+    let wanted = IpAddr::V4(lab.host(0).address());
+    let mut subscriber = subscriber(lab.host(2), "232.1.2.4:7702", |builder| builder.source(wanted));
+    let mut other = publisher(lab.host(1), "232.1.2.4:7702", |builder| builder.topic("other"));
+    let mut right = publisher(lab.host(0), "232.1.2.4:7702", |builder| builder.topic("right"));
+    other.send(b"not for you").unwrap();
+    other.flush().unwrap();
+    right.send(b"last").unwrap();
+    right.flush().unwrap();
+    assert_eq!(read_until(&mut subscriber, b"last").0, [b"last"]);
+    assert_eq!(subscriber.stats().sources, 1);
+}
+
+#[test]
+fn the_last_message_is_repaired_though_nothing_follows_it() {
+    let Some(lab) = Lab::new(2) else { return };
+    let mut subscriber = subscriber(lab.host(1), "239.1.2.5:7703", |builder| builder);
+    let mut publisher = publisher(lab.host(0), "239.1.2.5:7703", |builder| builder);
+    publisher.send(b"first").unwrap();
+    publisher.flush().unwrap();
+    read_until(&mut subscriber, b"first");
+    for _ in 0..10 {
+        let last = vec![7; 1_000];
+        // Heartbeats are shorter, and pass.
+        lab.host(1).drop_next(1, "udp dport 7703 udp length > 800");
+        publisher.send(&last).unwrap();
+        publisher.flush().unwrap();
+        assert_eq!(read_until(&mut subscriber, &last), (vec![last], 0));
+        lab.host(1).clear_rules();
+    }
+    assert_eq!(subscriber.stats().repairs, 10);
+}
+
+#[test]
+fn a_datagram_larger_than_the_mtu_is_an_error_that_names_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut publisher = publisher(lab.host(0), "239.1.2.6:7704", |builder| builder.datagram(9_000));
+    let error = loop {
+        // The first one that is too long is found out when it leaves, and told to the next call.
+        match publisher.send(&[1; 8_000]).and_then(|()| publisher.flush()) {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    let SendError::Datagram(_) = &error else { panic!("{error:?}") };
+    let text = error.to_string();
+    assert!(text.contains("eth0") && text.contains("MTU of 1500"), "{text}");
+}
+
+#[test]
+fn what_left_the_window_is_told_exactly() {
+    let Some(lab) = Lab::new(2) else { return };
+    let mut subscriber = subscriber(lab.host(1), "239.1.2.7:7705", |builder| builder);
+    let mut publisher = publisher(lab.host(0), "239.1.2.7:7705", |builder| {
+        builder.window(1 << 20).patience(Duration::from_millis(50))
+    });
+    publisher.send(b"first").unwrap();
+    publisher.flush().unwrap();
+    read_until(&mut subscriber, b"first");
+    // Nothing comes through for as long as the window lasts twice.
+    lab.host(1).loss(100.0);
+    for number in 0..20_000_u32 {
+        publisher.send(&number.to_le_bytes().repeat(25)).unwrap();
+    }
+    publisher.flush().unwrap();
+    lab.host(1).loss(0.0);
+    publisher.send(b"last").unwrap();
+    publisher.flush().unwrap();
+    let (got, lost) = read_until(&mut subscriber, b"last");
+    assert_eq!(got.len() as u64 + lost, 20_001);
+    assert!(lost > 0 && got.len() > 1, "{lost} lost");
+}
