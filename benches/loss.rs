@@ -75,7 +75,8 @@ mod role {
             let spacing = 1_000_000_000_u64.checked_div(rate)?;
             let timer = nakcast::net::Timer::new().expect("a timer");
             let poll = mio::Poll::new().expect("a poller");
-            let mut source = mio::unix::SourceFd(&timer.as_raw_fd());
+            let descriptor = timer.as_raw_fd();
+            let mut source = mio::unix::SourceFd(&descriptor);
             poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).expect("watched");
             Some(Pace { spacing, count: 0, timer, poll, events: mio::Events::with_capacity(1) })
         }
