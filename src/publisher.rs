@@ -156,6 +156,7 @@ impl Publisher {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
         let mut until = None;
+        let mut tried = false;
         loop {
             self.look(&mut working)?;
             let now = shared.clock.now();
@@ -167,14 +168,14 @@ impl Publisher {
                 Err(refused) => {
                     // Reckoned from the first refusal: most messages meet none.
                     until = until.or(timeout.map(|timeout| now + timeout));
-                    self.refused(&mut working, refused, until)?;
+                    self.refused(&mut working, refused, until, &mut tried)?;
                 }
             }
         }
     }
 
     /// Room for a message of `length` bytes, to be written in place. It is published when the claim is committed, and not at all
-    /// when that is dropped. The endpoint stands still meanwhile, so write it at once. Waits as [`send`](Self::send) does.
+    /// when that is dropped. The endpoint stands still meanwhile, so write it at once, and call nothing else of the endpoint on this thread before. Waits as [`send`](Self::send) does.
     ///
     /// # Errors
     /// [`SendError::TooLong`] when the message would not fit in one datagram; [`SendError::Closed`],
@@ -182,6 +183,7 @@ impl Publisher {
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, SendError> {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
+        let mut tried = false;
         loop {
             self.look(&mut working)?;
             let now = shared.clock.now();
@@ -190,7 +192,7 @@ impl Publisher {
                     let (shared, stream) = (&*self.endpoint.service.shared, self.stream);
                     return Ok(Claim { shared, working, stream, length });
                 }
-                Err(refused) => self.refused(&mut working, refused, None)?,
+                Err(refused) => self.refused(&mut working, refused, None, &mut tried)?,
             }
         }
     }
@@ -206,15 +208,20 @@ impl Publisher {
         working: &mut MutexGuard<'_, Working>,
         refused: Refused,
         until: Option<Time>,
+        tried: &mut bool,
     ) -> Result<(), SendError> {
         let shared = self.endpoint.shared();
         match refused {
             Refused::TooLong { max } => Err(SendError::TooLong { max }),
             Refused::Closed => Err(SendError::Closed),
             Refused::BackPressured { by } => {
-                // What is here must be on its way before anything is waited for.
-                working.publisher.flush(self.stream);
-                shared.transmit(working);
+                // What is here must be on its way before anything is waited for, and may make the room itself.
+                if !std::mem::replace(tried, true) {
+                    working.publisher.flush(self.stream);
+                    shared.transmit(working);
+                    return Ok(());
+                }
+                *tried = false;
                 working.arm(shared);
                 if until.is_some_and(|until| until.is_due(shared.clock.now())) {
                     return Err(SendError::BackPressured { by });

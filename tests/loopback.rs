@@ -482,3 +482,29 @@ fn a_stream_that_is_over_at_once_reaches_those_who_listened() {
         assert_eq!((seen.lost, seen.end), (0, Some(EndReason::Closed)));
     }
 }
+
+#[test]
+fn large_messages_on_many_topics_take_turns_with_the_memory() {
+    let mut subscriber = subscribe(21).reassembly_buffer(8 << 20).open().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut got = 0;
+        while got < 40 {
+            match next(&mut subscriber) {
+                Event::Message(message) => {
+                    assert_eq!(message.payload(), vec![7; 1_000_000]);
+                    got += 1;
+                }
+                Event::Gap(gap) => panic!("{gap}"),
+                _ => {}
+            }
+        }
+    });
+    let endpoint = Endpoint::open(Publisher::builder(group(21)).interface("lo")).unwrap();
+    let mut publishers: Vec<Publisher> =
+        (0..40).map(|n| endpoint.publisher(format!("large.{n}")).unwrap()).collect();
+    for publisher in &mut publishers {
+        publisher.wait_for(1, Some(DEADLINE)).unwrap();
+        publisher.send(&vec![7; 1_000_000]).unwrap();
+    }
+    reader.join().unwrap();
+}

@@ -158,3 +158,24 @@ fn what_left_the_window_is_told_exactly() {
     assert_eq!(got.len() as u64 + lost, 20_001);
     assert!(lost > 0 && got.len() > 1, "{lost} lost");
 }
+
+#[test]
+fn a_message_after_a_long_silence_is_followed_by_a_heartbeat() {
+    let Some(lab) = Lab::new(2) else { return };
+    let mut subscriber = subscriber(lab.host(1), "239.1.2.8:7706", |builder| builder);
+    // Nothing but the heartbeat that follows a change tells of it: the next idle one is a minute away.
+    let mut publisher =
+        publisher(lab.host(0), "239.1.2.8:7706", |builder| builder.idle_interval(Duration::from_secs(60)));
+    publisher.send(b"first").unwrap();
+    read_until(&mut subscriber, b"first");
+    // The ladder of heartbeats goes by: 12 of them double from a millisecond to some seconds.
+    let endpoint = publisher.endpoint().clone();
+    while endpoint.stats().heartbeats < 12 {
+        subscriber.recv_timeout(Duration::from_millis(10)).unwrap();
+    }
+    let last = vec![7; 1_000];
+    lab.host(1).drop_next(1, "udp dport 7706 udp length > 800");
+    publisher.send(&last).unwrap();
+    assert_eq!(read_until(&mut subscriber, &last), (vec![last], 0));
+    assert!(endpoint.stats().heartbeats < 40);
+}

@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::waiter::{Alarm, Switch, Waiter};
 use crate::net::{self, Receiver, Sender, Socket, SocketError};
 use crate::protocol::Time;
-use crate::protocol::publisher::{Publisher, To};
+use crate::protocol::publisher::{Publisher, To, Transmit};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -94,14 +94,18 @@ impl Shared {
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         let now = self.clock.now();
         working.take_over(self, now);
-        working.put_off(self, now);
         if !working.watched {
             working.receive(self);
+            self.changed.notify_all();
         }
+        // The service thread is put off, so what it would have done by now is done here.
+        let (due, _) = working.publisher.poll_timeout(now);
+        if due.is_due(now) {
+            working.publisher.handle_timeout(now);
+        }
+        working.put_off(self, now);
         let runs = working.transmit(self);
-        if working.blocked_until < Time::NEVER || working.publisher.is_waiting() {
-            working.arm(self);
-        }
+        working.arm(self);
         working.reckon(now, self.clock.now(), runs);
         MutexGuard::bump(working);
     }
@@ -164,9 +168,10 @@ impl Working {
     /// Before all that waits is transmitted: the service thread need not wake for it. Were it left to, it would meet the
     /// application in the lock with nothing to do, every so many microseconds.
     fn put_off(&mut self, shared: &Shared, now: Time) {
-        let wake = now + if self.watched { SOON } else { PAUSE };
+        let (next, _) = self.publisher.poll_timeout(now);
+        let wake = next.min(now + if self.watched { SOON } else { PAUSE });
         let early = self.flushing || (!self.watched && self.wakes_at < now + PAUSE / 2);
-        if self.wakes_at == Time::NEVER || (early && self.wakes_at < wake) {
+        if self.wakes_at > wake || (early && self.wakes_at < wake) {
             self.wakes_at = Time::NEVER;
             self.wake_by(shared, wake, now);
         }
@@ -226,7 +231,7 @@ impl Working {
                 Ok(sent) => {
                     self.publisher.count_sending(sent.failed as u64, u64::from(sent.system_calls));
                     if let Some(error) = &sent.last_error {
-                        self.failed(error, transmit.segment, shared);
+                        self.failed(error, &transmit, shared);
                     } else {
                         self.failing = false;
                     }
@@ -238,7 +243,7 @@ impl Working {
                 }
                 Err(error) => {
                     self.publisher.count_sending(transmit.count as u64, 1);
-                    self.failed(&error, transmit.segment, shared);
+                    self.failed(&error, &transmit, shared);
                     transmit.count
                 }
             };
@@ -266,9 +271,10 @@ impl Working {
 
     /// A datagram was refused by the system. It may be repaired; what refuses every datagram of its length is told to the
     /// sender, and the first of a row to the operator.
-    fn failed(&mut self, error: &io::Error, bytes: usize, shared: &Shared) {
-        if net::is_too_long(error) {
-            self.too_long = Some(shared.socket.too_long(bytes));
+    fn failed(&mut self, error: &io::Error, transmit: &Transmit, shared: &Shared) {
+        // What is too long on its way to one receiver alone is no fault of the sender's.
+        if net::is_too_long(error) && transmit.to == To::Group {
+            self.too_long = Some(shared.socket.too_long(transmit.segment));
         }
         if !self.failing {
             tracing::warn!(%error, "datagrams cannot be sent");

@@ -142,6 +142,9 @@ impl Waiter {
         // What has gone off, or may have, is not armed any more.
         if self.armed <= now {
             self.armed = Time::NEVER;
+            // Were nothing armed in its place, it would be readable for ever to who waits for the descriptor.
+            #[cfg(target_os = "linux")]
+            self.alarm.timer.clear();
         }
         if until < self.armed {
             self.armed = until;

@@ -324,7 +324,8 @@ impl Publisher {
         place.position = place.position.max(told.position);
         place.limit = place.limit.max(told.limit);
         place.ended |= told.ended;
-        if near && !place.standing {
+        // Who has no room still would hold everybody up for another patience.
+        if near && !place.standing && place.limit > lead {
             place.standing = true;
             place.progress = now;
             return Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() });

@@ -16,14 +16,6 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Begins a message of `total` bytes anew, in the memory of the one before.
-    fn begin(&mut self, total: usize) {
-        // Zeroes, so that nothing of another message shows where a part would be missing.
-        self.bytes.clear();
-        self.bytes.resize(total, 0);
-        self.received = 0;
-    }
-
     /// Puts a part in its place. The caller has checked that it lies inside and comes once.
     fn put(&mut self, offset: usize, part: &[u8]) {
         self.bytes[offset..offset + part.len()].copy_from_slice(part);
@@ -51,8 +43,51 @@ pub(super) enum Assembled {
 pub(super) struct Assemblies {
     /// In the order of message numbers.
     open: VecDeque<(u64, Assembly)>,
-    /// Memory of the one done last, for the next.
-    spare: Option<Assembly>,
+}
+
+/// The memory for messages in parts, of all streams together.
+#[derive(Debug)]
+pub(super) struct Memory {
+    left: usize,
+    /// That of a message that is done, for the next, whichever stream's that is.
+    spare: Vec<u8>,
+}
+
+impl Memory {
+    pub(super) fn new(bytes: usize) -> Memory {
+        Memory { left: bytes, spare: Vec::new() }
+    }
+
+    /// What is not in use; the spare is not.
+    pub(super) fn left(&self) -> usize {
+        self.left + self.spare.capacity()
+    }
+
+    /// Zeroes, so that nothing of another message shows where a part would be missing.
+    fn take(&mut self, total: usize) -> Option<Vec<u8>> {
+        if total > 0 && self.spare.capacity() >= total {
+            let mut bytes = std::mem::take(&mut self.spare);
+            bytes.clear();
+            bytes.resize(total, 0);
+            return Some(bytes);
+        }
+        if total > self.left {
+            self.left += std::mem::take(&mut self.spare).capacity();
+        }
+        if total > self.left {
+            return None;
+        }
+        let bytes = vec![0; total];
+        self.left = self.left.saturating_sub(bytes.capacity());
+        Some(bytes)
+    }
+
+    fn give(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= KEPT && bytes.capacity() > self.spare.capacity() {
+            std::mem::swap(&mut bytes, &mut self.spare);
+        }
+        self.left += bytes.capacity();
+    }
 }
 
 /// Memory kept for the next message when one is done, bytes; more is given back.
@@ -61,8 +96,7 @@ const KEPT: usize = 1 << 20;
 const MOST: usize = 16_384;
 
 impl Assemblies {
-    /// Takes a part of a message. `budget` is the memory left for all streams; what is taken of it, or given back, is
-    /// changed there.
+    /// Takes a part of a message. `memory` is that of all streams.
     pub(super) fn put(
         &mut self,
         message: u64,
@@ -70,7 +104,7 @@ impl Assemblies {
         offset: usize,
         total: usize,
         part: &[u8],
-        budget: &mut usize,
+        memory: &mut Memory,
     ) -> Assembled {
         let at = match self.position(message) {
             Ok(at) => at,
@@ -78,14 +112,8 @@ impl Assemblies {
                 if self.open.len() >= MOST {
                     return Assembled::Refused;
                 }
-                let mut assembly = self.spare.take().unwrap_or_default();
-                let before = assembly.bytes.capacity();
-                if total.saturating_sub(before) > *budget {
-                    self.spare = Some(assembly);
-                    return Assembled::Refused;
-                }
-                assembly.begin(total);
-                *budget = budget.saturating_sub(assembly.bytes.capacity() - before);
+                let Some(bytes) = memory.take(total) else { return Assembled::Refused };
+                let mut assembly = Assembly { bytes, ..Assembly::default() };
                 assembly.first = sequence;
                 assembly.last = sequence;
                 // All parts but the last are of one length.
@@ -118,14 +146,10 @@ impl Assemblies {
     }
 
     /// Ends a message: delivered, or given up. True when there was one.
-    pub(super) fn remove(&mut self, message: u64, budget: &mut usize) -> bool {
+    pub(super) fn remove(&mut self, message: u64, memory: &mut Memory) -> bool {
         let Ok(at) = self.position(message) else { return false };
         let Some((_, assembly)) = self.open.remove(at) else { return false };
-        if self.spare.is_none() && assembly.bytes.capacity() <= KEPT {
-            self.spare = Some(assembly);
-        } else {
-            *budget += assembly.bytes.capacity();
-        }
+        memory.give(assembly.bytes);
         true
     }
 
@@ -135,9 +159,10 @@ impl Assemblies {
     }
 
     /// Ends all.
-    pub(super) fn clear(&mut self, budget: &mut usize) {
-        let open = self.open.drain(..).map(|(_, assembly)| assembly);
-        *budget += open.chain(self.spare.take()).map(|assembly| assembly.bytes.capacity()).sum::<usize>();
+    pub(super) fn clear(&mut self, memory: &mut Memory) {
+        for (_, assembly) in self.open.drain(..) {
+            memory.give(assembly.bytes);
+        }
     }
 }
 
@@ -150,7 +175,7 @@ mod tests {
         message: u64,
         sequence: u64,
         offset: usize,
-        budget: &mut usize,
+        budget: &mut Memory,
     ) -> Assembled {
         // Messages of ten bytes, in parts of four, four and two.
         let part = [sequence as u8; 4];
@@ -160,7 +185,7 @@ mod tests {
     #[test]
     fn parts_come_in_any_order_and_the_end_is_known_from_any_of_them() {
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
-            let (mut open, mut budget) = (Assemblies::default(), 1_000);
+            let (mut open, mut budget) = (Assemblies::default(), Memory::new(1_000));
             for (count, part) in order.into_iter().enumerate() {
                 let outcome = put(&mut open, 5, 20 + part, part as usize * 4, &mut budget);
                 assert_eq!(outcome, if count == 2 { Assembled::Whole } else { Assembled::Partly });
@@ -175,7 +200,7 @@ mod tests {
 
     #[test]
     fn memory_taken_is_given_back_and_never_more_than_there_is() {
-        let (mut open, mut budget) = (Assemblies::default(), 35);
+        let (mut open, mut budget) = (Assemblies::default(), Memory::new(35));
         for message in [7, 3, 5] {
             assert_eq!(put(&mut open, message, message, 0, &mut budget), Assembled::Partly);
         }
@@ -188,12 +213,12 @@ mod tests {
             "in the memory of the one before"
         );
         open.clear(&mut budget);
-        assert_eq!((budget, open.oldest()), (35, None));
+        assert_eq!((budget.left(), open.oldest()), (35, None));
     }
 
     #[test]
     fn parts_that_contradict_each_other_are_refused() {
-        let (mut open, mut budget) = (Assemblies::default(), 1_000);
+        let (mut open, mut budget) = (Assemblies::default(), Memory::new(1_000));
         put(&mut open, 1, 1, 0, &mut budget);
         assert_eq!(open.put(1, 2, 4, 11, &[0; 4], &mut budget), Assembled::Refused);
     }

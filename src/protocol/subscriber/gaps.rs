@@ -23,7 +23,7 @@ pub(super) struct Retry {
 impl Retry {
     /// The wait after so many NAKs for the same.
     pub(super) fn after(&self, tries: u32) -> Duration {
-        (self.timeout * (1 << tries.min(MOST_DOUBLINGS))).max(self.least)
+        (self.timeout * (1 << tries.min(MOST_DOUBLINGS))).min(LONGEST_WAIT).max(self.least)
     }
 }
 
@@ -31,8 +31,8 @@ impl Retry {
 /// would not hasten it.
 const MOST_CONFIRMED: u32 = 1 << 10;
 
-/// Nor for longer than this.
-const LONGEST_CONFIRMED: Duration = Duration::from_secs(1);
+/// No wait is longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Datagrams one range of a NAK may ask for.
 const MOST_ASKED: u64 = 1 << 20;
@@ -266,7 +266,7 @@ impl Gaps {
                 break;
             }
             let wait = retry * (1 << missing.tries.min(MOST_CONFIRMED.ilog2()));
-            missing.due = missing.due.max(now + wait.min(LONGEST_CONFIRMED));
+            missing.due = missing.due.max(now + wait.min(LONGEST_WAIT));
         }
     }
 

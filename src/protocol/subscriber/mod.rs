@@ -42,6 +42,7 @@ use super::estimate::status_interval;
 use super::pool::Pool;
 use super::time::{Time, nanos};
 use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
+use assembly::Memory;
 use source::{Known, Source, Unnamed};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -76,7 +77,7 @@ pub struct Subscriber {
     /// Streams whose publishers are to be told of them.
     telling: VecDeque<usize>,
     /// Memory left for messages in parts.
-    reassembly: usize,
+    reassembly: Memory,
     /// The one datagram whose delivery was interrupted.
     parked: Vec<u8>,
     /// The stream of the last data datagram: the next is mostly of the same.
@@ -110,7 +111,7 @@ impl Subscriber {
             lossy: Vec::with_capacity(16),
             asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
-            reassembly: config.reassembly,
+            reassembly: Memory::new(config.reassembly),
             parked: Vec::new(),
             recent: None,
             busy: 1,
@@ -160,7 +161,7 @@ impl Subscriber {
     /// Bytes of the memory for what waits that are in use: datagrams, messages in parts.
     pub fn memory_in_use(&self) -> (usize, usize) {
         let chunks = self.pool.capacity() - self.pool.left();
-        (chunks * self.pool.chunk_size(), self.config.reassembly - self.reassembly)
+        (chunks * self.pool.chunk_size(), self.config.reassembly.saturating_sub(self.reassembly.left()))
     }
 
     /// Counts what happened at the sockets.

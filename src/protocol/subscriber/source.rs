@@ -156,7 +156,7 @@ impl Source {
     /// How long a NAK may take to be answered.
     pub(super) fn nak_timeout(&self) -> Duration {
         let measured = self.answer.timeout().or(self.round_trip.map(|time| time * 2));
-        measured.unwrap_or(UNKNOWN_RETRY).max(LEAST_RETRY)
+        measured.unwrap_or(UNKNOWN_RETRY).clamp(LEAST_RETRY, LONGEST_RETRY)
     }
 
     /// When NAKs are repeated. While the source is not heard from at all they come further and further apart.

@@ -1,6 +1,6 @@
 //! A stream that is subscribed to: what is here, what is missing, what was delivered.
 
-use super::assembly::Assemblies;
+use super::assembly::{Assemblies, Memory};
 use super::gaps::Gaps;
 use super::reorder::{RECEIVED_LENGTH, Reorder};
 use crate::protocol::event::{EndReason, Loss};
@@ -218,8 +218,8 @@ impl Stream {
     }
 
     /// A message of which a part is lost: other parts that come are of no use.
-    pub(super) fn bury(&mut self, message: u64, budget: &mut usize) {
-        self.assemblies.remove(message, budget);
+    pub(super) fn bury(&mut self, message: u64, memory: &mut Memory) {
+        self.assemblies.remove(message, memory);
         self.dead.insert(message);
     }
 
