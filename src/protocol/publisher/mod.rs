@@ -103,6 +103,8 @@ pub struct Publisher {
     pacing: Option<Pacing>,
     outbox: Outbox,
     timers: timers::Timers,
+    /// Streams with a datagram being packed.
+    packing: usize,
     events: VecDeque<PublisherEvent>,
     stats: PublisherStats,
     started: Time,
@@ -151,6 +153,7 @@ impl Publisher {
             pacing: config.max_rate.map(|bits| Pacing::new(bits, now)),
             outbox: Outbox::new(config.datagram),
             timers: timers::Timers::new(now),
+            packing: 0,
             events: VecDeque::new(),
             stats: PublisherStats::default(),
             started: now,
@@ -216,6 +219,7 @@ impl Publisher {
             let flush_at = now + self.config.max_delay;
             if let Some(stream) = self.stream(id) {
                 stream.begin(flush_at);
+                self.packing += 1;
             }
             self.timers.flush_by(flush_at);
         }
@@ -415,6 +419,10 @@ impl Publisher {
             && stream.is_packing()
         {
             stream.seal();
+            self.packing -= 1;
+            if self.packing == 0 {
+                self.timers.flush_by_none();
+            }
             self.enqueue(id);
         }
     }

@@ -79,6 +79,11 @@ impl Timers {
         self.flush = self.flush.min(at);
     }
 
+    /// Nothing waits to be flushed.
+    pub(super) fn flush_by_none(&mut self) {
+        self.flush = Time::NEVER;
+    }
+
     pub(super) fn patience_by(&mut self, at: Time) {
         self.patience = self.patience.min(at);
     }
