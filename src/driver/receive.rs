@@ -153,6 +153,12 @@ impl Driver {
         }
         match self.subscriber.poll_timeout(now) {
             Some((at, _)) if at.is_due(now) => {
+                // After a pause of this process the sockets hold what came meanwhile, though nobody was told yet.
+                for socket in [UNICAST, GROUP] {
+                    if self.receive(socket)? {
+                        return Ok(true);
+                    }
+                }
                 self.subscriber.handle_timeout(now);
                 self.transmit();
                 Ok(self.subscriber.has_ready())
