@@ -27,6 +27,9 @@ const RECEIVE_BATCHES: usize = 16;
 const WALL_CLOCK_CHECK: Duration = Duration::from_secs(1);
 /// Nothing a transmit brings is due sooner: the first heartbeat is.
 const SOON: Duration = Duration::from_millis(1);
+/// Runs that are transmitted before the lock is handed to whoever waits for it: an answer to a NAK for the whole window must
+/// not hold the application up for as long as that takes.
+const MOST_RUNS: u32 = 8;
 /// An application that transmits so many times with less than `PAUSE` between takes in the NAKs itself.
 const STREAK: u32 = 8;
 /// When the application has not transmitted for this long the service thread takes over.
@@ -104,9 +107,18 @@ impl Shared {
             working.publisher.handle_timeout(now);
         }
         working.put_off(self, now);
-        let runs = working.transmit(self);
+        let mut sent = working.transmit(self);
+        working.reckon(now, self.clock.now(), sent.runs);
+        // What is live is the application's; the service thread sees to repairs that are left.
+        while sent.more && working.publisher.has_live() {
+            MutexGuard::bump(working);
+            sent = working.transmit(self);
+        }
+        if sent.more {
+            let now = self.clock.now();
+            working.wake_by(self, now, now);
+        }
         working.arm(self);
-        working.reckon(now, self.clock.now(), runs);
         MutexGuard::bump(working);
     }
 
@@ -127,6 +139,14 @@ impl Shared {
     }
 }
 
+/// What one transmit did.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    runs: u32,
+    /// There may be more to send.
+    more: bool,
+}
+
 impl Working {
     /// Has the service thread wake by `at`; true when it would have slept longer.
     fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) -> bool {
@@ -143,7 +163,9 @@ impl Working {
     pub(crate) fn arm(&mut self, shared: &Shared) {
         let now = shared.clock.now();
         let (at, _) = self.publisher.poll_timeout(now);
-        self.wake_by(shared, at.min(self.blocked_until.max(now)), now);
+        // While the socket takes nothing, nothing that is due can be done.
+        let at = if self.blocked_until < Time::NEVER { self.blocked_until.max(now) } else { at };
+        self.wake_by(shared, at, now);
     }
 
     /// The application transmits: after a number of times without a pause it takes in the NAKs too.
@@ -209,14 +231,14 @@ impl Working {
         self.too_long.take()
     }
 
-    /// Transmits what there is; tells how many runs that were.
-    fn transmit(&mut self, shared: &Shared) -> u32 {
+    /// Transmits what there is, but for a number of runs at the most.
+    fn transmit(&mut self, shared: &Shared) -> Sent {
         let mut now = shared.clock.now();
+        let mut sent = Sent { runs: 0, more: false };
         if self.blocked_until > now && self.blocked_until < Time::NEVER {
-            return 0;
+            return sent;
         }
         self.blocked_until = Time::NEVER;
-        let mut runs = 0;
         while let Some(transmit) = self.publisher.poll_transmit(now) {
             let to = match transmit.to {
                 To::Group => shared.group,
@@ -247,15 +269,19 @@ impl Working {
                     transmit.count
                 }
             };
-            runs += 1;
+            sent.runs += 1;
             now = shared.clock.now();
             if took < transmit.count {
                 self.publisher.retract(took);
                 self.blocked_until = now + BLOCKED_RETRY;
                 break;
             }
+            if sent.runs == MOST_RUNS {
+                sent.more = true;
+                break;
+            }
         }
-        runs
+        sent
     }
 
     /// Keeps what a transmit of the application's takes, all in all: the timer and the NAKs cost as much as the datagrams.
@@ -370,7 +396,8 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
             working.publisher.set_wall_offset(shared.clock.wall_offset());
         }
         working.publisher.handle_timeout(now);
-        if working.transmit(shared) > 0 {
+        let sent = working.transmit(shared);
+        if sent.runs > 0 {
             working.transmitted = shared.clock.now();
         }
         let calls = waiter.system_calls;
@@ -383,8 +410,8 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
             let now = shared.clock.now();
             working.wake_by(shared, now + PAUSE, now);
         }
-        until = if drained { working.wakes_at } else { Time(0) };
-        drop(working);
+        until = if drained && !sent.more { working.wakes_at } else { Time(0) };
+        MutexGuard::unlock_fair(working);
         shared.changed.notify_all();
     }
 }

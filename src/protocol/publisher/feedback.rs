@@ -1,8 +1,10 @@
 //! What receivers say: NAKs are turned into repairs, status into standing and leave to go on.
 
 use super::events::PublisherEvent;
+use super::places::Place;
 use super::receivers::Receiver;
-use super::transmit::{Control, RepairQueue, To};
+use super::shares::RepairQueue;
+use super::transmit::{Control, To};
 use super::{Bucket, Flow, Publisher, Time};
 use crate::protocol::estimate::{self, Least};
 use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};
@@ -94,6 +96,13 @@ impl Publisher {
         }
         let lone = self.receivers.len() <= usize::from(known);
         let to = if lone { To::Receiver(from) } else { To::Group };
+        let asked = Asked {
+            receiver: nak.receiver,
+            known,
+            heard,
+            catching_up: header.has(flag::CATCHING_UP),
+            others: self.others_ask_within(),
+        };
         let trail = self.streams[id as usize - 1].window.trail();
         let mut waiting = Waiting::default();
         let mut gone: Option<u64> = None;
@@ -108,7 +117,7 @@ impl Publisher {
                 continue;
             }
             for sequence in first..=range.last() {
-                self.ask(id, sequence, &nak, heard, now, known, header.has(flag::CATCHING_UP));
+                self.ask(id, sequence, &asked, now);
             }
             waiting.push(Range { first, count: (range.last() - first + 1) as u32 });
         }
@@ -123,55 +132,41 @@ impl Publisher {
                 self.end_soon(id);
             }
         }
-        let repairs_wait = match &mut self.pacing {
-            Some(pacing) => {
-                let share = pacing.repairs.has_any(now) || self.outbox.ready.is_empty();
-                !(share && pacing.all.has_any(now)) && pacing.confirmations.has_any(now)
-            }
-            None => false,
-        };
-        if repairs_wait && !waiting.is_empty() {
+        if !waiting.is_empty() && self.shares.confirms(!self.outbox.ready.is_empty(), now) {
             self.control(Control::Confirm { stream: id, waiting: Box::new(waiting) });
         }
     }
 
-    /// One datagram asked for: queue its repair, unless that is under way.
-    #[expect(clippy::too_many_arguments, reason = "all of it is the NAK's")]
-    fn ask(
-        &mut self,
-        id: u32,
-        sequence: u64,
-        nak: &Nak<'_>,
-        heard: Time,
-        now: Time,
-        known: bool,
-        catching_up: bool,
-    ) {
-        let group = self.receivers.len();
-        // In which others would have asked for the same, and a round trip for the repair they wait for.
+    /// In which others would have asked for the same, and a round trip for the repair they wait for.
+    fn others_ask_within(&self) -> Duration {
         let round_trip = self.receivers.round_trip().unwrap_or(UNKNOWN_ROUND_TRIP);
-        let span = round_trip + estimate::span(round_trip, u32::try_from(group).unwrap_or(u32::MAX));
+        let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
+        round_trip + estimate::span(round_trip, group)
+    }
+
+    /// One datagram asked for: queue its repair, unless that is under way.
+    fn ask(&mut self, id: u32, sequence: u64, asked: &Asked, now: Time) {
         let stream = &mut self.streams[id as usize - 1];
         let Some(stamp) = stream.window.stamp(&self.pool, sequence) else { return };
         let Some(slot) = stream.window.slot_mut(sequence) else { return };
         if slot.queued {
             // Somebody else lost it too: what was meant for one goes to all.
-            slot.group |= slot.asker != nak.receiver.0 || !known;
+            slot.group |= slot.asker != asked.receiver.0 || !asked.known;
             self.stats.nak_crossed += 1;
             return;
         }
-        if Time(stamp) > heard {
+        if Time(stamp) > asked.heard {
             self.stats.nak_crossed += 1;
             return;
         }
-        let mut queue = if catching_up { RepairQueue::CatchingUp } else { RepairQueue::Prompt };
-        if let Some(receiver) = self.receivers.get_mut(nak.receiver) {
+        let mut queue = if asked.catching_up { RepairQueue::CatchingUp } else { RepairQueue::Prompt };
+        if let Some(receiver) = self.receivers.get_mut(asked.receiver) {
             if !receiver.budget.has_any(now) && !receiver.quarantined {
                 receiver.quarantined = true;
                 self.stats.quarantined += 1;
-                self.quarantine(nak.receiver);
+                self.quarantine(asked.receiver);
             }
-            if let Some(receiver) = self.receivers.get_mut(nak.receiver) {
+            if let Some(receiver) = self.receivers.get_mut(asked.receiver) {
                 receiver.budget.take(1.0);
                 if receiver.quarantined {
                     self.stats.naks_over_budget += 1;
@@ -187,20 +182,18 @@ impl Publisher {
         let stream = &mut self.streams[id as usize - 1];
         let Some(slot) = stream.window.slot_mut(sequence) else { return };
         // Alone when it is alone; when it can wait; or when it asks again and nobody else did in the time they had.
-        let alone = group <= 1
+        let alone = self.receivers.len() <= 1
             || queue == RepairQueue::CatchingUp
-            || (slot.asker == nak.receiver.0 && now.since(Time(stamp)) > span);
-        slot.group = !(known && alone);
-        slot.asker = nak.receiver.0;
+            || (slot.asker == asked.receiver.0 && now.since(Time(stamp)) > asked.others);
+        slot.group = !(asked.known && alone);
+        slot.asker = asked.receiver.0;
         slot.queued = true;
         self.outbox.repair(queue, id, sequence);
     }
 
     fn quarantine(&mut self, receiver: ReceiverId) {
         for stream in &mut self.streams {
-            if let Some(place) = stream.place_mut(receiver) {
-                place.standing = false;
-            }
+            stream.places.change(receiver, |place| place.standing = false);
         }
         self.event(PublisherEvent::Quarantined { receiver });
     }
@@ -219,7 +212,7 @@ impl Publisher {
             // What it has to say last still counts.
             if self.receivers.address(id).is_some() {
                 self.places(now, &status);
-                self.forget(id, true);
+                self.forget(&[id], true);
             }
             return;
         }
@@ -244,7 +237,7 @@ impl Publisher {
             return true;
         }
         if let Some(other) = self.receivers.other_at(from, id) {
-            self.forget(other, false);
+            self.forget(&[other], false);
         }
         if self.receivers.len() >= self.config.max_receivers {
             self.stats.receivers_refused += 1;
@@ -302,46 +295,49 @@ impl Publisher {
             return None;
         }
         let near = told.position + half > lead && !quarantined;
-        let place = match stream.places.binary_search_by_key(&receiver, |place| place.receiver) {
-            Ok(at) => &mut stream.places[at],
-            Err(at) => {
-                let place = super::stream::Place {
+        let caught_up = stream.places.change(receiver, |place| {
+            if told.position > place.position || told.limit > place.limit {
+                place.progress = now;
+            }
+            // Status messages may overtake each other; a receiver's place never moves back.
+            place.position = place.position.max(told.position);
+            place.limit = place.limit.max(told.limit);
+            place.ended |= told.ended;
+            // Who has no room still would hold everybody up for another patience.
+            let caught_up = near && !place.standing && place.limit > lead;
+            if caught_up {
+                place.standing = true;
+                place.progress = now;
+            }
+            caught_up
+        });
+        match caught_up {
+            Some(true) => Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() }),
+            Some(false) => None,
+            None => {
+                stream.places.insert(Place {
                     receiver,
                     position: told.position,
                     limit: told.limit,
                     ended: told.ended,
                     standing: near,
                     progress: now,
-                };
-                stream.places.insert(at, place);
-                return None;
+                });
+                None
             }
-        };
-        if told.position > place.position || told.limit > place.limit {
-            place.progress = now;
         }
-        // Status messages may overtake each other; a receiver's place never moves back.
-        place.position = place.position.max(told.position);
-        place.limit = place.limit.max(told.limit);
-        place.ended |= told.ended;
-        // Who has no room still would hold everybody up for another patience.
-        if near && !place.standing && place.limit > lead {
-            place.standing = true;
-            place.progress = now;
-            return Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() });
-        }
-        None
     }
 
-    /// Forgets a receiver: nobody waits for it.
-    pub(super) fn forget(&mut self, id: ReceiverId, announced: bool) {
-        if self.receivers.remove(id).is_none() {
-            return;
-        }
+    /// Forgets receivers, which come in the order of their ids: nobody waits for them.
+    pub(super) fn forget(&mut self, ids: &[ReceiverId], announced: bool) {
         for stream in &mut self.streams {
-            stream.places.retain(|place| place.receiver != id);
+            stream.places.remove(ids);
         }
-        self.event(PublisherEvent::Left { receiver: id, announced });
+        for &id in ids {
+            if self.receivers.remove(id).is_some() {
+                self.event(PublisherEvent::Left { receiver: id, announced });
+            }
+        }
     }
 
     /// Takes their standing from the receivers that hold a stream back and made no progress for the patience. Gives
@@ -361,17 +357,31 @@ impl Publisher {
             let patience = self.config.patience;
             let stream = &mut self.streams[culprit as usize - 1];
             let (lead, topic) = (stream.sent_lead(), stream.topic.clone());
-            let place = stream.place_mut(receiver)?;
-            let until = place.progress.max(held) + patience;
+            let (until, position) = stream.places.change(receiver, |place| {
+                let until = place.progress.max(held) + patience;
+                place.standing = !until.is_due(now);
+                (until, place.position)
+            })?;
             if !until.is_due(now) {
                 return Some(until);
             }
-            place.standing = false;
-            let position = place.position;
             self.stats.fell_behind += 1;
             self.event(PublisherEvent::FellBehind { receiver, topic, position, lead });
         }
     }
+}
+
+/// What a NAK says of all it asks for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    receiver: ReceiverId,
+    /// It sent status too.
+    known: bool,
+    /// Up to when it had heard everything, on this clock.
+    heard: Time,
+    catching_up: bool,
+    /// See [`Publisher::others_ask_within`].
+    others: Duration,
 }
 
 /// The ranges of one NAK whose repairs must wait, as many as one NCF confirms.

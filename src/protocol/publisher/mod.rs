@@ -8,14 +8,16 @@
 //! | room | what happens there |
 //! |---|---|
 //! | `stream`, `window` | messages become datagrams, and stay until they age out |
-//! | `feedback` | NAKs and status come in: repairs are queued, receivers gain and lose their standing |
-//! | `transmit` | every datagram that leaves is chosen and written here |
+//! | `feedback`, `places` | NAKs and status come in: repairs are queued, receivers gain and lose their standing |
+//! | `transmit`, `shares` | every datagram that leaves is chosen and written here |
 //! | `timers` | heartbeats, patience, receivers that fell silent |
 
 mod config;
 mod events;
 mod feedback;
+mod places;
 mod receivers;
+mod shares;
 mod stats;
 mod stream;
 mod timers;
@@ -28,11 +30,12 @@ pub use stats::PublisherStats;
 pub use timers::Reason;
 pub use transmit::{To, Transmit};
 
-use super::bucket::{self, Bucket};
+use super::bucket::Bucket;
 use super::pool::{Chunk, Pool, Slots};
 use super::time::Time;
 use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, ReceiverId};
 use receivers::Receivers;
+use shares::Shares;
 use std::collections::VecDeque;
 use std::time::Duration;
 use stream::Stream;
@@ -100,7 +103,7 @@ pub struct Publisher {
     /// The stream with id `n` stands at `n - 1`.
     streams: Vec<Stream>,
     receivers: Receivers,
-    pacing: Option<Pacing>,
+    shares: Shares,
     outbox: Outbox,
     timers: timers::Timers,
     /// Streams with a datagram being packed.
@@ -110,27 +113,6 @@ pub struct Publisher {
     started: Time,
     /// Repairs that those may yet ask for who never sent status.
     strangers: Bucket,
-}
-
-/// The bucket that repairs and live data share, and the parts of it that repairs may have.
-#[derive(Debug)]
-struct Pacing {
-    all: Bucket,
-    repairs: Bucket,
-    catching_up: Bucket,
-    /// Repairs that wait are confirmed from this: what is said of them must not take what they wait for.
-    confirmations: Bucket,
-}
-
-impl Pacing {
-    fn new(bits: u64, now: Time) -> Pacing {
-        let rate = bits as f64 / 8.0;
-        // A millisecond's worth may leave at once, and one run in any case.
-        let part = |share: f64| {
-            Bucket::new(rate * share, bucket::depth(rate * share, Duration::from_millis(1), 1_500.0), now)
-        };
-        Pacing { all: part(1.0), repairs: part(0.75), catching_up: part(0.1), confirmations: part(0.05) }
-    }
 }
 
 impl Publisher {
@@ -150,7 +132,7 @@ impl Publisher {
             layout,
             streams: Vec::new(),
             receivers: Receivers::default(),
-            pacing: config.max_rate.map(|bits| Pacing::new(bits, now)),
+            shares: Shares::new(config.max_rate, now),
             outbox: Outbox::new(config.datagram),
             timers: timers::Timers::new(now),
             packing: 0,
@@ -340,7 +322,7 @@ impl Publisher {
         let stream = &self.streams[id as usize - 1];
         let next = stream.window.next();
         if self.config.flow == Flow::Slowest
-            && let Some((receiver, limit)) = stream.limit()
+            && let Some((receiver, limit)) = stream.places.limit()
             && next > limit
         {
             return Some(Hold { by: BackPressure::Receiver(receiver), stream: id });
@@ -399,7 +381,7 @@ impl Publisher {
         if self.config.flow == Flow::None {
             return Ok(());
         }
-        match stream.floor() {
+        match stream.places.floor() {
             Some((receiver, position)) if position <= last => return Err(BackPressure::Receiver(receiver)),
             _ => {}
         }
@@ -436,6 +418,11 @@ impl Publisher {
             stream.queued = true;
             self.outbox.ready.push_back(id);
         }
+    }
+
+    /// Whether live data waits to be transmitted.
+    pub fn has_live(&self) -> bool {
+        !self.outbox.ready.is_empty()
     }
 
     /// Whether something waits that is not sent because of the rate.
@@ -507,7 +494,7 @@ impl Publisher {
             stream.next_message += 1;
             stream.staged = stream::Staged::default();
         }
-        stream.places = Vec::new();
+        stream.places = places::Places::default();
         for chunk in stream.window.clear() {
             self.pool.give(chunk);
         }
@@ -535,8 +522,8 @@ impl Publisher {
                 good_standing: self
                     .streams
                     .iter()
-                    .flat_map(|s| &s.places)
-                    .all(|p| p.receiver != id || p.standing),
+                    .flat_map(|stream| stream.places.iter())
+                    .all(|place| place.receiver != id || place.standing),
             })
             .collect()
     }

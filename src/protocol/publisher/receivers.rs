@@ -8,6 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// With more receivers than this the largest round trip is looked for at intervals.
+const MANY: usize = 64;
+const REFRESH: Duration = Duration::from_millis(10);
+
 /// A receiver.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -38,6 +42,7 @@ pub(super) struct Receivers {
     /// A receiver has a socket of its own, so an address names one receiver: whoever comes anew from it takes its place.
     by_address: HashMap<SocketAddr, ReceiverId>,
     round_trip: Option<Duration>,
+    refreshed: Time,
 }
 
 impl Receivers {
@@ -84,8 +89,12 @@ impl Receivers {
         }
     }
 
-    /// Takes anew the largest of their round trips.
-    pub(super) fn refresh_round_trip(&mut self) {
+    /// Takes anew the largest of their round trips; where they are many, not at every heartbeat.
+    pub(super) fn refresh_round_trip(&mut self, now: Time) {
+        if self.by_id.len() > MANY && now.since(self.refreshed) < REFRESH {
+            return;
+        }
+        self.refreshed = now;
         if let Some(largest) = self.by_id.values().filter_map(|receiver| receiver.round_trip.value()).max() {
             self.round_trip = Some(largest);
         }
@@ -101,9 +110,9 @@ impl Receivers {
         self.round_trip.map_or(0, |time| u32::try_from(nanos(time)).unwrap_or(u32::MAX).max(1))
     }
 
-    /// Those from whom nothing was heard since `since`.
-    pub(super) fn silent_since(&self, since: Time) -> Option<ReceiverId> {
-        self.by_id.iter().find(|(_, receiver)| receiver.heard < since).map(|(&id, _)| id)
+    /// Those from whom nothing was heard since `since`, in the order of their ids.
+    pub(super) fn silent_since(&self, since: Time) -> Vec<ReceiverId> {
+        self.iter().filter(|(_, receiver)| receiver.heard < since).map(|(id, _)| id).collect()
     }
 
     /// When somebody was heard the longest ago.

@@ -1,9 +1,10 @@
 //! One topic of a publisher: what is being packed, what is in its window, who receives it.
 
+use super::places::{Place, Places};
 use super::window::{Slot, Window};
 use crate::protocol::pool::{Pool, Slots};
 use crate::protocol::time::Time;
-use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, ReceiverId, data, flag};
+use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, data, flag};
 
 /// A stream of the publisher.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub(super) struct Stream {
     pub(super) closed: bool,
     /// Closed, and its memory given back.
     pub(super) released: bool,
-    /// Where its receivers are, in the order of their ids.
-    pub(super) places: Vec<Place>,
+    /// Where its receivers are.
+    pub(super) places: Places,
 }
 
 /// What is left of a large message.
@@ -86,18 +87,6 @@ pub(super) struct Beats {
     pub(super) look: Time,
 }
 
-/// A receiver's place in the stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) receiver: ReceiverId,
-    pub(super) position: u64,
-    pub(super) limit: u64,
-    pub(super) ended: bool,
-    /// In good standing: waited for.
-    pub(super) standing: bool,
-    pub(super) progress: Time,
-}
-
 impl Stream {
     pub(super) fn new(id: u32, topic: &str, layout: Slots, now: Time) -> Stream {
         Stream {
@@ -119,7 +108,7 @@ impl Stream {
             announcing: false,
             closed: false,
             released: false,
-            places: Vec::new(),
+            places: Places::default(),
         }
     }
 
@@ -232,29 +221,6 @@ impl Stream {
         if offset + bytes.len() == total {
             self.next_message += 1;
         }
-    }
-
-    pub(super) fn place_mut(&mut self, receiver: ReceiverId) -> Option<&mut Place> {
-        let at = self.places.binary_search_by_key(&receiver, |place| place.receiver).ok()?;
-        Some(&mut self.places[at])
-    }
-
-    /// The receiver in good standing that lets the publisher go the least far, and how far.
-    pub(super) fn limit(&self) -> Option<(ReceiverId, u64)> {
-        self.places
-            .iter()
-            .filter(|p| p.standing)
-            .map(|p| (p.receiver, p.limit))
-            .min_by_key(|&(_, limit)| limit)
-    }
-
-    /// The receiver in good standing that still needs the oldest sequence number, and which.
-    pub(super) fn floor(&self) -> Option<(ReceiverId, u64)> {
-        self.places
-            .iter()
-            .filter(|p| p.standing)
-            .map(|p| (p.receiver, p.position))
-            .min_by_key(|&(_, position)| position)
     }
 
     /// Whether a receiver has said that it has everything, and the end of a closed stream.

@@ -33,7 +33,7 @@ pub enum Reason {
     StreamHeartbeat,
     /// The source must be heard from.
     Heartbeat,
-    /// The token bucket has tokens again.
+    /// The token bucket has tokens again, or those who catch up have waited long enough.
     Rate,
     /// A receiver holds the others back.
     Patience,
@@ -129,11 +129,8 @@ impl Publisher {
         if let Some(&Reverse((at, _))) = self.timers.beats.peek() {
             consider(at, Reason::StreamHeartbeat);
         }
-        if self.outbox.waits()
-            && let Some(pacing) = &mut self.pacing
-        {
-            // Live data needs nothing else, and repairs need nothing else where there is none.
-            consider(pacing.all.ready_at(now), Reason::Rate);
+        if self.outbox.waits() {
+            consider(self.shares.ready_at(self.outbox.is_catching_up(), now), Reason::Rate);
         }
         next
     }
@@ -167,9 +164,8 @@ impl Publisher {
         if self.timers.silence.is_due(now) {
             let silence = self.silence();
             let since = Time(now.0.saturating_sub(crate::protocol::time::nanos(silence)));
-            while let Some(id) = self.receivers.silent_since(since) {
-                self.forget(id, false);
-            }
+            let silent = self.receivers.silent_since(since);
+            self.forget(&silent, false);
             self.timers.silence =
                 self.receivers.least_heard().map_or(Time::NEVER, |heard| heard + silence + FIRST_BEAT);
         }

@@ -1,8 +1,8 @@
 //! Every datagram that leaves is chosen and written here, in this order: control, repairs, live data, repairs for those
-//! who can wait. Where a rate is set, those come before live data, which would leave them nothing; a tenth of the rate is
-//! the most they have then. What live data leaves of the rate, any repair may have.
+//! who can wait; `shares` says how much of each.
 
 use super::feedback::Waiting;
+use super::shares::{RepairQueue, Share};
 use super::window::Place;
 use super::{Publisher, Time};
 use crate::protocol::time::nanos;
@@ -50,22 +50,6 @@ pub(super) enum Control {
     Confirm { stream: u32, waiting: Box<Waiting> },
 }
 
-/// Which repairs go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RepairQueue {
-    Prompt,
-    CatchingUp,
-}
-
-/// What pays for repairs, where a rate is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Share {
-    /// The part of the rate that is kept for them.
-    Own,
-    /// What live data has left.
-    Spare,
-}
-
 /// One datagram of a run.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -104,7 +88,7 @@ enum Last {
     /// A control datagram of this length.
     Control(usize),
     Live,
-    Repairs(RepairQueue),
+    Repairs(RepairQueue, Share),
 }
 
 impl Outbox {
@@ -134,6 +118,10 @@ impl Outbox {
             RepairQueue::Prompt => &mut self.prompt,
             RepairQueue::CatchingUp => &mut self.catching_up,
         }
+    }
+
+    pub(super) fn is_catching_up(&self) -> bool {
+        !self.catching_up.is_empty()
     }
 
     /// Whether anything waits for tokens.
@@ -183,10 +171,9 @@ impl Publisher {
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
         self.unstage(now);
         use RepairQueue::{CatchingUp, Prompt};
-        let paced = self.pacing.is_some();
         self.control_datagram(now)
             .or_else(|| self.repair_run(Prompt, Share::Own, now))
-            .or_else(|| if paced { self.repair_run(CatchingUp, Share::Own, now) } else { None })
+            .or_else(|| self.repair_run(CatchingUp, Share::Own, now))
             .or_else(|| self.live_run(now))
             .or_else(|| self.repair_run(Prompt, Share::Spare, now))
             .or_else(|| self.repair_run(CatchingUp, Share::Spare, now))
@@ -216,12 +203,14 @@ impl Publisher {
             match self.outbox.last {
                 Last::Control(_) => {}
                 Last::Live => {
+                    self.shares.give_back(None, piece.length);
                     self.streams[piece.stream as usize - 1].unsent = piece.sequence;
                     self.stats.datagrams -= 1;
                     self.stats.datagram_bytes -= piece.length as u64;
                     self.enqueue(piece.stream);
                 }
-                Last::Repairs(queue) => {
+                Last::Repairs(queue, paid) => {
+                    self.shares.give_back(Some((queue, paid)), piece.length);
                     if let Some(slot) =
                         self.streams[piece.stream as usize - 1].window.slot_mut(piece.sequence)
                     {
@@ -300,12 +289,7 @@ impl Publisher {
         } else {
             return None;
         };
-        if let Some(pacing) = &mut self.pacing {
-            pacing.all.take(length as f64);
-            if confirms {
-                pacing.confirmations.take(length as f64);
-            }
-        }
+        self.shares.take_control(length, confirms);
         self.outbox.last = Last::Control(length);
         Some(Transmit { to, segment: length, count: 1 })
     }
@@ -389,11 +373,11 @@ impl Publisher {
     }
 
     fn write_heartbeat(&mut self, now: Time) -> usize {
-        self.receivers.refresh_round_trip();
+        self.receivers.refresh_round_trip(now);
         let limiting = self
             .streams
             .iter()
-            .filter_map(|stream| stream.limit())
+            .filter_map(|stream| stream.places.limit())
             .min_by_key(|&(_, limit)| limit)
             .map(|(id, _)| id);
         let mut list = Heartbeat::emit(
@@ -443,9 +427,7 @@ impl Publisher {
                 self.outbox.ready.pop_front();
                 continue;
             }
-            if let Some(pacing) = &mut self.pacing
-                && !pacing.all.has_any(now)
-            {
+            if !self.shares.may_go(now) {
                 return None;
             }
             self.outbox.run.clear();
@@ -477,9 +459,10 @@ impl Publisher {
             // One run each, in turn.
             self.outbox.ready.rotate_left(1);
             self.changed(id, now);
-            let transmit = self.finish_run(run, To::Group, Last::Live);
+            let (transmit, bytes) = self.finish_run(run, To::Group, Last::Live);
+            self.shares.take_live(bytes, now);
             self.stats.datagrams += transmit.count as u64;
-            self.stats.datagram_bytes += self.run_bytes();
+            self.stats.datagram_bytes += bytes as u64;
             return Some(transmit);
         }
     }
@@ -487,18 +470,10 @@ impl Publisher {
     /// Repairs: a run of those at the front of a queue that go to the same place.
     fn repair_run(&mut self, queue: RepairQueue, paid: Share, now: Time) -> Option<Transmit> {
         let most = max_run(self.config.datagram);
-        if let Some(pacing) = &mut self.pacing {
-            let share = match queue {
-                RepairQueue::Prompt => &mut pacing.repairs,
-                RepairQueue::CatchingUp => &mut pacing.catching_up,
-            };
-            let has_share = match paid {
-                Share::Own => share.has_any(now),
-                Share::Spare => self.outbox.ready.is_empty(),
-            };
-            if !has_share || !pacing.all.has_any(now) {
-                return None;
-            }
+        if self.outbox.queue(queue).is_empty()
+            || !self.shares.may_repair(queue, paid, !self.outbox.ready.is_empty(), now)
+        {
+            return None;
         }
         self.outbox.run.clear();
         let mut run = Run::default();
@@ -523,31 +498,18 @@ impl Publisher {
             self.outbox.queue(queue).pop_front();
         }
         let to = to?;
-        let transmit = self.finish_run(run, to, Last::Repairs(queue));
-        if paid == Share::Own {
-            let bytes = self.run_bytes() as f64;
-            if let Some(pacing) = &mut self.pacing {
-                match queue {
-                    RepairQueue::Prompt => pacing.repairs.take(bytes),
-                    RepairQueue::CatchingUp => pacing.catching_up.take(bytes),
-                }
-            }
-        }
+        let (transmit, bytes) = self.finish_run(run, to, Last::Repairs(queue, paid));
+        self.shares.take_repair(queue, paid, bytes, now);
         self.stats.repairs += transmit.count as u64;
-        self.stats.repair_bytes += self.run_bytes();
+        self.stats.repair_bytes += bytes as u64;
         if matches!(to, To::Receiver(_)) {
             self.stats.repairs_unicast += transmit.count as u64;
         }
         Some(transmit)
     }
 
-    /// Bytes of the run, padding included.
-    fn run_bytes(&self) -> u64 {
-        self.outbox.run.iter().map(|piece| piece.length as u64).sum()
-    }
-
-    /// Pads all of a run but its last datagram to the longest, and pays for it.
-    fn finish_run(&mut self, run: Run, to: To, last: Last) -> Transmit {
+    /// Pads all of a run but its last datagram to the longest; tells its bytes too, padding included.
+    fn finish_run(&mut self, run: Run, to: To, last: Last) -> (Transmit, usize) {
         self.outbox.last = last;
         let count = self.outbox.run.len();
         let mut bytes = 0;
@@ -559,11 +521,8 @@ impl Publisher {
             }
             bytes += piece.length;
         }
-        if let Some(pacing) = &mut self.pacing {
-            pacing.all.take(bytes as f64);
-        }
         let segment = self.outbox.run.first().map_or(0, |piece| piece.length);
-        Transmit { to, segment, count }
+        (Transmit { to, segment, count }, bytes)
     }
 }
 

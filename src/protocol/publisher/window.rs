@@ -96,10 +96,12 @@ impl Window {
         self.chunks.pop_first()
     }
 
-    /// Gives up everything: the window is empty behind the lead.
-    pub(super) fn clear(&mut self) -> impl Iterator<Item = Chunk> + '_ {
-        while self.slots.pop_first().is_some() {}
-        std::iter::from_fn(|| self.chunks.pop_first())
+    /// Gives up everything for good: the window is empty behind the lead, and has no memory of its own any more.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Chunk> + use<> {
+        self.slots = Row::new(self.slots.end(), 0);
+        let end = self.chunks.end();
+        let mut chunks = std::mem::replace(&mut self.chunks, Row::new(end, 0));
+        std::iter::from_fn(move || chunks.pop_first())
     }
 
     /// Seals the datagram behind the lead: it becomes the lead.
