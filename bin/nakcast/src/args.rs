@@ -53,38 +53,39 @@ it go on without this subscriber: what then leaves the publisher's window is tol
 Exit codes:
   0  done, or told to end (Ctrl-C), or nobody reads standard output any more
   1  something failed at run time: a socket, standard output; --for was over before --count or --until-end was \
-reached; under --until-end the source fell silent without an end
+reached; under --until-end the source fell silent or started anew without an end
   2  what was typed cannot be meant: flags, addresses, topics, an interface
-  3  a gap, under --fail-on-gap";
+  3  a gap, under --fail-on-gap: in the place of 0, and of 1 but for a socket or standard output that failed";
 
 /// What publishing and subscribing have in common.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
     /// The multicast group and port.
-    #[arg(short, long, value_name = "ADDR:PORT", default_value = "239.255.77.1:7700", value_parser = units::group)]
+    #[arg(short, long, value_name = "ADDR:PORT", default_value = "239.255.77.1:7700", value_parser = units::group, allow_hyphen_values = true)]
     pub(crate) group: SocketAddr,
 
     /// The interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
-    #[arg(short, long, value_name = "NAME|IP")]
+    #[arg(short, long, value_name = "NAME|IP", value_parser = units::interface)]
     pub(crate) interface: Option<String>,
 
     /// Source-specific multicast. sub: hear this sender alone; pub: send from this address.
-    #[arg(long, value_name = "ADDR", value_parser = source)]
+    #[arg(long, value_name = "ADDR", value_parser = units::source, allow_hyphen_values = true)]
     pub(crate) source: Option<IpAddr>,
 
     /// Routers a datagram may pass.
-    #[arg(long, value_name = "HOPS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=255))]
+    #[arg(long, value_name = "HOPS", default_value = "1", value_parser = units::hops, allow_hyphen_values = true)]
     pub(crate) ttl: u32,
 
     /// Largest datagram to send, 512 to 65507 [default: 1408]. A subscriber takes any size, whatever is said here.
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) datagram: Option<usize>,
 
     /// Receive buffer to ask the kernel for [default: sub 4M, pub 1M].
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
 
-    /// Write counters to FILE as flat JSON at the end, however that comes.
+    /// Write counters to FILE as flat JSON at the end, however that comes; not when what was typed cannot be meant (exit
+    /// code 2), which leaves FILE as it was.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
 
@@ -111,39 +112,41 @@ pub(crate) struct PubArgs {
     pub(crate) frames: bool,
 
     /// Make N messages up in place of reading any.
-    #[arg(long, value_name = "N", value_parser = units::count, allow_negative_numbers = true, conflicts_with_all = ["file", "frames"])]
+    #[arg(long, value_name = "N", value_parser = units::count, allow_hyphen_values = true, conflicts_with_all = ["file", "frames"])]
     pub(crate) count: Option<u64>,
 
     /// Bytes of each message made up [default: 256]. Each begins with its number.
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes, requires = "count")]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true, requires = "count")]
     pub(crate) size: Option<usize>,
 
-    /// Messages a second, at most: 500, 10k, 1M. Default: as fast as it goes.
-    #[arg(long, value_name = "N", value_parser = units::rate, allow_negative_numbers = true)]
+    /// Messages a second, at most: 0.5, 500, 10k, 1M. Default, and above 1G: as fast as it goes.
+    #[arg(long, value_name = "N", value_parser = units::rate, allow_hyphen_values = true)]
     pub(crate) rate: Option<f64>,
 
-    /// Start when N subscribers have been heard from.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Start when N subscribers have been heard from, 16384 at most.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = units::subscribers, allow_hyphen_values = true)]
     pub(crate) wait_for: usize,
 
     /// Stay at the end, at most so long, until every known subscriber has everything.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) linger: Duration,
 
     /// Who is waited for: nobody, or the slowest subscriber that makes progress.
-    #[arg(long, value_enum, default_value_t = FlowArg::Slowest)]
+    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = FlowArg::Slowest)]
     pub(crate) flow: FlowArg,
 
     /// How long a subscriber that makes no progress is waited for.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) patience: Duration,
 
     /// Most bits a second on the wire, repairs included: 500k, 100M, 2.5G. Default: no limit.
-    #[arg(long, value_name = "BITS", value_parser = units::bits, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BITS", value_parser = units::bits, allow_hyphen_values = true)]
     pub(crate) max_rate: Option<u64>,
 
-    /// Memory of what can be repaired. The largest message is half of it, and 16M at most.
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = units::bytes)]
+    /// Memory of what can be repaired, of all topics together, 128k at least. It counts datagrams: there is room for as many
+    /// of the --datagram size as fit (47,662 by default), and a short one takes as much as a full one, so messages sent one
+    /// by one fill it by the datagram. The largest message is half of it, and 16M at most.
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = units::window, allow_hyphen_values = true)]
     pub(crate) window: usize,
 }
 
@@ -167,15 +170,15 @@ pub(crate) struct SubArgs {
     pub(crate) frames: bool,
 
     /// Lines of payload, or one JSON object a line for every event.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, allow_hyphen_values = true)]
     pub(crate) format: Option<FormatArg>,
 
-    /// Leave after N messages.
-    #[arg(long, value_name = "N", value_parser = units::count, allow_negative_numbers = true)]
+    /// Leave after N messages. With --until-end, whichever comes first; either way that is done.
+    #[arg(long, value_name = "N", value_parser = units::count, allow_hyphen_values = true)]
     pub(crate) count: Option<u64>,
 
-    /// Leave after so long.
-    #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds, allow_negative_numbers = true)]
+    /// Leave after so long. With --count or --until-end, that did not come in time, and is exit code 1.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) time: Option<Duration>,
 
     /// Leave when the first stream heard ends.
@@ -183,23 +186,24 @@ pub(crate) struct SubArgs {
     pub(crate) until_end: bool,
 
     /// What is promised: ordered, deadline=TIME (a message is held behind a gap for so long), arrival, best-effort.
-    #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract)]
+    #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract, allow_hyphen_values = true)]
     pub(crate) contract: Contract,
 
     /// Where to start in a stream that is there already.
-    #[arg(long, value_enum, default_value_t = FromArg::Live)]
+    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = FromArg::Live)]
     pub(crate) from: FromArg,
 
-    /// Make the exit code 3 when there was a gap.
+    /// Make the exit code 3 when there was a gap, however it ended otherwise (by --for, Ctrl-C, a silent source), unless a
+    /// socket or standard output failed.
     #[arg(long)]
     pub(crate) fail_on_gap: bool,
 
     /// Throw away that share of the datagrams that arrive, to see what loss does.
-    #[arg(long, value_name = "PERCENT", value_parser = units::percent, allow_negative_numbers = true)]
+    #[arg(long, value_name = "PERCENT", value_parser = units::percent, allow_hyphen_values = true)]
     pub(crate) drop: Option<f64>,
 
     /// Throw away the same ones again. Default: others each time.
-    #[arg(long, value_name = "N", requires = "drop")]
+    #[arg(long, value_name = "N", requires = "drop", value_parser = units::seed, allow_hyphen_values = true)]
     pub(crate) seed: Option<u64>,
 }
 
@@ -219,29 +223,21 @@ pub(crate) enum FromArg {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
-    /// How long to publish.
-    #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = units::seconds, allow_negative_numbers = true)]
+    /// How long to publish, 0.1 to 60.
+    #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = units::demo_seconds, allow_hyphen_values = true)]
     pub(crate) seconds: Duration,
 
     /// Messages a second.
-    #[arg(long, value_name = "N", default_value = "20k", value_parser = units::rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "20k", value_parser = units::rate, allow_hyphen_values = true)]
     pub(crate) rate: f64,
 
-    /// The share of datagrams each subscriber throws away.
-    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = units::percent, allow_negative_numbers = true)]
+    /// The share of datagrams each subscriber throws away, 0 to 50.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = units::demo_share, allow_hyphen_values = true)]
     pub(crate) drop: f64,
 
     /// Say more on stderr.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-}
-
-fn source(text: &str) -> Result<IpAddr, String> {
-    match text.parse::<IpAddr>() {
-        Ok(address) if !address.is_multicast() && !address.is_unspecified() => Ok(address),
-        Ok(_) => Err("that is not an address one sender can have".into()),
-        Err(_) => Err("it takes the IP address of one sender, as in 192.0.2.2".into()),
-    }
 }
 
 #[cfg(test)]

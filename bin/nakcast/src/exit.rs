@@ -62,7 +62,8 @@ impl From<nakcast::Error> for Failure {
                 | SocketError::LocalFamily { .. }
                 | SocketError::SourceFamily { .. }
                 | SocketError::SourceNotUnicast { .. }
-                | SocketError::TimeToLive { .. },
+                | SocketError::TimeToLive { .. }
+                | SocketError::TooLong { .. },
             ) => Exit::Usage,
             _ => Exit::Failed,
         };
@@ -74,6 +75,7 @@ impl From<nakcast::Error> for Failure {
             Error::Socket(SocketError::SourceNotUnicast { .. } | SocketError::SourceFamily { .. }) => {
                 format!("--source: {error}")
             }
+            Error::Socket(SocketError::TooLong { .. }) => format!("--datagram: {error}"),
             _ => error.to_string(),
         };
         Failure { exit, line }

@@ -6,7 +6,7 @@
 use crate::exit::Failure;
 use crate::plan::Input;
 use crate::stop::Stop;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -171,6 +171,15 @@ impl Text {
              16 MiB at most); the {read} before it were published",
             read + 1,
         ))
+    }
+}
+
+/// What would be read from, if it can be looked at.
+pub(crate) fn metadata(input: &Input) -> Option<Metadata> {
+    match input {
+        Input::Lines(Some(path)) | Input::Frames(Some(path)) => std::fs::metadata(path).ok(),
+        Input::Lines(None) | Input::Frames(None) => standard_input().and_then(|file| file.metadata()).ok(),
+        Input::Synthetic { .. } => None,
     }
 }
 

@@ -11,7 +11,7 @@
 use crate::clock;
 use crate::stop::{SLICE, Stop};
 use parking_lot::{Condvar, Mutex};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::thread;
@@ -79,6 +79,14 @@ impl Output {
         let way =
             if keeps_nobody_waiting(&file) { Way::Direct(file) } else { Way::Through(Store::start(file)?) };
         Ok(Output { batch: Vec::with_capacity(BATCH), way, stop: stop.clone() })
+    }
+
+    /// What it is written to.
+    pub(crate) fn metadata(&self) -> Option<Metadata> {
+        match &self.way {
+            Way::Direct(file) => file.metadata().ok(),
+            Way::Through(store) => store.file.metadata().ok(),
+        }
     }
 
     /// Where to add what is to be written.

@@ -22,7 +22,7 @@ impl Pace {
 
     /// How many messages were due by `now`; the first is at the start.
     pub(crate) fn due(&self, now: Instant) -> u64 {
-        (now.saturating_duration_since(self.start).as_secs_f64() * self.rate) as u64 + 1
+        ((now.saturating_duration_since(self.start).as_secs_f64() * self.rate) as u64).saturating_add(1)
     }
 
     /// When message `number`, from 0, is due.
@@ -37,6 +37,16 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn at_a_rate_beyond_all_measure_everything_is_due() {
+        let start = crate::clock::now();
+        for rate in [1e9, 1e29, f64::MAX] {
+            let pace = Pace::new(start, rate);
+            assert!(pace.due(start + Duration::from_secs(3_600)) > 3_000_000_000_000, "{rate}");
+            assert!(pace.moment(1_000_000_000) <= start + Duration::from_millis(1_001), "{rate}");
+        }
+    }
 
     #[test]
     fn the_moments_do_not_drift() {

@@ -4,8 +4,9 @@ use crate::args::{Common, DemoArgs, FlowArg, FormatArg, FromArg, PubArgs, SubArg
 use crate::exit::Failure;
 use crate::format::Format;
 use crate::summary::SummaryFile;
+use nakcast::net::InterfaceError;
 use nakcast::wire::topic;
-use nakcast::{Contract, Error, Flow, Publisher, PublisherBuilder, StartAt, Subscriber, SubscriberBuilder};
+use nakcast::{Error, Flow, Publisher, PublisherBuilder, StartAt, Subscriber, SubscriberBuilder};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,9 +74,14 @@ pub(crate) struct DemoPlan {
 
 pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
     let PubArgs { common, .. } = args;
-    for topic in &args.topic {
+    for (index, topic) in args.topic.iter().enumerate() {
         let checked = topic::check(topic);
         checked.map_err(|error| Error::Topic { topic: topic.clone(), error })?;
+        if args.topic[..index].contains(topic) {
+            return Err(Failure::usage(format_args!(
+                "--topic: {topic:?} is there twice; each topic has one stream, and each message goes to the next topic"
+            )));
+        }
     }
     let max_message = MAX_MESSAGE.min(args.window / 2).max(1);
     let file = args.file.filter(|file| file.as_os_str() != "-");
@@ -84,7 +90,7 @@ pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
             let size = args.size.unwrap_or(SIZE);
             if size > max_message {
                 return Err(Failure::usage(format_args!(
-                    "--size: a message may have at most {max_message} bytes (16 MiB, and half the window)"
+                    "--size: a message of {size} bytes is above the limit of {max_message} (half the --window, 16 MiB at most)"
                 )));
             }
             Input::Synthetic { count, size }
@@ -124,7 +130,7 @@ pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
         wait_for: args.wait_for,
         linger: args.linger,
         asked_buffer: common.rcvbuf.is_some(),
-        summary: SummaryFile::create(common.summary)?,
+        summary: SummaryFile::open(common.summary)?,
         verbose: common.verbose > 0,
     })
 }
@@ -132,6 +138,12 @@ pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
 /// A publisher sends from its interface's address: with `--source`, from that one.
 fn sending_interface(common: &Common) -> Result<Option<String>, Failure> {
     let Some(source) = common.source else { return Ok(common.interface.clone()) };
+    if source.is_ipv4() != common.group.is_ipv4() {
+        return Err(Failure::usage(format_args!(
+            "--source: {source} and the group {} are not of one address family",
+            common.group
+        )));
+    }
     if let Some(asked) = &common.interface {
         let local = nakcast::net::resolve(Some(asked), common.group.ip()).map_err(Error::from)?;
         if !local.interface.addresses.contains(&source) {
@@ -142,6 +154,12 @@ fn sending_interface(common: &Common) -> Result<Option<String>, Failure> {
         }
         return Ok(Some(format!("{source}%{}", local.interface.name)));
     }
+    nakcast::net::resolve(Some(&source.to_string()), common.group.ip()).map_err(|error| match error {
+        InterfaceError::Os(..) => Error::from(error).into(),
+        error => {
+            Failure::usage(format_args!("--source: a publisher sends from an address of its own: {error}"))
+        }
+    })?;
     Ok(Some(source.to_string()))
 }
 
@@ -174,11 +192,6 @@ pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
         _ if args.frames => Format::Frames,
         _ => Format::Text,
     };
-    if let Contract::Deadline(Duration::ZERO) = args.contract {
-        return Err(Failure::usage(
-            "--contract deadline: 0 is no time to wait; that is what best-effort is for",
-        ));
-    }
     Ok(SubscribePlan {
         subscriber,
         name_interface: common.interface.is_none(),
@@ -188,24 +201,18 @@ pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
         until_end: args.until_end,
         fail_on_gap: args.fail_on_gap,
         seed,
-        summary: SummaryFile::create(common.summary)?,
+        summary: SummaryFile::open(common.summary)?,
         verbose: common.verbose > 0,
     })
 }
 
-pub(crate) fn demo(args: DemoArgs) -> Result<DemoPlan, Failure> {
-    if !(1e-1..=60.0).contains(&args.seconds.as_secs_f64()) {
-        return Err(Failure::usage("--seconds: it takes 0.1 to 60"));
-    }
-    if args.drop > 0.5 {
-        return Err(Failure::usage("--drop: it takes 0 to 50 percent"));
-    }
+pub(crate) fn demo(args: DemoArgs) -> DemoPlan {
     // A group and port of its own: two demos on one machine do not hear each other.
     let seed = any_number();
     let [a, b, c, d, ..] = seed.to_le_bytes();
     let port = 20_000 + u16::from_le_bytes([c, d]) % 40_000;
     let group = SocketAddr::from(([239, 255, 64 + a % 128, b], port));
-    Ok(DemoPlan { group, time: args.seconds, rate: args.rate, drop: args.drop, seed })
+    DemoPlan { group, time: args.seconds, rate: args.rate, drop: args.drop, seed }
 }
 
 /// A number that is another each time.

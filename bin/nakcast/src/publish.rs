@@ -2,12 +2,12 @@
 
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::input::Messages;
+use crate::input::{self, Messages};
 use crate::pace::Pace;
 use crate::plan::PublishPlan;
 use crate::say;
 use crate::stop::{SLICE, Stop};
-use crate::summary::Summary;
+use crate::summary::{Summary, SummaryFile};
 use nakcast::{Endpoint, Laggard, Publisher, PublisherEvent, PublisherStats, SendError, Unconfirmed};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -26,15 +26,19 @@ const LONG: Duration = Duration::from_secs(2);
 const PROGRESS: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut plan: PublishPlan) -> Result<Exit, Failure> {
-    let mut counted =
-        Counted { begun: clock::now(), active: Duration::ZERO, stats: PublisherStats::default() };
-    let file = std::mem::take(&mut plan.summary);
+    let mut counted = Counted {
+        begun: clock::now(),
+        active: Duration::ZERO,
+        stats: PublisherStats::default(),
+        published: false,
+    };
+    let mut file = std::mem::take(&mut plan.summary);
     let verbose = plan.verbose;
-    let outcome = publish(plan, &mut counted);
-    let Counted { begun, active, stats } = counted;
+    let outcome = publish(plan, &mut file, &mut counted);
+    let Counted { begun, active, stats, published } = counted;
     let elapsed = clock::now().duration_since(begun);
     say::end_of_progress();
-    if verbose {
+    if verbose && published {
         let PublisherStats { messages, bytes, datagrams, repairs, .. } = stats;
         say::line(format_args!(
             "{messages} messages, {bytes} bytes, {datagrams} datagrams, {repairs} repairs in {elapsed:.3?}"
@@ -51,10 +55,13 @@ struct Counted {
     /// From the first message to the last.
     active: Duration,
     stats: PublisherStats,
+    /// It came to publishing.
+    published: bool,
 }
 
-fn publish(plan: PublishPlan, counted: &mut Counted) -> Result<Exit, Failure> {
+fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
+    summary.is_not(input::metadata(&plan.input), "what is to be published")?;
     let mut messages = Messages::open(plan.input, plan.max_message, &stop)?;
     let endpoint = Endpoint::open(plan.endpoint)?;
     if plan.name_interface
@@ -73,6 +80,8 @@ fn publish(plan: PublishPlan, counted: &mut Counted) -> Result<Exit, Failure> {
     let opened = plan.topics.into_iter().map(|topic| endpoint.publisher(topic));
     let mut publishers = opened.collect::<Result<Vec<_>, _>>()?;
     let known = clock::now() + GRACE;
+    summary.begin()?;
+    counted.published = true;
 
     let watch = Watch::start(endpoint.clone(), plan.verbose)
         .map_err(|error| Failure::at_run_time(format_args!("starting a thread: {error}")))?;

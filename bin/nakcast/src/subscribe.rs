@@ -7,7 +7,7 @@ use crate::output::{Ended, Output};
 use crate::plan::SubscribePlan;
 use crate::say;
 use crate::stop::{SLICE, Stop};
-use crate::summary::Summary;
+use crate::summary::{Summary, SummaryFile};
 use nakcast::{EndReason, Event, Gap, SourceId, Stream, Subscriber, SubscriberStats};
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ const LONG: Duration = Duration::from_secs(2);
 const PROGRESS: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut plan: SubscribePlan) -> Result<Exit, Failure> {
-    let file = std::mem::take(&mut plan.summary);
+    let mut file = std::mem::take(&mut plan.summary);
     let seed = plan.seed;
     let mut counted = Counted { begun: clock::now(), active_ns: 0, stats: SubscriberStats::default() };
-    let outcome = subscribe(plan, &mut counted);
+    let outcome = subscribe(plan, &mut file, &mut counted);
     let elapsed = clock::now().duration_since(counted.begun);
     let mut summary = Summary::of_subscriber(&counted.stats);
     summary.add_times(elapsed, Duration::from_nanos(counted.active_ns));
@@ -39,11 +39,13 @@ struct Counted {
     stats: SubscriberStats,
 }
 
-fn subscribe(plan: SubscribePlan, counted: &mut Counted) -> Result<Exit, Failure> {
+fn subscribe(plan: SubscribePlan, summary: &mut SummaryFile, counted: &mut Counted) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
     let output = Output::open(&stop)
         .map_err(|error| Failure::at_run_time(format_args!("standard output: {error}")))?;
+    summary.is_not(output.metadata(), "standard output")?;
     let mut subscriber = plan.subscriber.clone().open()?;
+    summary.begin()?;
     if plan.name_interface
         && let Some(interface) = subscriber.interface()
     {

@@ -3,37 +3,104 @@
 use crate::exit::{Exit, Failure};
 use nakcast::{PublisherStats, SubscriberStats};
 use serde_json::Value;
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the summary goes. The file is made at the start, so that one that cannot be made is known before anything is sent.
+/// Where the summary goes. The file is opened at the start, so that one that cannot be written is known before anything is
+/// sent; what it held is kept until it is known that the command can be meant.
 #[derive(Debug, Default)]
-pub(crate) struct SummaryFile(Option<(PathBuf, File)>);
+pub(crate) struct SummaryFile(Option<Target>);
+
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    file: File,
+    /// It was not there before.
+    made: bool,
+    /// It was emptied.
+    begun: bool,
+}
 
 impl SummaryFile {
-    pub(crate) fn create(path: Option<PathBuf>) -> Result<SummaryFile, Failure> {
+    pub(crate) fn open(path: Option<PathBuf>) -> Result<SummaryFile, Failure> {
         let Some(path) = path else { return Ok(SummaryFile(None)) };
-        match File::create(&path) {
-            Ok(file) => Ok(SummaryFile(Some((path, file)))),
-            Err(error) => Err(Failure::at_run_time(format_args!("--summary {}: {error}", path.display()))),
+        let mut made = true;
+        let mut outcome = File::options().write(true).create_new(true).open(&path);
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
+            made = false;
+            outcome = File::options().write(true).create(true).truncate(false).open(&path);
+        }
+        match outcome {
+            Ok(file) => Ok(SummaryFile(Some(Target { path, file, made, begun: false }))),
+            Err(error) => Err(failed(&path, &error)),
         }
     }
 
-    /// Ends the command: tells a failure, writes the summary, gives the exit code.
+    /// Refuses a file that is something else of the command's: the summary would take its place.
+    #[cfg(unix)]
+    pub(crate) fn is_not(&self, other: Option<Metadata>, what: &str) -> Result<(), Failure> {
+        use std::os::unix::fs::MetadataExt;
+        let Some(Target { path, file, .. }) = &self.0 else { return Ok(()) };
+        let own = file.metadata().map_err(|error| failed(path, &error))?;
+        match other {
+            Some(other) if own.is_file() && (own.dev(), own.ino()) == (other.dev(), other.ino()) => Err(
+                Failure::usage(format_args!("--summary {}: that is the same file as {what}", path.display())),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a file that is something else of the command's: this platform has no simple way to tell.
+    #[cfg(not(unix))]
+    pub(crate) fn is_not(&self, _: Option<Metadata>, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// The command can be meant, and begins: the file is emptied.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        match &mut self.0 {
+            Some(target) => target.begin().map_err(|error| failed(&target.path, &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the command: tells a failure, writes the summary, gives the exit code. Where what was typed could not be meant there
+    /// is none, and the file is as it was.
     pub(crate) fn end(self, mut summary: Summary, outcome: Result<Exit, Failure>) -> Exit {
         let exit = outcome.unwrap_or_else(Failure::told);
         summary.add("exit_code", exit as u64);
-        let Some((path, mut file)) = self.0 else { return exit };
-        match file.write_all(summary.to_json().as_bytes()) {
+        let Some(mut target) = self.0 else { return exit };
+        if exit == Exit::Usage {
+            if target.made {
+                let _ = std::fs::remove_file(&target.path);
+            }
+            return exit;
+        }
+        let json = summary.to_json();
+        match target.begin().and_then(|()| target.file.write_all(json.as_bytes())) {
             Ok(()) => exit,
             Err(error) => {
-                let told = Failure::at_run_time(format_args!("--summary {}: {error}", path.display())).told();
+                let told = failed(&target.path, &error).told();
                 if exit == Exit::Done { told } else { exit }
             }
         }
     }
+}
+
+impl Target {
+    fn begin(&mut self) -> io::Result<()> {
+        // Of a pipe or a device nothing can be emptied.
+        if !std::mem::replace(&mut self.begun, true) && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::at_run_time(format_args!("--summary {}: {error}", path.display()))
 }
 
 /// Counters by name, in the order in which they are shown.

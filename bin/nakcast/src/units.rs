@@ -1,7 +1,13 @@
 //! Quantities as people type them: `10k`, `64M`, `1.5s`, `5%`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// The least and the most messages a second: one in 1,000 seconds, and more than any machine sends.
+const SLOWEST: f64 = 1e-3;
+const FASTEST: f64 = 1e9;
+/// The most subscribers that a publisher of this command knows: the library's default.
+const MOST_SUBSCRIBERS: usize = 16_384;
 
 /// A number and what follows it.
 fn split(text: &str) -> Option<(f64, &str)> {
@@ -24,23 +30,79 @@ fn thousands(text: &str) -> Option<f64> {
     Some(value * factor)
 }
 
-/// Messages a second: `500`, `10k`, `1M`, `0.5`.
+/// Messages a second: `500`, `10k`, `1M`, `0.5`. One that no machine reaches is as fast as it goes.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let wanted = "it takes a number above 0, as in 500, 10k or 1M";
+    let wanted = "it takes messages a second, 0.001 or more, as in 0.5, 500, 10k or 1M";
     match thousands(text) {
-        Some(rate) if rate >= 1e-3 => Ok(rate),
-        Some(_) => Err(format!("a rate of {text} would never send anything; {wanted}")),
+        Some(rate) if rate >= SLOWEST => Ok(rate.min(FASTEST)),
+        Some(0.0) => Err(format!("at that rate nothing would ever be sent; {wanted}")),
+        Some(_) => Err(format!("that is less than one message in 1,000 seconds; {wanted}")),
         None => Err(wanted.into()),
     }
 }
 
 /// Bits a second: `500k`, `100M`, `2.5G`, by thousands.
 pub(crate) fn bits(text: &str) -> Result<u64, String> {
-    let wanted = "it takes a number of bits a second above 0, as in 500k, 100M or 2.5G";
+    let wanted = "it takes bits a second, 10k to 10000G, as in 500k, 100M or 2.5G";
     match thousands(text) {
-        Some(rate) if rate >= 1.0 => Ok(rate as u64),
-        Some(_) => Err(format!("a rate of {text} would never send anything; {wanted}")),
+        Some(rate) if (1e4..=1e13).contains(&rate) => Ok(rate as u64),
+        Some(0.0) => Err(format!("at that rate nothing would ever be sent; {wanted}")),
+        Some(rate) if rate < 1e4 => Err(format!("that is too little for the smallest datagrams; {wanted}")),
+        Some(_) => Err(format!("that is more than any network carries; {wanted}")),
         None => Err(wanted.into()),
+    }
+}
+
+/// Routers that may be passed.
+pub(crate) fn hops(text: &str) -> Result<u32, String> {
+    let hops =
+        text.parse::<u8>().map_err(|_| "it takes a whole number of routers from 0 to 255".to_owned())?;
+    Ok(hops.into())
+}
+
+/// How many subscribers.
+pub(crate) fn subscribers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number <= MOST_SUBSCRIBERS => Ok(number),
+        _ => Err(format!(
+            "it takes a whole number of subscribers from 0 to {MOST_SUBSCRIBERS}, which is how many a publisher knows"
+        )),
+    }
+}
+
+/// What repeats a choice of datagrams.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("it takes a whole number from 0 to {}", u64::MAX))
+}
+
+/// How long the demo publishes.
+pub(crate) fn demo_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text) {
+        Ok(time) if (0.1..=60.0).contains(&time.as_secs_f64()) => Ok(time),
+        _ => Err("it takes seconds, 0.1 to 60, as in 10".into()),
+    }
+}
+
+/// What each subscriber of the demo throws away.
+pub(crate) fn demo_share(text: &str) -> Result<f64, String> {
+    let share = percent(text).ok().filter(|share| *share <= 0.5);
+    share.ok_or_else(|| "it takes a percentage from 0 to 50".into())
+}
+
+/// The interface, by name or address.
+pub(crate) fn interface(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it takes the name or an address of an interface, as in eth0 or 192.0.2.2".into()),
+        text => Ok(text.into()),
+    }
+}
+
+/// One sender's address.
+pub(crate) fn source(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if !address.is_multicast() && !address.is_unspecified() => Ok(address),
+        Ok(_) => Err("that is not an address one sender can have".into()),
+        Err(_) => Err("it takes the IP address of one sender, as in 192.0.2.2".into()),
     }
 }
 
@@ -54,7 +116,7 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
 
 /// Bytes: `1408`, `64k`, `64M`, `1G`, by 1,024.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    let wanted = "it takes a number of bytes, as in 1408, 64k, 64M or 1G";
+    let wanted = "it takes a whole number of bytes, as in 1408, 64k, 64M or 1G (by 1,024)";
     let (value, unit) = split(text).ok_or(wanted)?;
     let factor = match unit.strip_suffix("iB").or(unit.strip_suffix('i')).unwrap_or(unit) {
         "" if unit.is_empty() => 1_u64,
@@ -64,10 +126,18 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         _ => return Err(wanted.into()),
     };
     let bytes = value * factor as f64;
-    if bytes.fract() == 0.0 && bytes <= (1_u64 << 52) as f64 {
-        Ok(bytes as usize)
-    } else {
-        Err(wanted.into())
+    match bytes {
+        _ if bytes > (1_u64 << 52) as f64 => Err(format!("that is more than any machine has; {wanted}")),
+        _ if bytes.fract() == 0.0 => Ok(bytes as usize),
+        _ => Err(wanted.into()),
+    }
+}
+
+/// Bytes of a transmit window.
+pub(crate) fn window(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        bytes if (128 << 10..=1 << 40).contains(&bytes) => Ok(bytes),
+        _ => Err("it takes 128k (131072 bytes) to 1024G, as in 64M".into()),
     }
 }
 
@@ -92,18 +162,22 @@ fn time(text: &str) -> Option<Duration> {
         "h" => 3_600.0,
         _ => return None,
     };
-    Duration::try_from_secs_f64(value * unit).ok()
+    Some(Duration::try_from_secs_f64(value * unit).unwrap_or(Duration::MAX))
 }
 
 /// Seconds, or a time with its unit.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let plain = split(text).filter(|(_, unit)| unit.is_empty());
-    let plain = plain.and_then(|(value, _)| Duration::try_from_secs_f64(value).ok());
+    // What no duration can hold is too long in any case.
+    let plain = plain.map(|(value, _)| Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX));
     // A year: more than anybody waits, and little enough to be reckoned with.
     let most = Duration::from_secs(365 * 86_400);
     match plain.or_else(|| time(text)) {
         Some(time) if time <= most => Ok(time),
-        Some(_) => Err("that is longer than a year".into()),
+        Some(_) => Err(
+            "that is longer than a year; it takes seconds, as in 5 or 0.5, or a time with its unit, as in 2m"
+                .into(),
+        ),
         None => Err("it takes seconds, as in 5 or 0.5, or a time with its unit, as in 200ms or 2m".into()),
     }
 }
@@ -133,6 +207,9 @@ pub(crate) fn contract(text: &str) -> Result<nakcast::Contract, String> {
         "arrival" => Ok(Contract::Arrival),
         "best-effort" => Ok(Contract::BestEffort),
         _ => match text.strip_prefix("deadline=").map(time) {
+            Some(Some(Duration::ZERO)) => {
+                Err("a deadline of 0 leaves no time to wait; that is what best-effort is for".into())
+            }
             Some(Some(deadline)) => Ok(Contract::Deadline(deadline)),
             Some(None) => Err("a deadline takes a time with its unit, as in deadline=5ms".into()),
             None => {
@@ -151,11 +228,18 @@ mod tests {
         assert_eq!(rate("10k"), Ok(10_000.0));
         assert_eq!(rate("1M"), Ok(1e6));
         assert_eq!(rate("0.5"), Ok(0.5));
-        for bad in ["0", "0k", "", "k", "-1", "1e3", "1kk", "inf", "nan", "1.2.3", " 1"] {
+        assert_eq!(rate("0.001"), Ok(1e-3));
+        assert_eq!(rate("99999999999999999999G"), Ok(FASTEST));
+        assert!(rate("0").unwrap_err().contains("nothing would ever"));
+        assert!(rate("0.0001").unwrap_err().contains("1,000 seconds"));
+        for bad in ["0", "0k", "0.0009", "", "k", "-1", "1e3", "1kk", "inf", "nan", "1.2.3", " 1"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         assert_eq!(bits("2.5G"), Ok(2_500_000_000));
-        assert!(bits("0").is_err());
+        assert_eq!((bits("10k"), bits("10000G")), (Ok(10_000), Ok(10_000_000_000_000)));
+        for bad in ["0", "9.9k", "10001G", "99999999999999999999G", "-1", "", "fast"] {
+            assert!(bits(bad).is_err(), "{bad}");
+        }
         assert_eq!(count("1M"), Ok(1_000_000));
         assert_eq!(count("1.5k"), Ok(1_500));
         for bad in ["0", "1.5", "-1", "ten"] {
@@ -201,7 +285,7 @@ mod tests {
         use nakcast::Contract;
         assert_eq!(contract("deadline=5ms"), Ok(Contract::Deadline(Duration::from_millis(5))));
         assert_eq!(contract("best-effort"), Ok(Contract::BestEffort));
-        for bad in ["", "deadline", "deadline=", "deadline=5", "Ordered"] {
+        for bad in ["", "deadline", "deadline=", "deadline=5", "deadline=0s", "Ordered"] {
             assert!(contract(bad).is_err(), "{bad}");
         }
     }

@@ -19,58 +19,136 @@ fn refused(code: i32, arguments: &[&str], words: &[&str]) {
     }
 }
 
+/// What is typed, in a shell's words, and what the one line must name.
+const REFUSED: &[(&str, &[&str])] = &[
+    // Commands and flags there are not.
+    ("frob", &["frob"]),
+    ("", &["pub", "sub", "demo"]),
+    ("sub -i lo --cuont 1", &["--cuont", "--count"]),
+    ("sub -i lo file", &["'file'"]),
+    ("pub -i lo one two", &["'two'"]),
+    ("demo -i lo", &["'-i'"]),
+    // No value, and twice the same.
+    ("pub -i lo --rate", &["--rate", "a value is required"]),
+    ("pub -i lo --rate --window 1M", &["--rate", "'--window'", "10k"]),
+    ("pub -i lo --rate 5 --rate 6", &["--rate", "multiple times"]),
+    ("pub -i lo --frames --frames", &["--frames", "multiple times"]),
+    ("sub -i lo --until-end --until-end", &["--until-end", "multiple times"]),
+    ("demo --seconds 1 --seconds 2", &["--seconds", "multiple times"]),
+    ("pub -i lo -t a -t b -t a", &["--topic", "\"a\"", "twice"]),
+    // What contradicts, or misses, another.
+    ("sub -i lo --format json --frames", &["--format", "--frames"]),
+    ("sub -i lo --seed 1", &["--drop"]),
+    ("pub -i lo --count 1 file", &["--count", "FILE"]),
+    ("pub -i lo --count 1 --frames", &["--count", "--frames"]),
+    ("pub -i lo --size 5", &["--count"]),
+    ("pub -i lo --count 1 --size 17M", &["--size", "17825792", "16777216"]),
+    ("pub -i lo --count 1 --window 128k --size 65537", &["--size", "65537", "65536", "--window"]),
+    ("pub -i lo --window 128k --datagram 65507", &["--window", "131072", "262028"]),
+    // Groups, interfaces, sources, topics.
+    ("pub -i lo --group 10.0.0.1:5", &["--group", "10.0.0.1", "multicast", "224.0.0.0"]),
+    ("sub -i lo --group 10.0.0.1:5", &["--group", "multicast"]),
+    ("pub -i lo -g 239.255.77.1:0", &["--group", "port", "65535"]),
+    ("pub -i lo -g 239.255.77.1", &["--group", "ADDR:PORT"]),
+    ("pub -i lo -g -1", &["--group", "'-1'", "ADDR:PORT"]),
+    ("pub -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
+    ("sub -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
+    ("pub -i=", &["--interface", "eth0"]),
+    ("sub -i lo --source 224.0.0.1", &["--source", "one sender"]),
+    ("sub -i lo --source ::1", &["--source", "family"]),
+    ("sub -i lo --source here", &["--source", "'here'", "192.0.2.2"]),
+    ("pub -i lo --source 192.0.2.77", &["--source", "192.0.2.77", "lo"]),
+    ("pub --source 192.0.2.77", &["--source", "192.0.2.77", "lo (127.0.0.1"]),
+    ("pub --source ::1", &["--source", "::1", "family"]),
+    ("pub -i lo --source ::1", &["--source", "::1", "family"]),
+    ("pub -i nothing7 --source 127.0.0.1", &["--interface", "nothing7"]),
+    ("pub -i lo -t a..b", &["--topic", "a..b", "empty level"]),
+    ("pub -i lo -t .a", &["--topic", "empty level"]),
+    ("pub -i lo -t=", &["--topic", "empty"]),
+    ("pub -i lo -t a.*", &["--topic", "a.*"]),
+    ("pub -i lo -t good -t a.>", &["--topic", "a.>"]),
+    ("sub -i lo -t a..b", &["--topic", "empty level"]),
+    ("sub -i lo -t >.a", &["--topic", "last"]),
+    // Rates.
+    ("pub -i lo --rate 0", &["--rate", "'0'", "nothing", "0.001"]),
+    ("pub -i lo --rate 0.0001", &["--rate", "'0.0001'", "1,000 seconds", "0.001"]),
+    ("pub -i lo --rate -5", &["--rate", "'-5'", "10k"]),
+    ("pub -i lo --rate -5k", &["--rate", "'-5k'", "10k"]),
+    ("pub -i lo --rate fast", &["--rate", "10k"]),
+    ("pub -i lo --rate=", &["--rate", "''", "10k"]),
+    ("pub -i lo --max-rate 0", &["--max-rate", "nothing", "10k"]),
+    ("pub -i lo --max-rate 5", &["--max-rate", "too little", "10k"]),
+    ("pub -i lo --max-rate 99999999999999999999G", &["--max-rate", "any network", "10000G"]),
+    ("demo --rate 0", &["--rate", "'0'", "0.001"]),
+    // How many.
+    ("pub -i lo --count 0", &["--count", "from 1"]),
+    ("sub -i lo --count 0", &["--count", "from 1"]),
+    ("sub -i lo --count -1", &["--count", "'-1'", "from 1"]),
+    ("sub -i lo --count 1.5", &["--count", "'1.5'", "whole"]),
+    ("pub -i lo --wait-for -1", &["--wait-for", "'-1'", "0 to 16384"]),
+    ("pub -i lo --wait-for x", &["--wait-for", "'x'", "0 to 16384"]),
+    ("pub -i lo --wait-for 16385", &["--wait-for", "'16385'", "0 to 16384"]),
+    ("pub -i lo --ttl -1", &["--ttl", "'-1'", "0 to 255"]),
+    ("sub -i lo --ttl 256", &["--ttl", "'256'", "0 to 255"]),
+    ("pub -i lo --ttl=", &["--ttl", "''", "0 to 255"]),
+    ("sub -i lo --drop 1 --seed -1", &["--seed", "'-1'", "from 0"]),
+    ("sub -i lo --drop 101", &["--drop", "101", "100"]),
+    ("sub -i lo --drop -1", &["--drop", "'-1'", "0 to 100"]),
+    ("sub -i lo --drop half", &["--drop", "'half'", "0 to 100"]),
+    ("demo --drop 60", &["--drop", "'60'", "0 to 50"]),
+    // Bytes.
+    ("pub -i lo --count 1 --size -1", &["--size", "'-1'", "64k"]),
+    ("pub -i lo --datagram 511", &["--datagram", "512", "65507"]),
+    ("pub -i lo --datagram 64k", &["--datagram", "512", "65507"]),
+    ("pub -i lo --window 0 --count 1", &["--window", "'0'", "131072"]),
+    ("pub -i lo --window 1k", &["--window", "'1k'", "131072"]),
+    ("pub -i lo --window 64MB", &["--window", "'64MB'", "64M"]),
+    ("pub -i lo --window 2000G", &["--window", "'2000G'", "1024G"]),
+    ("pub -i lo --window 99999999999G", &["--window", "any machine"]),
+    ("pub -i lo --rcvbuf 1", &["--rcvbuf", "4096"]),
+    ("sub -i lo --rcvbuf 2G", &["--rcvbuf", "1073741824"]),
+    // Times.
+    ("pub -i lo --linger soon", &["--linger", "seconds"]),
+    ("pub -i lo --linger -1", &["--linger", "'-1'", "seconds"]),
+    ("pub -i lo --linger 99999999999999999999", &["--linger", "longer than a year"]),
+    ("pub -i lo --patience 0", &["--patience", "1ms"]),
+    ("sub -i lo --for -1", &["--for", "'-1'", "seconds"]),
+    ("demo --seconds 0", &["--seconds", "'0'", "0.1 to 60"]),
+    ("demo --seconds 61", &["--seconds", "'61'", "0.1 to 60"]),
+    // One of several.
+    ("sub -i lo --contract deadline=5", &["--contract", "5ms"]),
+    ("sub -i lo --contract deadline=0ms", &["--contract", "best-effort"]),
+    ("sub -i lo --contract deadline=2h", &["--contract", "7200s", "3600s"]),
+    ("sub -i lo --contract sometimes", &["--contract", "arrival"]),
+    ("sub -i lo --format xml", &["--format", "json"]),
+    ("sub -i lo --format=", &["--format", "json"]),
+    ("sub -i lo --from -1", &["--from", "'-1'", "window"]),
+    ("pub -i lo --flow fastest", &["--flow", "slowest"]),
+    // Files.
+    ("pub -i lo --summary=", &["--summary", "a value is required"]),
+];
+
 #[test]
 fn what_was_typed_cannot_be_meant() {
-    for (arguments, words) in [
-        ("pub -i lo --group 10.0.0.1:5", &["--group", "10.0.0.1", "multicast", "224.0.0.0"] as &[&str]),
-        ("sub -i lo --group 10.0.0.1:5", &["--group", "multicast"]),
-        ("pub -i lo -g 239.255.77.1:0", &["--group", "port", "65535"]),
-        ("pub -i lo -g 239.255.77.1", &["--group", "ADDR:PORT"]),
-        ("pub -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
-        ("sub -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
-        ("pub -i lo --rate 0", &["--rate", "above 0"]),
-        ("pub -i lo --rate -5", &["--rate", "'-5'"]),
-        ("pub -i lo --rate fast", &["--rate", "10k"]),
-        ("pub -i lo --max-rate 0", &["--max-rate", "above 0"]),
-        ("pub -i lo --max-rate 5", &["--max-rate", "10000"]),
-        ("pub -i lo -t a..b", &["--topic", "a..b", "empty level"]),
-        ("pub -i lo -t .a", &["--topic", "empty level"]),
-        ("pub -i lo -t a.*", &["--topic", "a.*"]),
-        ("pub -i lo -t good -t a.>", &["--topic", "a.>"]),
-        ("sub -i lo -t a..b", &["--topic", "empty level"]),
-        ("sub -i lo -t >.a", &["--topic", "last"]),
-        ("sub -i lo --drop 101", &["--drop", "101", "100"]),
-        ("sub -i lo --drop -1", &["--drop", "'-1'"]),
-        ("sub -i lo --seed 1", &["--drop"]),
-        ("sub -i lo --count 0", &["--count", "from 1"]),
-        ("sub -i lo --contract deadline=5", &["--contract", "5ms"]),
-        ("sub -i lo --contract deadline=0ms", &["--contract", "best-effort"]),
-        ("sub -i lo --contract sometimes", &["--contract", "arrival"]),
-        ("sub -i lo --format xml", &["--format", "json"]),
-        ("sub -i lo --format json --frames", &["--format", "--frames"]),
-        ("sub -i lo --source 224.0.0.1", &["--source", "one sender"]),
-        ("sub -i lo --source ::1", &["--source", "family"]),
-        ("pub -i lo --source 192.0.2.77", &["--source", "192.0.2.77", "lo"]),
-        ("pub -i lo --count 0", &["--count"]),
-        ("pub -i lo --count 1 file", &["--count", "FILE"]),
-        ("pub -i lo --count 1 --frames", &["--count", "--frames"]),
-        ("pub -i lo --size 5", &["--count"]),
-        ("pub -i lo --count 1 --size 17M", &["--size", "16777216"]),
-        ("pub -i lo --datagram 511", &["--datagram", "512", "65507"]),
-        ("pub -i lo --datagram 64k", &["--datagram", "512", "65507"]),
-        ("pub -i lo --window 1k", &["--window", "131072"]),
-        ("pub -i lo --patience 0", &["--patience", "1ms"]),
-        ("pub -i lo --rcvbuf 1", &["--rcvbuf", "4096"]),
-        ("sub -i lo --rcvbuf 2G", &["--rcvbuf", "1073741824"]),
-        ("pub -i lo --ttl 256", &["--ttl", "255"]),
-        ("pub -i lo --linger soon", &["--linger", "seconds"]),
-        ("pub -i lo --flow fastest", &["--flow", "slowest"]),
-        ("sub -i lo --cuont 1", &["--cuont", "--count"]),
-        ("demo --drop 60", &["--drop", "50"]),
-        ("frob", &["frob"]),
-        ("", &["pub", "sub", "demo"]),
-    ] {
+    for (arguments, words) in REFUSED {
         refused(2, &arguments.split_whitespace().collect::<Vec<_>>(), words);
+    }
+}
+
+#[test]
+fn a_name_of_a_file_that_is_empty_is_refused() {
+    refused(2, &["pub", "-i", "lo", ""], &["FILE", "a value is required"]);
+}
+
+#[test]
+fn what_is_more_than_can_be_is_as_fast_as_it_goes() {
+    for (arguments, code) in [
+        ("pub -i lo -g 239.255.79.240:29001 --rate 99999999999999999999G --count 1k", 0),
+        ("demo --seconds 0.2 --rate 99999999999999999999G", 0),
+        ("sub -i lo -g 239.255.79.240:29002 --count 99999999999999999999G --for 0.01", 1),
+    ] {
+        let mut process = Process::spawn(nakcast(&arguments.split_whitespace().collect::<Vec<_>>()));
+        assert_eq!(process.wait(SOON).code(), Some(code), "{arguments}: {}", process.stderr());
     }
 }
 
@@ -82,13 +160,77 @@ fn files_that_cannot_be_used_are_found_at_once() {
 }
 
 #[test]
-fn a_refusal_has_its_summary_too() {
+fn a_refusal_leaves_the_summary_s_file_as_it_was() {
+    let scratch = Scratch::new();
+    let (kept, new) = (scratch.path("kept"), scratch.path("new"));
+    std::fs::write(&kept, "{}").unwrap();
+    for command in ["pub", "sub"] {
+        for flags in
+            [&["-i", "nothing7"] as &[&str], &["-i", "lo", "-t", "a..b"], &["-i", "lo", "--rcvbuf", "1"]]
+        {
+            for path in [&kept, &new] {
+                let arguments = [&[command], flags, &["--summary", path.to_str().unwrap()]].concat();
+                refused(2, &arguments, &[]);
+            }
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "{}");
+    assert!(!new.exists(), "a file that was not there is not left behind");
+}
+
+#[test]
+fn a_failure_has_its_summary_in_the_place_of_an_older_one() {
     let scratch = Scratch::new();
     let path = scratch.path("summary");
-    let path = path.to_str().unwrap();
-    refused(2, &["sub", "-i", "nothing7", "--summary", path], &["nothing7"]);
-    let seen = common::summary(path);
-    assert_eq!((&seen["messages"], &seen["exit_code"]), (&0.into(), &2.into()));
+    std::fs::write(&path, [b' '; 100_000]).unwrap();
+    refused(
+        1,
+        &["pub", "-i", "lo", "--summary", path.to_str().unwrap(), "/nothing/here"],
+        &["/nothing/here"],
+    );
+    let seen = common::summary(&path);
+    assert_eq!((&seen["messages"], &seen["exit_code"]), (&0.into(), &1.into()));
+    assert!(std::fs::metadata(&path).unwrap().len() < 10_000);
+}
+
+#[test]
+fn a_summary_does_not_take_the_place_of_what_is_read_or_written() {
+    let scratch = Scratch::new();
+    let path = scratch.path("data");
+    let name = path.to_str().unwrap();
+    std::fs::write(&path, "one\n").unwrap();
+    refused(2, &["pub", "-i", "lo", "--summary", name, name], &["--summary", name, "to be published"]);
+    for (command, what) in [("pub", "to be published"), ("sub", "standard output")] {
+        let mut command = nakcast(&[command, "-i", "lo", "--summary", name]);
+        command.stdin(scratch.open("data"));
+        command.stdout(std::fs::File::options().append(true).open(&path).unwrap());
+        let mut process = Process::spawn(command);
+        assert_eq!(process.wait(SOON).code(), Some(2));
+        assert!(process.stderr().contains(what), "{}", process.stderr());
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
+}
+
+#[test]
+fn totals_are_of_what_was_published_alone() {
+    // One line, though more was to be said.
+    refused(2, &["pub", "-v", "-i", "nothing7"], &["--interface"]);
+    refused(2, &["pub", "-v", "-i", "lo", "--datagram", "5"], &["--datagram"]);
+    refused(1, &["pub", "-v", "-i", "lo", "/nothing/here"], &["/nothing/here"]);
+    refused(2, &["sub", "-v", "-i", "nothing7"], &["--interface"]);
+}
+
+#[test]
+fn the_demo_says_that_it_needs_the_loopback_interface() {
+    let Some(lab) = Lab::new(1) else { return };
+    Process::spawn_and_read(lab.host(0), "ip", &["link", "set", "lo", "down"]);
+    let mut command = lab.host(0).command(env!("CARGO_BIN_EXE_nakcast"));
+    command.arg("demo");
+    let mut process = Process::spawn(command);
+    assert_eq!(process.wait(SOON).code(), Some(1));
+    let said = process.stderr();
+    assert!(said.starts_with("error: ") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("loopback") && said.contains("down") && !said.contains("--interface"), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::pace::Pace;
 use crate::plan::DemoPlan;
 use crate::stop::{SLICE, Stop};
 use listener::{Listener, Report};
-use nakcast::{Publisher, SendError, Subscriber};
+use nakcast::{Error, Publisher, SendError, Subscriber};
 use screen::Screen;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,8 @@ const SUBSCRIBERS: usize = 3;
 const LOOPBACK: &str = "127.0.0.1";
 /// Bytes of a message: its number, and the alphabet.
 const SIZE: usize = 256;
+/// Messages between two looks at the clock.
+const LOOK_EVERY: u64 = 256;
 /// How long subscribers may take to be heard from, and to have everything in the end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,13 +38,21 @@ pub(crate) fn run(plan: DemoPlan) -> Result<Exit, Failure> {
     let DemoPlan { group, time, rate, drop, seed } = plan;
     screen::introduce(group, SUBSCRIBERS, drop, time);
 
+    let loopback = |error: Error| match error {
+        Error::Interface(error) => Failure::at_run_time(format_args!(
+            "the demo runs on the loopback interface, which has to be up with the address {LOOPBACK}: {error}"
+        )),
+        error => error.into(),
+    };
     let mut listeners = Vec::new();
     for number in 1..=SUBSCRIBERS {
         let builder = Subscriber::builder(group).topic("demo").interface(LOOPBACK);
-        let subscriber = builder.drop_datagrams(drop, seed.wrapping_add(number as u64)).open()?;
+        let subscriber =
+            builder.drop_datagrams(drop, seed.wrapping_add(number as u64)).open().map_err(loopback)?;
         listeners.push(Listener::start(subscriber)?);
     }
-    let mut publisher = Publisher::builder(group).topic("demo").interface(LOOPBACK).open()?;
+    let mut publisher =
+        Publisher::builder(group).topic("demo").interface(LOOPBACK).open().map_err(loopback)?;
     if !wait_for_all(&mut publisher, &stop)? {
         return Ok(Exit::Done);
     }
@@ -110,7 +120,9 @@ fn publish(
         if now.duration_since(begun) >= time {
             break;
         }
-        while number < pace.due(now) {
+        // What is due is looked at anew now and then: at a rate that is not reached it would be ever more.
+        let due = pace.due(now).min(number + LOOK_EVERY);
+        while number < due {
             message[..8].copy_from_slice(&number.to_be_bytes());
             match publisher.send_timeout(&message, SLICE) {
                 Ok(()) => number += 1,
