@@ -23,10 +23,19 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+const PUB_NOTES: &str = "\
+Exit codes:
+  0  done, or told to end (Ctrl-C; twice to end without waiting for subscribers). Subscribers that did not confirm everything \
+within the --linger are named in a warning
+  1  something failed at run time: a socket, a file, a message above the limit (what came before it is published, but its \
+stream has no end: sub --until-end finds the source silent); or datagrams could not be sent, and some known subscriber did \
+not confirm everything, or none was ever known
+  2  what was typed cannot be meant: flags, addresses, topics, an interface";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Publish lines, frames or synthetic messages.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, after_long_help = PUB_NOTES)]
     Pub(PubArgs),
     /// Subscribe, and write what comes to standard output.
     #[command(after_help = EXIT_CODES, after_long_help = SUB_NOTES)]

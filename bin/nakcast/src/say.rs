@@ -5,7 +5,12 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// A line of progress is shown, with no end yet.
 static SHOWN: AtomicBool = AtomicBool::new(false);
@@ -17,6 +22,11 @@ const EMPTY_LINE: &str = "\r\x1b[K";
 pub(crate) fn line(text: impl fmt::Display) {
     let clear = if SHOWN.swap(false, Ordering::Relaxed) { EMPTY_LINE } else { "" };
     let _ = io::stderr().write_all(format!("{clear}{text}\n").as_bytes());
+}
+
+/// Says what bodes ill, but is no reason to end.
+pub(crate) fn warning(text: impl fmt::Display) {
+    line(format_args!("warning: {text}"));
 }
 
 /// Shows how far things are, where somebody watches.
@@ -45,8 +55,59 @@ pub(crate) fn listen_to_the_library(verbosity: u8) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).without_time().with_target(false);
-    lines.with_ansi(false).with_writer(|| Line).init();
+    let lines = tracing_subscriber::fmt().with_max_level(level).event_format(Remark);
+    lines.with_writer(|| Line).init();
+}
+
+/// The form of the library's lines: that of the command's own.
+struct Remark;
+
+impl<S, N> FormatEvent<S, N> for Remark
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let Said { message, error, rest } = said;
+        writeln!(writer, "{}: {message}{rest}{error}", kind(event.metadata().level()))
+    }
+}
+
+fn kind(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// What a remark says: its text, what else it names, and the reason at the end.
+#[derive(Default)]
+struct Said {
+    message: String,
+    error: String,
+    rest: String,
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Line feeds would make it several lines.
+        let value = format!("{value:?}").replace('\n', " ");
+        match field.name() {
+            "message" => self.message = value,
+            "error" => self.error = format!(": {value}"),
+            name => self.rest.push_str(&format!(" ({name} {value})")),
+        }
+    }
 }
 
 /// What a tracing line is written through; it comes whole, its end included.

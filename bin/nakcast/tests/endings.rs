@@ -228,7 +228,8 @@ fn a_line_above_the_limit_is_an_error_after_those_before_it_were_delivered() {
     assert_eq!(publisher.wait(SOON).code(), Some(1));
     let said = publisher.stderr();
     assert!(said.contains("line 3 ") && said.contains("131072"), "{said}");
-    sub.succeed(SOON);
+    assert_eq!(sub.wait(SOON).code(), Some(1), "what it has is not all there was");
+    assert!(sub.stderr().contains("error: the source fell silent"), "{}", sub.stderr());
     assert!(std::fs::read(scratch.path("out")).unwrap() == text[..131_077]);
     let sent = summary(&kept);
     assert_eq!((&sent["messages"], &sent["exit_code"]), (&2.into(), &1.into()));
@@ -248,7 +249,8 @@ fn a_frame_cut_short_or_above_the_limit_is_an_error() {
         let mut publisher = Process::spawn(command);
         assert_eq!(publisher.wait(SOON).code(), Some(1));
         assert!(publisher.stderr().contains(said), "{}", publisher.stderr());
-        sub.succeed(SOON);
+        assert_eq!(sub.wait(SOON).code(), Some(1), "what it has is not all there was");
+        assert!(sub.stderr().contains("error: the source fell silent"), "{}", sub.stderr());
         assert_eq!(sub.stdout(), "ok\n");
     }
 }

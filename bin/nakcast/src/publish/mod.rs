@@ -1,5 +1,8 @@
 //! `nakcast pub`.
 
+mod ending;
+mod watch;
+
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::input::{self, Messages};
@@ -8,19 +11,14 @@ use crate::plan::PublishPlan;
 use crate::say;
 use crate::stop::{SLICE, Stop};
 use crate::summary::{Summary, SummaryFile};
-use nakcast::{Endpoint, Laggard, Publisher, PublisherEvent, PublisherStats, SendError, Unconfirmed};
-use std::collections::BTreeMap;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use ending::Doubt;
+use nakcast::{Endpoint, Publisher, PublisherStats, SendError};
 use std::time::{Duration, Instant};
+use watch::Watch;
 
-/// The longest linger of a command that was told to end.
-const STOPPED_LINGER: Duration = Duration::from_secs(1);
 /// How long after its start a publisher that has nothing more to say stays at least: subscribers that lost its first datagrams are
 /// to find it by its heartbeats, and be known.
 const GRACE: Duration = Duration::from_millis(200);
-/// How often what happened to subscribers is told.
-const WATCH: Duration = Duration::from_millis(250);
 /// When progress is shown first, and how often then.
 const LONG: Duration = Duration::from_secs(2);
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -30,12 +28,13 @@ pub(crate) fn run(mut plan: PublishPlan) -> Result<Exit, Failure> {
         begun: clock::now(),
         active: Duration::ZERO,
         stats: PublisherStats::default(),
+        unconfirmed: 0,
         published: false,
     };
     let mut file = std::mem::take(&mut plan.summary);
     let verbose = plan.verbose;
     let outcome = publish(plan, &mut file, &mut counted);
-    let Counted { begun, active, stats, published } = counted;
+    let Counted { begun, active, stats, unconfirmed, published } = counted;
     let elapsed = clock::now().duration_since(begun);
     say::end_of_progress();
     if verbose && published {
@@ -45,6 +44,7 @@ pub(crate) fn run(mut plan: PublishPlan) -> Result<Exit, Failure> {
         ));
     }
     let mut summary = Summary::of_publisher(&stats);
+    summary.add("unconfirmed", unconfirmed);
     summary.add_times(elapsed, active);
     Ok(file.end(summary, outcome))
 }
@@ -55,6 +55,8 @@ struct Counted {
     /// From the first message to the last.
     active: Duration,
     stats: PublisherStats,
+    /// Subscribers that have not confirmed everything.
+    unconfirmed: usize,
     /// It came to publishing.
     published: bool,
 }
@@ -71,7 +73,7 @@ fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) 
     }
     if plan.asked_buffer || plan.verbose {
         for warning in endpoint.warnings() {
-            say::line(format_args!("warning: {warning}"));
+            say::warning(warning);
         }
     }
     if plan.verbose {
@@ -95,13 +97,17 @@ fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) 
         false => Ok(()),
     };
     // What went out before a failure is still seen to.
-    let unconfirmed = close(publishers, known, plan.linger, &stop);
-    watch.end();
+    let end = if outcome.is_ok() { ending::close } else { ending::abandon };
+    let lacking = end(publishers, known, plan.linger, &stop);
+    let doubt = Doubt::new(lacking, &watch.end());
     counted.stats = endpoint.stats();
-    if let Some(unconfirmed) = unconfirmed {
-        say::line(format_args!("warning: {unconfirmed}"));
+    counted.unconfirmed = doubt.unconfirmed();
+    say::end_of_progress();
+    let verdict = doubt.verdict(counted.stats.send_failures);
+    if let Some(who) = doubt.who().filter(|_| outcome.is_err() || verdict.is_ok()) {
+        say::warning(who);
     }
-    outcome.map(|()| Exit::Done)
+    outcome.and(verdict).map(|()| Exit::Done)
 }
 
 /// Waits until that many subscribers were heard from; false when it was told to end first.
@@ -195,117 +201,5 @@ fn not_sent(error: &SendError) -> Failure {
             Failure::at_run_time(format_args!("{error}; a smaller --datagram is needed"))
         }
         _ => Failure::at_run_time(error),
-    }
-}
-
-/// Ends all streams at once, and lingers until subscribers had time to be `known` and every one that is has everything, at most as
-/// long as that may take. Tells who has not.
-fn close(
-    mut publishers: Vec<Publisher>,
-    known: Instant,
-    linger: Duration,
-    stop: &Stop,
-) -> Option<Unconfirmed> {
-    publishers.iter_mut().for_each(Publisher::end);
-    let mut until = clock::now() + linger;
-    stop.wait_until(known.min(until));
-    let mut stopped = false;
-    'lingering: for publisher in &publishers {
-        loop {
-            if stop.is_asked() && !stopped {
-                stopped = true;
-                until = until.min(clock::now() + STOPPED_LINGER);
-            }
-            let left = until.saturating_duration_since(clock::now());
-            if publisher.is_complete(left.min(SLICE)) {
-                break;
-            }
-            if left.is_zero() || stop.is_urged() {
-                break 'lingering;
-            }
-        }
-    }
-    // By receiver: one may lack something of many topics.
-    let mut behind: BTreeMap<_, Laggard> = BTreeMap::new();
-    for publisher in publishers {
-        let Err(unconfirmed) = publisher.close(Duration::ZERO) else { continue };
-        for laggard in unconfirmed.laggards {
-            behind
-                .entry(laggard.receiver.0)
-                .and_modify(|known| known.datagrams += laggard.datagrams)
-                .or_insert(laggard);
-        }
-    }
-    if behind.is_empty() { None } else { Some(Unconfirmed { laggards: behind.into_values().collect() }) }
-}
-
-/// A thread that tells what happens to subscribers, and how far things are.
-struct Watch {
-    end: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Watch {
-    fn start(endpoint: Endpoint, verbose: bool) -> std::io::Result<Watch> {
-        let (end, ended) = channel();
-        let begun = clock::now();
-        let watched = say::is_watched();
-        let thread = thread::Builder::new().name("watch".into()).spawn(move || {
-            let (mut next, mut since, mut before) = (begun + LONG, begun, 0);
-            loop {
-                let over = ended.recv_timeout(WATCH) != Err(RecvTimeoutError::Timeout);
-                while let Some(event) = endpoint.poll_event() {
-                    tell(&event, verbose);
-                }
-                if over {
-                    return;
-                }
-                let now = clock::now();
-                if watched && now >= next {
-                    let PublisherStats { messages, repairs, receivers, .. } = endpoint.stats();
-                    let rate = (messages - before) as f64 / now.duration_since(since).as_secs_f64();
-                    (next, since, before) = (now + PROGRESS, now, messages);
-                    say::progress(format_args!(
-                        "{messages} messages, {rate:.0} a second, {repairs} repairs, {receivers} subscribers"
-                    ));
-                }
-            }
-        })?;
-        Ok(Watch { end, thread })
-    }
-
-    fn end(self) {
-        let _ = self.end.send(());
-        let _ = self.thread.join();
-    }
-}
-
-/// Tells what happened to a subscriber: what bodes ill always, the rest when asked to say more.
-fn tell(event: &PublisherEvent, verbose: bool) {
-    match event {
-        PublisherEvent::FellBehind { receiver, topic, position, lead } => say::line(format_args!(
-            "warning: subscriber {receiver} made no progress on {topic} and is not waited for any more (it is at {position} \
-             of {lead})"
-        )),
-        PublisherEvent::Quarantined { receiver } => say::line(format_args!(
-            "warning: subscriber {receiver} asks for more repairs than its share, and is answered slowly"
-        )),
-        _ if !verbose => {}
-        PublisherEvent::Joined { receiver, address } => {
-            say::line(format_args!("subscriber {receiver} at {address} joined"));
-        }
-        PublisherEvent::Left { receiver, announced: true } => {
-            say::line(format_args!("subscriber {receiver} left"))
-        }
-        PublisherEvent::Left { receiver, announced: false } => {
-            say::line(format_args!("subscriber {receiver} was not heard from any more"));
-        }
-        PublisherEvent::CaughtUp { receiver, topic } => {
-            say::line(format_args!("subscriber {receiver} caught up on {topic}"));
-        }
-        PublisherEvent::Released { receiver } => {
-            say::line(format_args!("subscriber {receiver} is answered as the others again"));
-        }
-        event => say::line(format_args!("{event:?}")),
     }
 }

@@ -1,0 +1,212 @@
+//! How publishing ends: subscribers are stayed for, and what is not known to have arrived is told.
+
+use super::watch::Seen;
+use crate::clock;
+use crate::exit::Failure;
+use crate::stop::{SLICE, Stop};
+use nakcast::{Laggard, Publisher, ReceiverId};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The longest linger of a command that was told to end.
+const STOPPED_LINGER: Duration = Duration::from_secs(1);
+
+/// The most subscribers to name.
+const NAMED: usize = 8;
+
+/// The subscribers that lack something, by their ids: one may lack something of many topics.
+type Behind = BTreeMap<u64, Lack>;
+
+/// What a subscriber lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lack {
+    /// Where it is.
+    address: Option<SocketAddr>,
+    /// Datagrams it has not confirmed; none, when it is the end of a stream alone.
+    datagrams: u64,
+}
+
+/// Ends all streams at once, and lingers. Gives who lacked something at last: at the end, or when it was last known.
+pub(super) fn close(
+    mut publishers: Vec<Publisher>,
+    known: Instant,
+    linger: Duration,
+    stop: &Stop,
+) -> (Behind, Behind) {
+    publishers.iter_mut().for_each(Publisher::end);
+    let lacked = stay(&publishers, known, linger, stop);
+    let behind = publishers.into_iter().filter_map(|publisher| publisher.close(Duration::ZERO).err());
+    let mut at_the_end = Behind::new();
+    behind.for_each(|unconfirmed| add(&mut at_the_end, unconfirmed.laggards));
+    (at_the_end, lacked)
+}
+
+/// The same for streams that are not whole, as their input failed: what was published is seen to, but no end of stream is
+/// sent, so that no subscriber takes the part it has for all there was. Each finds the source silent soon after.
+pub(super) fn abandon(
+    mut publishers: Vec<Publisher>,
+    known: Instant,
+    linger: Duration,
+    stop: &Stop,
+) -> (Behind, Behind) {
+    for publisher in &mut publishers {
+        // What cannot be sent was told already, or will not be complete.
+        let _ = publisher.flush();
+    }
+    let lacked = stay(&publishers, known, linger, stop);
+    let at_the_end = behind(&publishers);
+    // Dropping a publisher ends its stream. These are left as they are: the process ends a moment from now.
+    publishers.into_iter().for_each(std::mem::forget);
+    (at_the_end, lacked)
+}
+
+/// Lingers until subscribers had time to be `known` and every one that is has everything, at most as long as that may take.
+/// Gives who was seen to lack something on the way, as it was seen last.
+fn stay(publishers: &[Publisher], known: Instant, linger: Duration, stop: &Stop) -> Behind {
+    let mut until = clock::now() + linger;
+    stop.wait_until(known.min(until));
+    let mut lacked = Behind::new();
+    let mut stopped = false;
+    for publisher in publishers {
+        loop {
+            if stop.is_asked() && !stopped {
+                stopped = true;
+                until = until.min(clock::now() + STOPPED_LINGER);
+            }
+            lacked.extend(behind(publishers));
+            let left = until.saturating_duration_since(clock::now());
+            if publisher.is_complete(left.min(SLICE)) {
+                break;
+            }
+            if left.is_zero() || stop.is_urged() {
+                return lacked;
+            }
+        }
+    }
+    lacked
+}
+
+fn behind(publishers: &[Publisher]) -> Behind {
+    let mut behind = Behind::new();
+    publishers.iter().for_each(|publisher| add(&mut behind, publisher.laggards()));
+    behind
+}
+
+fn add(behind: &mut Behind, laggards: Vec<Laggard>) {
+    for Laggard { receiver, address, datagrams, .. } in laggards {
+        let lack = behind.entry(receiver.0).or_default();
+        lack.address = lack.address.or(address);
+        lack.datagrams += datagrams;
+    }
+}
+
+/// What is not known to have arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// The subscribers that did not confirm everything, and could have: they were known to the end, or were not heard from
+    /// any more while they lacked something.
+    unconfirmed: Behind,
+    /// Others that were not heard from any more after datagrams had failed to leave.
+    cut_off: usize,
+    /// Whether any subscriber was ever known.
+    anybody: bool,
+}
+
+impl Doubt {
+    pub(super) fn new((mut at_the_end, lacked): (Behind, Behind), seen: &Seen) -> Doubt {
+        // Who took leave wanted no more; who vanished did not say so.
+        at_the_end.extend(lacked.into_iter().filter(|(id, _)| seen.vanished.contains(id)));
+        let cut_off = seen.cut_off.iter().filter(|id| !at_the_end.contains_key(id)).count();
+        let anybody = seen.anybody || !at_the_end.is_empty();
+        Doubt { unconfirmed: at_the_end, cut_off, anybody }
+    }
+
+    /// How many subscribers have not confirmed everything.
+    pub(super) fn unconfirmed(&self) -> usize {
+        self.unconfirmed.len() + self.cut_off
+    }
+
+    /// Who has not confirmed everything, in words.
+    pub(super) fn who(&self) -> Option<String> {
+        let cut_off = || {
+            let (plural, were) = if self.cut_off == 1 { ("", "was") } else { ("s", "were") };
+            format!("{} subscriber{plural} {were} not heard from any more", self.cut_off)
+        };
+        match (self.unconfirmed.is_empty(), self.cut_off) {
+            (true, 0) => None,
+            (true, _) => Some(cut_off()),
+            (false, 0) => Some(self.named()),
+            (false, _) => Some(format!("{}; {}", self.named(), cut_off())),
+        }
+    }
+
+    fn named(&self) -> String {
+        let count = self.unconfirmed.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let mut text = format!("{count} subscriber{plural} did not confirm everything:");
+        for (index, (id, Lack { address, datagrams })) in self.unconfirmed.iter().take(NAMED).enumerate() {
+            let separator = if index == 0 { " " } else { ", " };
+            let address = address.map(|address| format!(" at {address}")).unwrap_or_default();
+            // Writing to memory does not fail.
+            let _ = match datagrams {
+                0 => write!(text, "{separator}{}{address} (the end of the stream)", ReceiverId(*id)),
+                _ => write!(text, "{separator}{}{address} ({datagrams} datagrams)", ReceiverId(*id)),
+            };
+        }
+        if count > NAMED { format!("{text} and {} more", count - NAMED) } else { text }
+    }
+
+    /// Datagrams that were not sent are a failure, unless every subscriber is known to have had them again. With nobody
+    /// known that is not known either.
+    pub(super) fn verdict(&self, send_failures: u64) -> Result<(), Failure> {
+        let who = match self.who() {
+            _ if send_failures == 0 => return Ok(()),
+            Some(who) => who,
+            None if self.anybody => return Ok(()),
+            None => "no subscriber was ever heard from".into(),
+        };
+        let (plural, them) = if send_failures == 1 { ("", "it") } else { ("s", "them") };
+        Err(Failure::at_run_time(format_args!(
+            "{send_failures} datagram{plural} could not be sent, and not all may have had {them} later: {who}"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lacking(ids: &[u64]) -> Behind {
+        ids.iter().map(|&id| (id, Lack { address: None, datagrams: 3 })).collect()
+    }
+
+    fn seen(anybody: bool, vanished: &[u64], cut_off: &[u64]) -> Seen {
+        let set = |ids: &[u64]| ids.iter().copied().collect();
+        Seen { anybody, vanished: set(vanished), cut_off: set(cut_off) }
+    }
+
+    #[test]
+    fn what_failed_to_leave_is_a_failure_unless_all_are_known_to_have_it() {
+        let none = || (Behind::new(), Behind::new());
+        for (doubt, unconfirmed, fails) in [
+            (Doubt::new(none(), &seen(false, &[], &[])), 0, true),
+            (Doubt::new(none(), &seen(true, &[], &[])), 0, false),
+            (Doubt::new((lacking(&[1]), lacking(&[1])), &seen(true, &[], &[])), 1, true),
+            // It lacked something, and then had it, or took leave.
+            (Doubt::new((Behind::new(), lacking(&[1])), &seen(true, &[], &[])), 0, false),
+            (Doubt::new((Behind::new(), lacking(&[1])), &seen(true, &[1], &[])), 1, true),
+            (Doubt::new((Behind::new(), lacking(&[1])), &seen(true, &[1], &[1])), 1, true),
+            // It was gone before anything failed, and before the end.
+            (Doubt::new(none(), &seen(true, &[1], &[])), 0, false),
+            (Doubt::new(none(), &seen(true, &[1], &[1])), 1, true),
+            (Doubt::new((lacking(&[2]), lacking(&[2, 3])), &seen(true, &[1, 3], &[1])), 3, true),
+        ] {
+            assert_eq!(doubt.unconfirmed(), unconfirmed, "{doubt:?}");
+            assert_eq!(doubt.verdict(7).is_err(), fails, "{doubt:?}");
+            assert!(doubt.verdict(0).is_ok(), "{doubt:?}");
+            assert_eq!(doubt.who().is_some(), unconfirmed > 0, "{doubt:?}");
+        }
+    }
+}
