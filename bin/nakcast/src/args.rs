@@ -190,7 +190,8 @@ pub(crate) struct SubArgs {
     #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) time: Option<Duration>,
 
-    /// Leave when the first stream heard ends.
+    /// Leave when every stream heard of the first source heard has ended: what one `pub` sends on several topics is had to
+    /// the end of each.
     #[arg(long)]
     pub(crate) until_end: bool,
 

@@ -9,6 +9,7 @@ use crate::say;
 use crate::stop::{SLICE, Stop};
 use crate::summary::{Summary, SummaryFile};
 use nakcast::{EndReason, Event, Gap, SourceId, Stream, Subscriber, SubscriberStats};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Events between two looks at the clock.
@@ -16,6 +17,9 @@ const LOOK_EVERY: u32 = 256;
 /// When progress is shown first, and how often then.
 const LONG: Duration = Duration::from_secs(2);
 const PROGRESS: Duration = Duration::from_secs(1);
+/// How long after the first of a source's streams was heard the others have been too, or asked for: a publisher stays at
+/// least as long for subscribers that lost its first datagrams.
+const ALL_HEARD: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(mut plan: SubscribePlan) -> Result<Exit, Failure> {
     let mut file = std::mem::take(&mut plan.summary);
@@ -60,9 +64,8 @@ fn subscribe(plan: SubscribePlan, summary: &mut SummaryFile, counted: &mut Count
         format: plan.format,
         output,
         verbose: plan.verbose,
-        until_end: plan.until_end,
+        until_end: plan.until_end.then(UntilEnd::default),
         left: plan.count,
-        first: None,
         gaps: false,
         received: None,
         done: None,
@@ -97,6 +100,40 @@ fn subscribe(plan: SubscribePlan, summary: &mut SummaryFile, counted: &mut Count
     }
 }
 
+/// What `--until-end` waits for: the ends of all streams of the source that was heard first.
+#[derive(Debug, Default)]
+struct UntilEnd {
+    /// That source, and when it was heard.
+    source: Option<(SourceId, Instant)>,
+    /// Its streams that have not ended.
+    open: BTreeSet<u32>,
+    /// How those that have did: the worst of it.
+    reason: Option<EndReason>,
+}
+
+impl UntilEnd {
+    fn up(&mut self, source: SourceId, stream: u32, now: Instant) {
+        if self.source.get_or_insert((source, now)).0 == source {
+            self.open.insert(stream);
+        }
+    }
+
+    fn ended(&mut self, source: SourceId, stream: u32, reason: EndReason) {
+        if self.source.is_some_and(|(first, _)| first == source) {
+            self.open.remove(&stream);
+            if self.reason.is_none_or(|worst| worst == EndReason::Closed) {
+                self.reason = Some(reason);
+            }
+        }
+    }
+
+    /// How they ended, once all have. The source's other streams are given the time to be heard of first.
+    fn outcome(&self, now: Instant) -> Option<EndReason> {
+        let (_, heard) = self.source?;
+        if self.open.is_empty() && now >= heard + ALL_HEARD { self.reason } else { None }
+    }
+}
+
 /// Why reading ended early.
 enum Quit {
     Output(Ended),
@@ -120,11 +157,10 @@ struct Reader {
     format: Format,
     output: Output,
     verbose: bool,
-    until_end: bool,
+    /// The streams whose end is waited for.
+    until_end: Option<UntilEnd>,
     /// Messages still to come, if they are counted.
     left: Option<u64>,
-    /// The first stream heard.
-    first: Option<(SourceId, u32)>,
     gaps: bool,
     /// When the first and the last message were received, nanoseconds since 1970.
     received: Option<(u64, u64)>,
@@ -169,6 +205,10 @@ impl Reader {
                 self.output.spill()?;
             }
             let now = clock::now();
+            if self.done.is_none() {
+                self.done =
+                    self.until_end.as_ref().and_then(|until_end| until_end.outcome(now)).map(Done::End);
+            }
             if self.done.is_none() && until.is_some_and(|until| now >= until) {
                 self.done = Some(Done::Time);
             }
@@ -196,13 +236,17 @@ impl Reader {
             }
             Event::Gap(gap) => self.gap(gap),
             Event::StreamUp(stream) => {
-                self.first.get_or_insert((stream.source(), stream.stream_id()));
+                if let Some(until_end) = &mut self.until_end {
+                    until_end.up(stream.source(), stream.stream_id(), clock::now());
+                }
                 self.tell(stream);
             }
             Event::StreamEnd(stream) => {
                 self.tell(stream);
-                if self.until_end && self.first == Some((stream.source(), stream.stream_id())) {
-                    self.done = Some(Done::End(stream.end_reason().unwrap_or(EndReason::Closed)));
+                if let Some(until_end) = &mut self.until_end {
+                    let reason = stream.end_reason().unwrap_or(EndReason::Closed);
+                    until_end.ended(stream.source(), stream.stream_id(), reason);
+                    self.done = self.done.or_else(|| until_end.outcome(clock::now()).map(Done::End));
                 }
             }
             _ => {}
@@ -228,11 +272,11 @@ impl Reader {
             Done::Count | Done::End(EndReason::Closed) => Exit::Done,
             Done::End(EndReason::Silent) => failed("the source fell silent without ending its stream".into()),
             Done::End(_) => failed("the source started anew without ending its stream".into()),
-            Done::Time => match (self.left, self.until_end) {
+            Done::Time => match (self.left, self.until_end.is_some()) {
                 (Some(left), _) => {
                     failed(format!("--for is over, and {left} of the --count are still to come"))
                 }
-                (None, true) => failed("--for is over, and no stream has ended".into()),
+                (None, true) => failed("--for is over, and what --until-end waits for has not ended".into()),
                 (None, false) => Exit::Done,
             },
         })
@@ -263,5 +307,33 @@ impl Progress {
         say::progress(format_args!(
             "{messages} messages, {rate:.0} a second, {repairs} repairs, {gaps} gaps ({lost} messages lost)"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_streams_of_the_first_source_are_stayed_for() {
+        let (first, other) = (SourceId(7), SourceId(8));
+        let begun = clock::now();
+        let later = begun + ALL_HEARD;
+        let mut until_end = UntilEnd::default();
+        assert_eq!(until_end.outcome(later), None, "none was heard");
+        until_end.up(first, 1, begun);
+        until_end.up(other, 1, begun);
+        until_end.ended(first, 1, EndReason::Closed);
+        assert_eq!(until_end.outcome(begun), None, "others of its streams may be heard yet");
+        assert_eq!(until_end.outcome(later), Some(EndReason::Closed));
+        until_end.up(first, 2, later);
+        assert_eq!(until_end.outcome(later), None);
+        until_end.ended(other, 1, EndReason::Closed);
+        until_end.ended(other, 2, EndReason::Closed);
+        assert_eq!(until_end.outcome(later), None, "what another's streams do is nothing to it");
+        until_end.ended(first, 2, EndReason::Silent);
+        until_end.up(first, 3, later);
+        until_end.ended(first, 3, EndReason::Closed);
+        assert_eq!(until_end.outcome(later), Some(EndReason::Silent), "one that was cut off counts");
     }
 }

@@ -181,7 +181,7 @@ fn time_is_over() {
     for (arguments, code, said) in [
         ("--for 0.05", 0, ""),
         ("--for 50ms --count 1", 1, "1 of the --count"),
-        ("--for 0.05 --until-end", 1, "no stream has ended"),
+        ("--for 0.05 --until-end", 1, "has not ended"),
         ("--for 0.05 --fail-on-gap", 0, ""),
     ] {
         let mut sub = subscribe(&group, &format!("{arguments} --summary {}", kept.display()), Stdio::null());
@@ -198,6 +198,105 @@ fn a_count_is_exact() {
     publish(&group, "--wait-for 1 --count 9 --size 1", Stdio::null());
     sub.succeed(SOON);
     assert_eq!(sub.stdout(), "1\n2\n3\n4\n5\n");
+}
+
+#[test]
+fn of_a_count_and_an_end_the_first_to_come_is_enough() {
+    let group = group(118);
+    for (count, expected) in [(2, "1\n2\n"), (9, "1\n2\n3\n")] {
+        let mut sub = subscribe(&group, &format!("--count {count} --until-end --for 600"), Stdio::piped());
+        publish(&group, "--wait-for 1 --count 3 --size 1", Stdio::null());
+        sub.succeed(SOON);
+        assert_eq!(sub.stdout(), expected);
+    }
+}
+
+#[test]
+fn a_gap_goes_before_a_time_that_is_over_before_silence_and_before_being_told_to_end() {
+    let group = group(119);
+    let options = "--fail-on-gap --contract best-effort --drop 50 --seed 1";
+    let start = || {
+        let command = on(&group, "pub --rate 1k --count 1G --size 1300");
+        Process::spawn(command)
+    };
+    let publisher = start();
+    // Tried until it was long enough for a gap.
+    let mut time = 0.1;
+    loop {
+        let mut sub = subscribe(&group, &format!("{options} --for {time} --count 1G"), Stdio::null());
+        let code = sub.wait(SOON).code();
+        let said = sub.stderr();
+        assert!(said.contains("error: --for is over"), "{said}");
+        if said.contains("\ngap: ") {
+            assert_eq!(code, Some(3), "{said}");
+            break;
+        }
+        assert_eq!(code, Some(1), "{said}");
+        time *= 2.0;
+        assert!(time < 60.0, "no gap within {time} seconds");
+    }
+    let mut told = subscribe(&group, options, Stdio::null());
+    told.wait_for_line("gap: ", SOON);
+    told.signal(libc::SIGINT);
+    assert_eq!(told.wait(SOON).code(), Some(3));
+
+    let mut left = subscribe(&group, &format!("{options} --until-end"), Stdio::null());
+    left.wait_for_line("gap: ", SOON);
+    drop(publisher);
+    assert_eq!(left.wait(SOON).code(), Some(3));
+    assert!(left.stderr().contains("error: the source fell silent"), "{}", left.stderr());
+}
+
+#[test]
+fn until_end_waits_for_the_ends_of_all_topics() {
+    for seed in 0..6 {
+        let (scratch, group) = (Scratch::new(), group(120));
+        // Much is left of one topic when the other, the first or the second, has ended.
+        let long = seed as usize % 2;
+        let text = |number: usize| format!("{number} {}\n", "x".repeat((number + long) % 2 * 60_000));
+        let lines: Vec<String> = (0..120).map(text).collect();
+        let options = format!("--until-end --drop 20 --seed {seed} --format json");
+        let mut sub = subscribe(&group, &options, scratch.create("out"));
+        publish(&group, "--wait-for 1 -t a -t b", file(&scratch, "in", lines.concat().as_bytes()));
+        sub.succeed(SOON);
+        let events = common::json(scratch.path("out"));
+        let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+        assert_eq!((of("message"), of("gap"), of("stream_end")), (120, 0, 2), "seed {seed}");
+    }
+}
+
+#[test]
+fn until_end_waits_for_short_streams_too() {
+    let group = group(121);
+    for seed in 0..12 {
+        let scratch = Scratch::new();
+        let options = format!("--until-end --drop 30 --seed {seed} -v");
+        let mut sub = subscribe(&group, &options, Stdio::piped());
+        publish(&group, "--wait-for 1 -t a -t b -t c", file(&scratch, "in", b"1\n2\n3\n"));
+        sub.succeed(SOON);
+        let mut came: Vec<String> = sub.stdout().lines().map(str::to_owned).collect();
+        came.sort();
+        assert_eq!(came, ["1", "2", "3"], "seed {seed}: {}", sub.stderr());
+    }
+}
+
+#[test]
+fn until_end_of_a_source_is_not_kept_up_by_another() {
+    let group = group(122);
+    let mut sub = subscribe(&group, "--until-end -v", Stdio::piped());
+    let mut first = publisher(&group, "--wait-for 1 -t a");
+    let mut input = first.stdin().unwrap();
+    input.write_all(b"one\n").unwrap();
+    sub.wait_for_output("one", SOON);
+    let mut second = publisher(&group, "--wait-for 1 -t b");
+    let mut held_open = second.stdin().unwrap();
+    held_open.write_all(b"two\n").unwrap();
+    sub.wait_for_output("two", SOON);
+    drop(input);
+    first.succeed(SOON);
+    sub.succeed(SOON);
+    drop(held_open);
+    second.succeed(SOON);
 }
 
 #[test]
