@@ -100,6 +100,24 @@ fn whoever_does_not_confirm_is_named_after_the_linger() {
 }
 
 #[test]
+fn whoever_is_forgotten_while_it_lacks_something_is_named_too() {
+    let (scratch, group) = (Scratch::new(), group(123));
+    let kept = scratch.path("summary");
+    let sub = subscribe(&group, "", Stdio::null());
+    let mut publisher = publisher(&group, &format!("--wait-for 1 --linger 600 --summary {}", kept.display()));
+    publisher.wait_for_line("joined", SOON);
+    sub.signal(libc::SIGSTOP);
+    let mut input = publisher.stdin().unwrap();
+    input.write_all(b"one\n").unwrap();
+    drop(input);
+    // Nothing is heard of it for so long that it is waited for no more.
+    publisher.wait_for_line("was not heard from any more", SOON);
+    publisher.succeed(SOON);
+    publisher.wait_for_line("warning: 1 subscriber did not confirm everything: ", SOON);
+    assert_eq!(summary(&kept)["unconfirmed"], 1);
+}
+
+#[test]
 fn a_subscriber_ends_when_told_to() {
     let (scratch, group) = (Scratch::new(), group(107));
     let kept = scratch.path("summary");
