@@ -133,7 +133,7 @@ fn forgery(random: &mut fastrand::Rng, victims: &Victims, stamp: u64) -> Vec<u8>
         4 => datagram(header(Kind::Heartbeat), |payload| {
             let mut list = Heartbeat::emit(payload, u32::MAX, u32::MAX, u32::MAX, ReceiverId(1));
             for _ in 0..40 {
-                list.push_stream(&StreamState { stream: 1, trail: a, lead: b, next_message: c });
+                list.push_stream(&StreamState { stream: 1, trail: a, lead: b, next_message: c, limit: c });
             }
             list.length()
         }),

@@ -59,15 +59,6 @@ impl Least {
     }
 }
 
-/// The least time between two status messages of one receiver to one source: all receivers together send no more than 200
-/// a second.
-pub fn status_interval(group: u32) -> Duration {
-    STATUS_INTERVAL.max(STATUS_PER_RECEIVER * group)
-}
-
-const STATUS_INTERVAL: Duration = Duration::from_millis(200);
-const STATUS_PER_RECEIVER: Duration = Duration::from_millis(5);
-
 /// How long a datagram that seems missing may yet be under way, learnt from those that came late. Nothing on a path
 /// that does not reorder: a gap is then a loss the moment it is seen.
 #[derive(Clone, Copy, Debug, Default)]

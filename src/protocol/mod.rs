@@ -8,6 +8,7 @@ pub mod publisher;
 pub mod subscriber;
 
 mod bucket;
+mod crowd;
 mod estimate;
 mod event;
 mod pool;

@@ -2,7 +2,7 @@
 
 use super::control::{Announce, End, Heartbeat, Nak, Ncf, Status};
 use super::data::{Fragment, Records};
-use super::header::{Datagram, Kind, flag};
+use super::header::{Datagram, Kind, MAX_SEQUENCE, flag};
 use super::invalid::Invalid;
 use std::fmt;
 
@@ -125,7 +125,8 @@ impl Body<'_> {
                             f,
                             " /{} {}..{} next msg {}",
                             state.stream, state.trail, state.lead, state.next_message
-                        )
+                        )?;
+                        if state.limit < MAX_SEQUENCE { write!(f, " limit {}", state.limit) } else { Ok(()) }
                     }
                     Err(invalid) => write!(f, " (an entry refused: {invalid})"),
                 })

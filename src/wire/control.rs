@@ -141,11 +141,13 @@ pub struct StreamState {
     pub lead: u64,
     /// The number of the first message to start after the lead.
     pub next_message: u64,
+    /// The highest sequence number that a receiver which is behind lets the publisher send; [`MAX_SEQUENCE`] where none is.
+    pub limit: u64,
 }
 
 impl<'a> Heartbeat<'a> {
     const FIXED: usize = 20;
-    const ENTRY: usize = 28;
+    const ENTRY: usize = 36;
 
     /// Reads a heartbeat; each entry is checked when it is read.
     ///
@@ -171,6 +173,7 @@ impl<'a> Heartbeat<'a> {
                 trail: get_u64(entry, 4),
                 lead: get_u64(entry, 12),
                 next_message: get_u64(entry, 20),
+                limit: get_u64(entry, 28).min(MAX_SEQUENCE),
             };
             let sound = state.stream != 0
                 && state.lead <= MAX_SEQUENCE
@@ -207,6 +210,7 @@ impl List<'_> {
         put_u64(entry, 4, state.trail);
         put_u64(entry, 12, state.lead);
         put_u64(entry, 20, state.next_message);
+        put_u64(entry, 28, state.limit);
         true
     }
 

@@ -255,20 +255,20 @@ proptest! {
     fn a_heartbeat_comes_back(
         header in sound_header(Kind::Heartbeat),
         (idle, group, trip, limiting) in (1..=u32::MAX, any::<u32>(), any::<u32>(), any::<u64>()),
-        states in vec((1..=u32::MAX, next(), any::<u32>(), next()), 0..9),
+        states in vec((1..=u32::MAX, next(), any::<u32>(), next(), 0..=MAX_SEQUENCE), 0..9),
         room in 20..200_usize,
     ) {
         let states: Vec<StreamState> = states
             .into_iter()
-            .map(|(stream, trail, held, next_message)| {
+            .map(|(stream, trail, held, next_message, limit)| {
                 let lead = (trail - 1).saturating_add(u64::from(held)).min(MAX_SEQUENCE);
-                StreamState { stream, trail, lead, next_message }
+                StreamState { stream, trail, lead, next_message, limit }
             })
             .collect();
         let mut payload = vec![0xee; room];
         let mut list = Heartbeat::emit(&mut payload, idle, group, trip, ReceiverId(limiting));
         let fits = states.iter().take_while(|state| list.push_stream(state)).count();
-        prop_assert_eq!(fits, states.len().min((room - 20) / 28), "until it is full");
+        prop_assert_eq!(fits, states.len().min((room - 20) / 36), "until it is full");
         let length = list.length();
         let bytes = datagram(&header, &payload[..length]);
         let Body::Heartbeat(read) = Datagram::parse(&bytes)?.body()? else { panic!("a heartbeat is none") };

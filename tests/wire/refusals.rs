@@ -21,7 +21,7 @@ const ANNOUNCE: Announce = Announce {
     topic: "prices.fx",
 };
 
-const STATE: StreamState = StreamState { stream: 1, trail: 3, lead: 7, next_message: 12 };
+const STATE: StreamState = StreamState { stream: 1, trail: 3, lead: 7, next_message: 12, limit: 900 };
 
 fn data() -> Vec<u8> {
     datagram(&header(Kind::Data), RECORD)
@@ -303,7 +303,7 @@ fn heartbeat_cases() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         datagram(&header(Kind::Heartbeat), &whole[..length])
     };
     vec![
-        ("heartbeat-layout", vec![cut(0), cut(19), cut(21), cut(47)]),
+        ("heartbeat-layout", vec![cut(0), cut(19), cut(21), cut(55)]),
         ("heartbeat-idle", vec![heartbeat(0, STATE)]),
         ("heartbeat-stream", vec![beat(StreamState { stream: 0, ..STATE })]),
         (
@@ -430,8 +430,8 @@ fn what_lies_just_inside_is_accepted() {
         announce_topic("a.é.日本".as_bytes()),
         announce(Announce { datagram: 65, ..ANNOUNCE }),
         announce(Announce { datagram: 65_507, ..ANNOUNCE }),
-        heartbeat(1, StreamState { stream: 1, trail: 1, lead: 0, next_message: 1 }),
-        heartbeat(1, StreamState { stream: 1, trail: max + 1, lead: max, next_message: max + 1 }),
+        heartbeat(1, StreamState { stream: 1, trail: 1, lead: 0, next_message: 1, limit: 0 }),
+        heartbeat(1, StreamState { stream: 1, trail: max + 1, lead: max, next_message: max + 1, limit: max }),
         nak(RECEIVER, &[]),
         nak(RECEIVER, &[(1, 1), (2, 1)]),
         nak(RECEIVER, &[(max, 1)]),
@@ -458,6 +458,11 @@ fn a_limit_that_is_none_reads_as_the_last_sequence_number() {
             panic!("a limit of {sent} is refused");
         };
         assert!(status.positions().map(|position| position.limit).eq([read]));
+        let bytes = heartbeat(1, StreamState { limit: sent, ..STATE });
+        let Ok(Body::Heartbeat(beat)) = Datagram::parse(&bytes).and_then(|datagram| datagram.body()) else {
+            panic!("a limit of {sent} is refused");
+        };
+        assert!(beat.streams().map(|state| state.map(|state| state.limit)).eq([Ok(read)]));
     }
 }
 

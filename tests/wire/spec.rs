@@ -108,6 +108,7 @@ fn dissect(datagram: &Datagram) -> Vec<(String, String)> {
                 say("trail", &state.trail);
                 say("lead", &state.lead);
                 say("next message", &state.next_message);
+                say("limit", &state.limit);
             }
         }
         Body::Nak(nak) => {
@@ -237,7 +238,7 @@ fn every_example_reads_as_one_line() {
         "announce 0123456789abcdef/1 lead 9 next msg 16 trail 1 msg 1 window 4096 datagram 1408 \
          idle 100000 us age 2000000000 ns topic prices.fx.eurusd 52 bytes",
         "heartbeat 0123456789abcdef idle 100000 us group 3 round trip 72000 ns limited by fedcba9876543210 \
-         /1 1..9 next msg 16 /2 1..0 next msg 1 76 bytes",
+         /1 1..9 next msg 16 limit 1024 /2 1..0 next msg 1 92 bytes",
         "nak 0123456789abcdef/1 by fedcba9876543210 held 25000 ns catching up 2..2 100..109 36 bytes",
         "ncf 0123456789abcdef/1 gone 2..5 next msg 9 24 bytes",
         "status 0123456789abcdef by fedcba9876543210 held 40000 ns /1 at 10 limit 2057 missed 2 ended 40 bytes",
@@ -282,7 +283,7 @@ fn fields_tile_what_they_lay_out() {
     let announce = announce.emit(&mut buffer) - announce.topic.len();
     let mut list = Heartbeat::emit(&mut buffer, 1, 0, 0, ReceiverId(0));
     let heartbeat = list.length();
-    list.push_stream(&nakcast::wire::StreamState { stream: 1, trail: 1, lead: 0, next_message: 1 });
+    list.push_stream(&nakcast::wire::StreamState { stream: 1, trail: 1, lead: 0, next_message: 1, limit: 9 });
     let heartbeat_entry = list.length() - heartbeat;
     let mut list = Nak::emit(&mut buffer, ReceiverId(1), 0);
     let nak = list.length();

@@ -6,6 +6,7 @@ use super::receivers::Receiver;
 use super::shares::RepairQueue;
 use super::transmit::{Control, To};
 use super::{Bucket, Flow, Publisher, Time};
+use crate::protocol::crowd::{self, CROWD};
 use crate::protocol::estimate::{self, Least};
 use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};
 use std::net::SocketAddr;
@@ -295,6 +296,8 @@ impl Publisher {
             return None;
         }
         let near = told.position + half > lead && !quarantined;
+        let behind = crowd::is_behind(told.position, told.limit, lead);
+        let limited = stream.places.limit_behind();
         let caught_up = stream.places.change(receiver, |place| {
             if told.position > place.position || told.limit > place.limit {
                 place.progress = now;
@@ -303,6 +306,7 @@ impl Publisher {
             place.position = place.position.max(told.position);
             place.limit = place.limit.max(told.limit);
             place.ended |= told.ended;
+            place.behind = behind;
             // Who has no room still would hold everybody up for another patience.
             let caught_up = near && !place.standing && place.limit > lead;
             if caught_up {
@@ -311,6 +315,10 @@ impl Publisher {
             }
             caught_up
         });
+        if self.receivers.len() > CROWD as usize && stream.places.limit_behind() != limited {
+            // Others who are behind need not say so when they hear how far the furthest is.
+            self.timers.tell_limit(now);
+        }
         match caught_up {
             Some(true) => Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() }),
             Some(false) => None,
@@ -321,6 +329,7 @@ impl Publisher {
                     limit: told.limit,
                     ended: told.ended,
                     standing: near,
+                    behind,
                     progress: now,
                 });
                 None

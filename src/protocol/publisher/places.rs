@@ -1,5 +1,6 @@
 //! Where the receivers of one stream are, and which of them holds it back.
 
+use crate::protocol::crowd;
 use crate::protocol::time::Time;
 use crate::wire::ReceiverId;
 
@@ -14,6 +15,8 @@ pub(super) struct Place {
     pub(super) ended: bool,
     /// In good standing: waited for.
     pub(super) standing: bool,
+    /// What it said last was that it is behind: waited for in a crowd too.
+    pub(super) behind: bool,
     pub(super) progress: Time,
 }
 
@@ -22,6 +25,8 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     all: Vec<Place>,
+    /// How large the receivers were told their group is: in a crowd only some are waited for.
+    group: u32,
     limit: Option<(ReceiverId, u64)>,
     floor: Option<(ReceiverId, u64)>,
 }
@@ -40,9 +45,27 @@ impl Places {
         self.limit
     }
 
+    /// How far that is, when that receiver is behind.
+    pub(super) fn limit_behind(&self) -> Option<u64> {
+        let (receiver, limit) = self.limit?;
+        self.find(receiver).is_ok_and(|at| self.all[at].behind).then_some(limit)
+    }
+
     /// The receiver in good standing that still needs the oldest sequence number, and which.
     pub(super) fn floor(&self) -> Option<(ReceiverId, u64)> {
         self.floor
+    }
+
+    /// The receivers are told that their group has another size.
+    pub(super) fn set_group(&mut self, group: u32) {
+        if group != self.group {
+            self.group = group;
+            self.look();
+        }
+    }
+
+    fn is_waited_for(&self, place: &Place) -> bool {
+        place.standing && (place.behind || crowd::is_waited_for(place.receiver, self.group))
     }
 
     /// Adds the place of a receiver that has none.
@@ -80,8 +103,10 @@ impl Places {
 
     /// A place is new or changed: the last is looked for again if that was it, or may be now.
     fn moved(&mut self, place: Place) {
-        let touches = |last: Option<(ReceiverId, u64)>, at: u64| {
-            last.is_none_or(|(receiver, least)| receiver == place.receiver || (place.standing && at < least))
+        let waited_for = self.is_waited_for(&place);
+        let touches = |last: Option<(ReceiverId, u64)>, at: u64| match last {
+            Some((receiver, least)) => receiver == place.receiver || (waited_for && at < least),
+            None => waited_for,
         };
         if touches(self.limit, place.limit) || touches(self.floor, place.position) {
             self.look();
@@ -89,9 +114,10 @@ impl Places {
     }
 
     fn look(&mut self) {
-        let standing = || self.all.iter().filter(|place| place.standing);
-        self.limit = standing().map(|p| (p.receiver, p.limit)).min_by_key(|&(_, limit)| limit);
-        self.floor = standing().map(|p| (p.receiver, p.position)).min_by_key(|&(_, position)| position);
+        let waited_for = || self.all.iter().filter(|place| self.is_waited_for(place));
+        let limit = waited_for().map(|p| (p.receiver, p.limit)).min_by_key(|&(_, limit)| limit);
+        let floor = waited_for().map(|p| (p.receiver, p.position)).min_by_key(|&(_, position)| position);
+        (self.limit, self.floor) = (limit, floor);
     }
 }
 
@@ -104,16 +130,20 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut places = Places::default();
         for step in 0..20_000 {
-            let receiver = ReceiverId(random.u64(1..20));
-            match random.u8(..10) {
+            let receiver = ReceiverId(random.u64(1..20) << 59);
+            match random.u8(..11) {
                 0 => places.remove(&[receiver]),
+                10 => places.set_group([0, 40, 41, 100][random.usize(..4)]),
                 1 => {
-                    let mut several: Vec<_> = (0..5).map(|_| ReceiverId(random.u64(1..20))).collect();
+                    let mut several: Vec<_> = (0..5).map(|_| ReceiverId(random.u64(1..20) << 59)).collect();
                     several.sort();
                     places.remove(&several);
                 }
                 2..4 => {
-                    places.change(receiver, |place| place.standing = !place.standing);
+                    places.change(receiver, |place| {
+                        place.standing ^= random.bool();
+                        place.behind ^= random.bool();
+                    });
                 }
                 4..7 => places.insert(Place {
                     receiver,
@@ -121,6 +151,7 @@ mod tests {
                     limit: random.u64(50..100),
                     ended: false,
                     standing: random.bool(),
+                    behind: random.bool(),
                     progress: Time(step),
                 }),
                 _ => {
@@ -131,7 +162,10 @@ mod tests {
                     });
                 }
             }
-            let standing = || places.iter().filter(|place| place.standing);
+            let waited_for = |place: &&Place| {
+                place.standing && (place.behind || crowd::is_waited_for(place.receiver, places.group))
+            };
+            let standing = || places.iter().filter(waited_for);
             assert_eq!(places.limit().map(|(_, limit)| limit), standing().map(|p| p.limit).min());
             assert_eq!(places.floor().map(|(_, at)| at), standing().map(|p| p.position).min());
             assert!(places.iter().map(|place| place.receiver).is_sorted());

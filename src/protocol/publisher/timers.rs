@@ -1,7 +1,7 @@
 //! What happens when time passes: heartbeats, flushes, patience, receivers that fell silent.
 
 use super::{Publisher, Time};
-use crate::protocol::estimate::status_interval;
+use crate::protocol::crowd;
 use crate::protocol::publisher::transmit::To;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -92,6 +92,11 @@ impl Timers {
         self.start = self.start.min(at);
     }
 
+    /// The limit of those who are behind changed: others who are hold their status back when they hear of it.
+    pub(super) fn tell_limit(&mut self, now: Time) {
+        self.tell = self.tell.min(now + FIRST_BEAT);
+    }
+
     /// The group changed: receivers time their NAKs by its size.
     pub(super) fn tell_soon(&mut self, now: Time) {
         self.tell = self.tell.min(now + TELL_SOON);
@@ -174,7 +179,7 @@ impl Publisher {
     /// A receiver from which nothing was heard for this long is forgotten.
     fn silence(&self) -> Duration {
         let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
-        self.config.idle_interval.saturating_mul(FORGET_AFTER).max(status_interval(group) * FORGET_STATUS)
+        self.config.idle_interval.saturating_mul(FORGET_AFTER).max(crowd::silence(group) * FORGET_STATUS)
     }
 
     fn flush_due(&mut self, now: Time) {

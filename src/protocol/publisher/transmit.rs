@@ -7,8 +7,8 @@ use super::window::Place;
 use super::{Publisher, Time};
 use crate::protocol::time::nanos;
 use crate::wire::{
-    Announce, Confirmation, End, HEADER_LENGTH, Header, Heartbeat, Kind, MAX_DATAGRAM, Ncf, ReceiverId,
-    StreamState, flag, restamp,
+    Announce, Confirmation, End, HEADER_LENGTH, Header, Heartbeat, Kind, MAX_DATAGRAM, MAX_SEQUENCE, Ncf,
+    ReceiverId, StreamState, flag, restamp,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -374,6 +374,8 @@ impl Publisher {
 
     fn write_heartbeat(&mut self, now: Time) -> usize {
         self.receivers.refresh_round_trip(now);
+        let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
+        self.streams.iter_mut().for_each(|stream| stream.places.set_group(group));
         let limiting = self
             .streams
             .iter()
@@ -383,7 +385,7 @@ impl Publisher {
         let mut list = Heartbeat::emit(
             &mut self.outbox.buffer[HEADER_LENGTH..],
             u32::try_from(self.config.idle_interval.as_micros()).unwrap_or(u32::MAX).max(1),
-            self.receivers.len() as u32,
+            group,
             self.receivers.round_trip_wire(),
             limiting.unwrap_or(ReceiverId(0)),
         );
@@ -392,6 +394,7 @@ impl Publisher {
             trail: stream.window.trail().min(stream.unsent),
             lead: stream.sent_lead(),
             next_message: stream.sent_next_message(),
+            limit: stream.places.limit_behind().unwrap_or(MAX_SEQUENCE),
         };
         while let Some(&id) = self.outbox.beating.front() {
             let stream = &self.streams[id as usize - 1];

@@ -93,8 +93,7 @@ impl Subscriber {
             known.streams.insert(header.stream, Known::Subscribed(index));
         }
         self.enqueue(index);
-        self.tell(index);
-        self.tick = self.tick.min(now + self.interval / 20);
+        self.greet(now, index);
         // First what was sent, then what of it is gone: only what is missing can be given up.
         self.see_lead(now, index, lead, next_message);
         self.see_trail(index, announce.trail, Some(announce.trail_message));
@@ -141,10 +140,11 @@ impl Subscriber {
         self.stats.heartbeats += 1;
         if let Some(known) = self.source(source) {
             known.set_idle(heartbeat.idle_interval);
-            known.set_group(heartbeat.group_size, heartbeat.round_trip, heartbeat.limiting);
+            known.set_group(heartbeat.group_size, heartbeat.round_trip);
         }
-        self.size_up();
+        self.size_up(source);
         let limiting = heartbeat.limiting == self.config.receiver;
+        let quiet = self.source(source).is_some_and(|source| source.quiet);
         let mut outcome = Ok(());
         for state in heartbeat.streams() {
             let state = match state {
@@ -168,9 +168,12 @@ impl Subscriber {
                     }
                     // The publisher has come near the limit it was told last, or is held back by an earlier one: what it was
                     // told may be lost.
-                    let near = limiting
-                        || stream.told.limit.saturating_sub(state.lead).saturating_mul(4)
-                            < stream.told.limit.saturating_sub(stream.told.position);
+                    let left = stream.told.limit.saturating_sub(state.lead);
+                    let room = stream.told.limit.saturating_sub(stream.told.position);
+                    let near = (limiting && state.limit < stream.told.limit)
+                        || ((limiting || !quiet) && left.saturating_mul(4) < room);
+                    stream.limiting = limiting;
+                    stream.others_limit = if limiting { MAX_SEQUENCE } else { state.limit };
                     self.see_lead(now, index, state.lead, state.next_message);
                     self.see_trail(index, state.trail, None);
                     if near {
@@ -250,7 +253,7 @@ impl Subscriber {
             stream.ending.get_or_insert(EndReason::Closed);
         }
         self.enqueue(index);
-        self.tell(index);
+        self.tell_end(now, index);
         Ok(())
     }
 
@@ -314,7 +317,7 @@ impl Subscriber {
                 stream.up = true;
             }
             self.enqueue(index);
-            self.tell(index);
+            self.greet(now, index);
         }
     }
 }

@@ -119,6 +119,7 @@ impl Subscriber {
         if by_arrival {
             stream.move_on();
         }
+        let watch = sequence >= stream.watch;
         if at_once {
             stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, received));
         } else if by_arrival {
@@ -126,6 +127,9 @@ impl Subscriber {
         }
         if deliverable {
             self.enqueue(index);
+        }
+        if watch {
+            self.watch(now, index);
         }
     }
 

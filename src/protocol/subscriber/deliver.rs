@@ -306,16 +306,6 @@ impl Subscriber {
         self.moved(index);
     }
 
-    /// A stream's position moved: after a quarter of what its publisher may send, the publisher is told.
-    fn moved(&mut self, index: usize) {
-        let Some(stream) = &self.streams[index] else { return };
-        let told = stream.told;
-        let quarter = told.limit.saturating_sub(told.position) / 4;
-        if stream.position() >= told.position + quarter.max(1) || stream.has_ended() {
-            self.tell(index);
-        }
-    }
-
     /// By arrival: tells of what was given up. Everything before it is here and delivered, or was given up before.
     fn settle(&mut self, index: usize, missing: Missing, reason: GapReason) {
         let Some(stream) = self.streams[index].as_mut() else { return };

@@ -16,7 +16,8 @@
 //! | `control` | announces, heartbeats, NCFs and ends come in: streams begin and end |
 //! | `gaps` | what is missing, and when to ask for it |
 //! | `deliver` | what is here goes to the application, under its contract |
-//! | `transmit` | NAKs and status are written |
+//! | `transmit` | NAKs are written |
+//! | `status` | publishers are told how far each stream is, and how far they may go |
 //! | `timers` | deadlines, sources that fell silent |
 
 mod assembly;
@@ -28,6 +29,7 @@ mod gaps;
 mod reorder;
 mod source;
 mod stats;
+mod status;
 mod stream;
 mod timers;
 mod transmit;
@@ -38,7 +40,7 @@ pub use stats::SubscriberStats;
 pub use timers::Reason;
 pub use transmit::Transmit;
 
-use super::estimate::status_interval;
+use super::crowd;
 use super::pool::Pool;
 use super::time::{Time, nanos};
 use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
@@ -117,10 +119,10 @@ impl Subscriber {
             busy: 1,
             random: fastrand::Rng::with_seed(config.seed),
             buffer: vec![0; transmit::DATAGRAM].into(),
-            positions: Vec::with_capacity(transmit::MOST_POSITIONS),
+            positions: Vec::with_capacity(status::MOST_POSITIONS),
             urgent: false,
             tick: Time::NEVER,
-            interval: status_interval(0),
+            interval: crowd::silence(0),
             stats: SubscriberStats::default(),
             config,
         }
@@ -333,17 +335,6 @@ impl Subscriber {
         {
             stream.queued = true;
             self.ready.push_back(index);
-        }
-    }
-
-    /// Has a stream's publisher told of it.
-    fn tell(&mut self, index: usize) {
-        if let Some(stream) = self.streams[index].as_mut()
-            && !stream.told.queued
-        {
-            stream.told.queued = true;
-            self.telling.push_back(index);
-            self.urgent = true;
         }
     }
 

@@ -3,7 +3,7 @@
 use super::gaps::Retry;
 use crate::protocol::estimate::{Reordering, Smoothed};
 use crate::protocol::time::Time;
-use crate::wire::{ReceiverId, SourceId};
+use crate::wire::SourceId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -62,7 +62,8 @@ pub(super) struct Source {
     pub(super) idle: Option<Duration>,
     group_size: Option<u32>,
     round_trip: Option<Duration>,
-    pub(super) limiting: ReceiverId,
+    /// Its group is a crowd, and others speak for this receiver.
+    pub(super) quiet: bool,
     /// From a NAK to its repair.
     pub(super) answer: Smoothed,
     pub(super) reordering: Reordering,
@@ -87,7 +88,7 @@ impl Source {
             idle: None,
             group_size: None,
             round_trip: None,
-            limiting: ReceiverId(0),
+            quiet: false,
             answer: Smoothed::default(),
             reordering: Reordering::default(),
             streams: HashMap::new(),
@@ -131,12 +132,11 @@ impl Source {
         self.heard + self.idle() * SILENT_INTERVALS
     }
 
-    pub(super) fn set_group(&mut self, size: u32, round_trip: u32, limiting: ReceiverId) {
+    pub(super) fn set_group(&mut self, size: u32, round_trip: u32) {
         self.group_size = Some(size);
         if round_trip != 0 {
             self.round_trip = Some(Duration::from_nanos(u64::from(round_trip)).min(LONGEST_RETRY));
         }
-        self.limiting = limiting;
     }
 
     /// How many may ask for the same.

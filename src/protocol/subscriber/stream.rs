@@ -6,7 +6,7 @@ use super::reorder::{RECEIVED_LENGTH, Reorder};
 use crate::protocol::event::{EndReason, Loss};
 use crate::protocol::pool::Slots;
 use crate::protocol::time::Time;
-use crate::wire::{Datagram, Fragment, Invalid, Records, SourceId, flag};
+use crate::wire::{Datagram, Fragment, Invalid, MAX_SEQUENCE, Records, SourceId, flag};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Ranges that may be missing at a time; a datagram that would make another is left out, and asked for later.
@@ -138,6 +138,18 @@ pub(super) struct Stream {
     pub(super) data: Time,
     pub(super) missed: u64,
     pub(super) told: Told,
+    /// When to say something of it: the first time; in a crowd also that it is behind, or has everything.
+    pub(super) speak: Time,
+    /// How large the group was when that time was chosen.
+    pub(super) sized_up: u32,
+    /// In a crowd: the sequence number at which to look whether it is behind.
+    pub(super) watch: u64,
+    /// When that number was chosen.
+    pub(super) watched: Time,
+    /// In a crowd: it is this receiver that its publisher waits for.
+    pub(super) limiting: bool,
+    /// In a crowd: how far the publisher may go for the others.
+    pub(super) others_limit: u64,
     /// When its publisher is asked where it stands, and was asked last.
     pub(super) ask_state: Time,
     pub(super) state_asked: Time,
@@ -148,10 +160,15 @@ pub(super) struct Stream {
 pub(super) struct Told {
     pub(super) position: u64,
     pub(super) limit: u64,
+    pub(super) at: Time,
     /// How often this was told.
     pub(super) times: u32,
     /// How often anything was told.
     pub(super) greetings: u32,
+    /// That it is behind, and waited for in a crowd too.
+    pub(super) behind: bool,
+    /// That it has everything, its end too.
+    pub(super) ended: bool,
     /// It stands among the streams to be told of.
     pub(super) queued: bool,
 }
@@ -196,6 +213,12 @@ impl Stream {
             data: Time(0),
             missed: 0,
             told: Told::default(),
+            speak: Time::NEVER,
+            sized_up: 0,
+            watch: 0,
+            watched: Time(0),
+            limiting: false,
+            others_limit: MAX_SEQUENCE,
             ask_state: Time::NEVER,
             state_asked: Time(0),
         }

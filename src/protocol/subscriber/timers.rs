@@ -2,14 +2,10 @@
 
 use super::source::{Known, Source};
 use super::{Contract, Subscriber};
-use crate::protocol::estimate::status_interval;
 use crate::protocol::event::GapReason;
-use crate::protocol::time::{Time, nanos};
+use crate::protocol::time::Time;
 use std::cmp::Reverse;
 use std::time::Duration;
-
-/// A stream of which nothing came for this long has no part in the receive buffer.
-const BUSY: Duration = Duration::from_millis(400);
 
 /// What asked to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,19 +83,5 @@ impl Subscriber {
                 self.gave_up(index);
             }
         }
-    }
-
-    fn signs_of_life(&mut self, now: Time) {
-        let since = Time(now.0.saturating_sub(nanos(BUSY)));
-        self.busy =
-            (self.streams.iter().flatten().filter(|stream| stream.data > since).count() as u64).max(1);
-        self.size_up();
-        self.tick = self.tell_all(now);
-    }
-
-    /// The size of the groups it is in says how often status may be sent.
-    pub(super) fn size_up(&mut self) {
-        let known = self.sources.iter().flatten().filter(|source| !source.gone).map(Source::known_group);
-        self.interval = status_interval(known.max().unwrap_or(0));
     }
 }

@@ -348,7 +348,7 @@ fn announce(lead: u64, message: u64, window: u32, datagram: u16) -> Vec<u8> {
 fn heartbeat(trail: u64, lead: u64, next_message: u64) -> Vec<u8> {
     let mut payload = [0; 200];
     let mut list = Heartbeat::emit(&mut payload, 500_000, 1, 1, ReceiverId(0));
-    list.push_stream(&StreamState { stream: 1, trail, lead, next_message });
+    list.push_stream(&StreamState { stream: 1, trail, lead, next_message, limit: u64::MAX });
     let length = list.length();
     emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length])
 }

@@ -1,6 +1,7 @@
 //! The protocol in the simulated network: scenarios drawn from a seed, and directed ones.
 
 mod check;
+mod crowd;
 mod directed;
 mod scenario;
 
