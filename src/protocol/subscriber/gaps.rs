@@ -18,6 +18,8 @@ pub(super) struct Retry {
     pub(super) timeout: Duration,
     /// Not sooner than this, for nothing at all is heard of the source.
     pub(super) least: Duration,
+    /// When one is asked for, those that are due within this are too: one NAK costs less than many.
+    pub(super) together: Duration,
 }
 
 impl Retry {
@@ -281,6 +283,7 @@ impl Gaps {
         mut ask: impl FnMut(Range) -> bool,
     ) {
         credit = credit.saturating_sub(self.missing.iter().map(|missing| missing.under_way(now)).sum());
+        let together = now + retry.together;
         let mut earliest = Time::NEVER;
         let mut full = false;
         for missing in &mut self.missing {
@@ -292,7 +295,7 @@ impl Gaps {
                 earliest = earliest.min(missing.due.max(now + retry.after(0)));
                 continue;
             }
-            if full || !missing.due.is_due(now) {
+            if full || !missing.due.is_due(together) {
                 earliest = earliest.min(missing.due);
                 continue;
             }
@@ -325,7 +328,7 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_millis(1);
-    const RETRY: Retry = Retry { timeout: TIMEOUT, least: Duration::ZERO };
+    const RETRY: Retry = Retry { timeout: TIMEOUT, least: Duration::ZERO, together: Duration::ZERO };
 
     /// One message to a datagram: message numbers are sequence numbers.
     fn missing(first: u64, last: u64, now: Time) -> Missing {
@@ -386,6 +389,22 @@ mod tests {
         assert_eq!(gaps.held_for(TIMEOUT), Time::NEVER);
         assert_eq!(gaps.first().and_then(|missing| missing.given_up), Some(GapReason::Deadline));
         assert_eq!(gaps.missing[1].given_up, None);
+    }
+
+    #[test]
+    fn what_is_due_shortly_is_asked_for_with_what_is_due() {
+        let retry = Retry { together: Duration::from_nanos(5), ..RETRY };
+        let mut gaps = Gaps::new();
+        for (first, due) in [(1, 10), (3, 14), (5, 15), (7, 16)] {
+            gaps.found(Missing { due: Time(due), ..missing(first, first, Time(1)) });
+        }
+        let mut asked = Vec::new();
+        gaps.take_due(Time(10), u64::MAX, 100, retry, |range| {
+            asked.push(range.first);
+            true
+        });
+        assert_eq!(asked, [1, 3, 5]);
+        assert_eq!(gaps.earliest(), Time(16));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A source as a subscriber knows it: where it sends from, when it was heard, which streams it has.
 
 use super::gaps::Retry;
-use crate::protocol::estimate::{Reordering, Smoothed};
+use crate::protocol::estimate::{self, Reordering, Smoothed};
 use crate::protocol::time::Time;
 use crate::wire::SourceId;
 use std::collections::HashMap;
@@ -23,6 +23,9 @@ const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
 const LEAST_RETRY: Duration = Duration::from_micros(200);
 /// The wait before the second NAK while nothing was measured.
 const UNKNOWN_RETRY: Duration = Duration::from_millis(5);
+/// Where NAKs wait at random for those of others, each loss for a time of its own, one that goes out takes along those due
+/// within this part of a round trip.
+const TOGETHER: u32 = 4;
 /// No retry waits longer.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
@@ -161,6 +164,11 @@ impl Source {
 
     /// When NAKs are repeated. While the source is not heard from at all they come further and further apart.
     pub(super) fn retry(&self, now: Time) -> Retry {
-        Retry { timeout: self.nak_timeout(), least: (now.since(self.heard) / 2).min(LONGEST_RETRY) }
+        let alone = estimate::span(self.round_trip(), self.group_size()).is_zero();
+        Retry {
+            timeout: self.nak_timeout(),
+            least: (now.since(self.heard) / 2).min(LONGEST_RETRY),
+            together: if alone { Duration::ZERO } else { self.round_trip() / TOGETHER },
+        }
     }
 }
