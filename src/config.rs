@@ -3,6 +3,7 @@
 use crate::driver::{Clock, DatagramLoss, Driver, Service};
 use crate::error::Error;
 use crate::net::{self, Local, Options, Socket};
+use crate::protocol::can_be_had;
 use crate::protocol::publisher::{self, Flow, MIN_DATAGRAM};
 use crate::protocol::subscriber::{self, Contract, StartAt};
 use crate::publisher::{Endpoint, Publisher};
@@ -64,6 +65,26 @@ fn within<T: PartialOrd + std::fmt::Debug>(
         return Err(Error::Setting { name, problem });
     }
     Ok(())
+}
+
+/// Whether the memory that a setting asks for can be had: the system gives it, and the machine has it. A system that
+/// promises more than there is (Linux with `vm.overcommit_memory=1`) would end the process, or another, when it is used.
+fn allocate(name: &'static str, asked: usize) -> Result<(), Error> {
+    let machine = machine_memory();
+    if machine.is_some_and(|machine| asked as u64 > machine) || !can_be_had(asked) {
+        return Err(Error::Memory { name, asked, machine });
+    }
+    Ok(())
+}
+
+/// Memory and swap of the machine, bytes, where the system tells it in a file: Linux (proc_meminfo(5)).
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    Some((kilobytes("MemTotal:")? + kilobytes("SwapTotal:").unwrap_or(0)) * 1_024)
 }
 
 /// The settings of a publishing endpoint, and of the one topic of a [`Publisher`] that has an endpoint of its own.
@@ -138,8 +159,9 @@ impl PublisherBuilder {
         self
     }
 
-    /// Memory of the transmit window, bytes, for all topics of the endpoint together, taken at open. Default 64 MiB, at least
-    /// four chunks of 32 KiB or one datagram. It bounds how late a repair can come: at 1 Gbit/s, 64 MiB last half a
+    /// Memory of the transmit window, bytes, for all topics of the endpoint together, taken at open (its pages when they are
+    /// first used). Default 64 MiB, at least four chunks of 32 KiB or one datagram, at most the machine's memory and swap (and
+    /// 1 TiB): [`Error::Memory`] where it cannot be had. It bounds how late a repair can come: at 1 Gbit/s, 64 MiB last half a
     /// second. Slots are as large as the largest datagram, so messages sent one by one fill it by the datagram.
     pub fn window(mut self, bytes: usize) -> Self {
         self.core.window = bytes;
@@ -198,7 +220,7 @@ impl PublisherBuilder {
     /// Opens an endpoint of its own with one publisher.
     ///
     /// # Errors
-    /// [`Error::Setting`], [`Error::Topic`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
+    /// [`Error::Setting`], [`Error::Topic`], [`Error::Memory`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
     pub fn open(self) -> Result<Publisher, Error> {
         let topic = self.topic.clone();
         // The topic's errors come before any socket is opened.
@@ -225,6 +247,7 @@ impl PublisherBuilder {
             }
             None => core.max_message.min(core.window / 2),
         };
+        allocate("window", core.window)?;
         let local = self.place.local()?;
         let options =
             Options { receive_buffer: Some(self.receive_buffer), ttl: self.place.ttl, ..Options::default() };
@@ -338,7 +361,8 @@ impl SubscriberBuilder {
     }
 
     /// Memory for datagrams that came before others they follow, bytes, taken at open (its pages when they are first
-    /// used), 256 KiB to 1 TiB. Default 64 MiB. It bounds how far a publisher may run ahead of a gap.
+    /// used), 256 KiB to the machine's memory and swap (and 1 TiB): [`Error::Memory`] where it cannot be had. Default 64 MiB.
+    /// It bounds how far a publisher may run ahead of a gap.
     pub fn reorder_buffer(mut self, bytes: usize) -> Self {
         self.core.reorder = bytes;
         self
@@ -385,7 +409,7 @@ impl SubscriberBuilder {
     /// Joins the group.
     ///
     /// # Errors
-    /// [`Error::Setting`], [`Error::Topic`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
+    /// [`Error::Setting`], [`Error::Topic`], [`Error::Memory`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
     pub fn open(mut self) -> Result<Subscriber, Error> {
         if self.patterns.is_empty() {
             self.patterns.push(">".into());
@@ -405,6 +429,7 @@ impl SubscriberBuilder {
         within("max_message", self.core.max_message, 1, u32::MAX as usize)?;
         within("max_sources", self.core.max_sources, 1, 1 << 20)?;
         within("max_streams", self.core.max_streams, 1, 1 << 24)?;
+        allocate("reorder_buffer", self.core.reorder)?;
         let local = self.place.local()?;
         let options =
             Options { receive_buffer: Some(self.receive_buffer), ttl: self.place.ttl, ..Options::default() };

@@ -34,6 +34,15 @@ pub enum Error {
         /// As many as it has room for.
         max: usize,
     },
+    /// Memory that is taken at open is not to be had: the window's, or the reorder buffer's.
+    Memory {
+        /// The setting that asks for it.
+        name: &'static str,
+        /// Bytes it asks for.
+        asked: usize,
+        /// Bytes the machine has, swap included, where that is known.
+        machine: Option<u64>,
+    },
     /// The operating system refused something.
     System {
         /// What was being done.
@@ -60,6 +69,13 @@ impl fmt::Display for Error {
             Error::Setting { name, problem } => write!(f, "{name}: {problem}"),
             Error::TooManyTopics { max } => {
                 write!(f, "the window has room for {max} topics; a larger window has room for more")
+            }
+            Error::Memory { name, asked, machine } => {
+                write!(f, "{name}: {asked} bytes of memory are not to be had")?;
+                match machine {
+                    Some(machine) => write!(f, "; the machine has {machine} in all, swap included"),
+                    None => f.write_str("; ask for less"),
+                }
             }
             Error::System { doing, text, .. } => write!(f, "{doing}: {text}"),
         }

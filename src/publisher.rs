@@ -30,7 +30,7 @@ impl Endpoint {
     /// Opens an endpoint with the settings of a builder, whose topic does not matter here.
     ///
     /// # Errors
-    /// [`Error::Setting`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
+    /// [`Error::Setting`], [`Error::Memory`], [`Error::Interface`], [`Error::Socket`], [`Error::System`].
     pub fn open(builder: PublisherBuilder) -> Result<Endpoint, Error> {
         Ok(Endpoint { service: Arc::new(builder.start()?) })
     }

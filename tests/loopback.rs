@@ -471,6 +471,23 @@ fn settings_out_of_range_name_what_would_be_right() {
 }
 
 #[test]
+fn memory_that_cannot_be_had_is_an_error_that_names_it() {
+    // More than any machine these tests run on has, and less than the settings' own bound.
+    let asked = (1 << 40) - 4_096;
+    let publisher = Publisher::builder(group(22)).interface("lo").window(asked).open().map(drop);
+    let subscriber = subscribe(22).reorder_buffer(asked).open().map(drop);
+    for (error, setting) in [(publisher, "window"), (subscriber, "reorder_buffer")] {
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, Error::Memory { name, asked: bytes, .. } if name == setting && bytes == asked)
+        );
+        let text = error.to_string();
+        let begin = format!("{setting}: {asked} bytes of memory are not to be had");
+        assert!(text.starts_with(&begin), "{text}");
+    }
+}
+
+#[test]
 fn a_stream_that_is_over_at_once_reaches_those_who_listened() {
     for round in 0..5 {
         let reader = read(subscribe(20).drop_datagrams(0.5, round).open().unwrap());

@@ -16,4 +16,5 @@ mod time;
 
 pub(crate) use event::Loss;
 pub use event::{EndReason, Event, Gap, GapReason, Message, Stream};
+pub(crate) use pool::can_be_had;
 pub use time::Time;

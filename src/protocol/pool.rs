@@ -9,6 +9,16 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk(u32);
 
+/// Whether memory of this size can be had at present. [`Pool::new`] cannot ask and take in one step: what leaves the pages
+/// untouched until they are used (`vec![0; n]`) ends the process where it fails, and what can fail touches them.
+pub fn can_be_had(bytes: usize) -> bool {
+    let mut tried = Vec::<u8>::new();
+    let had = tried.try_reserve_exact(bytes).is_ok();
+    // Memory that nobody looks at need not be asked for, as a compiler sees it.
+    std::hint::black_box(tried.as_mut_ptr());
+    had
+}
+
 /// The chunks of an endpoint.
 #[derive(Debug)]
 pub struct Pool {
@@ -19,7 +29,7 @@ pub struct Pool {
 
 impl Pool {
     /// A pool of `bytes`, rounded down to whole chunks, but at least `least` of them. The pages are touched when they
-    /// are first used.
+    /// are first used. Where they cannot be had the process ends: ask [`can_be_had`] before.
     pub fn new(bytes: usize, chunk_size: usize, least: usize) -> Pool {
         let chunks = (bytes / chunk_size).max(least).min(u32::MAX as usize);
         let free = (0..chunks as u32).rev().map(Chunk).collect();
@@ -172,5 +182,17 @@ impl<T> Row<T> {
     pub fn restart(&mut self, first: u64) {
         debug_assert!(self.items.is_empty());
         self.first = first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_found_out_and_not_died_of() {
+        assert!(can_be_had(64 << 20));
+        // Beyond any address space: 2^56 bytes.
+        assert!(!can_be_had(1 << 56));
     }
 }
