@@ -152,8 +152,11 @@ impl PublisherBuilder {
     }
 
     /// Largest datagram, bytes, 512 to 65,507. Default 1,408: fits an Ethernet frame with room for tunnels. Larger ones
-    /// cost less processor time a byte where the MTU has room for them (jumbo frames, loopback); one that is longer than
-    /// the MTU is refused by the system, and the error names it.
+    /// cost less processor time a byte where the MTU has room for them (jumbo frames, loopback). Nothing is fragmented:
+    /// more than the interface's MTU has room for (28 bytes of headers less with IPv4, 48 with IPv6) is refused at open with
+    /// [`SocketError::TooLong`](crate::net::SocketError::TooLong), which names the interface, its MTU and what would fit.
+    /// Where the MTU is not known until a datagram meets it (a route's, one that shrinks later, elsewhere than on Linux)
+    /// sending gives [`SendError::Datagram`](crate::SendError::Datagram).
     pub fn datagram(mut self, bytes: usize) -> Self {
         self.core.datagram = bytes;
         self
@@ -252,6 +255,10 @@ impl PublisherBuilder {
         let options =
             Options { receive_buffer: Some(self.receive_buffer), ttl: self.place.ttl, ..Options::default() };
         let socket = Socket::sender(self.place.group, &local, self.port, &options)?;
+        // Nothing is fragmented, so one that does not fit now would never leave.
+        if local.longest_datagram().is_some_and(|longest| core.datagram > longest) {
+            return Err(socket.too_long(core.datagram).into());
+        }
         let clock = Clock::start();
         core.source = SourceId(random_id()?);
         core.wall_offset = clock.wall_offset();

@@ -3,11 +3,16 @@
 #![cfg(target_os = "linux")]
 
 mod support;
+mod warnings;
 
-use nakcast::{Event, GapReason, Publisher, PublisherBuilder, SendError, Subscriber, SubscriberBuilder};
+use nakcast::net::SocketError;
+use nakcast::{
+    Error, Event, GapReason, Publisher, PublisherBuilder, SendError, Subscriber, SubscriberBuilder,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use support::{Host, Lab};
+use warnings::Warnings;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -120,19 +125,96 @@ fn the_last_message_is_repaired_though_nothing_follows_it() {
 }
 
 #[test]
-fn a_datagram_larger_than_the_mtu_is_an_error_that_names_it() {
+fn a_datagram_larger_than_the_mtu_is_refused_at_open() {
     let Some(lab) = Lab::new(1) else { return };
-    let mut publisher = publisher(lab.host(0), "239.1.2.6:7704", |builder| builder.datagram(9_000));
-    let error = loop {
-        // The first one that is too long is found out when it leaves, and told to the next call.
-        match publisher.send(&[1; 8_000]).and_then(|()| publisher.flush()) {
+    for (group, most) in [("239.1.2.6:7704", 1_472), ("[ff12::7704]:7704", 1_452)] {
+        let open = |datagram| {
+            let builder = Publisher::builder(group.parse().unwrap()).interface("eth0");
+            lab.host(0).run(|| builder.datagram(datagram).open().map(drop))
+        };
+        open(most).unwrap();
+        let error = open(most + 1).unwrap_err();
+        let expected = SocketError::TooLong {
+            bytes: most + 1,
+            interface: Some("eth0".into()),
+            mtu: Some(1_500),
+            most: Some(most),
+        };
+        assert_eq!(error, Error::Socket(expected));
+        let text = format!("eth0, whose MTU of 1500 has room for {most}");
+        assert!(error.to_string().ends_with(&text), "{error}");
+    }
+}
+
+/// Changes a host's network, in the words of ip(8).
+fn ip(host: &Host, change: &str) {
+    let status = host.command("ip").args(change.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {change}");
+}
+
+/// What a publisher says when it sends a datagram that is too long.
+fn refusal(publisher: &mut Publisher) -> String {
+    loop {
+        // It is found out when it leaves, and told to the next call.
+        match publisher.send(&[1; 1_300]).and_then(|()| publisher.flush()) {
             Ok(()) => {}
-            Err(error) => break error,
+            Err(SendError::Datagram(error)) => return error.to_string(),
+            Err(error) => panic!("{error}"),
         }
-    };
-    let SendError::Datagram(_) = &error else { panic!("{error:?}") };
-    let text = error.to_string();
-    assert!(text.contains("eth0") && text.contains("MTU of 1500"), "{text}");
+    }
+}
+
+#[test]
+fn an_mtu_that_shrinks_is_told_as_it_is_and_warned_of_once() {
+    let warnings = Warnings::of("239.1.2.9:7707");
+    let Some(lab) = Lab::new(1) else { return };
+    let mut publisher = publisher(lab.host(0), "239.1.2.9:7707", |builder| builder);
+    publisher.send(&[1; 1_300]).and_then(|()| publisher.flush()).unwrap();
+    // The route is narrower than the interface.
+    ip(lab.host(0), "route change 224.0.0.0/4 dev eth0 mtu 1000");
+    let error = refusal(&mut publisher);
+    assert_eq!(
+        error,
+        "a datagram of 1368 bytes is too long for interface eth0 or its way from there: \
+         the MTU of 1500 has room for 1472, a route or a router for less"
+    );
+    // The interface itself is.
+    ip(lab.host(0), "link set eth0 mtu 1280");
+    for _ in 0..100 {
+        let error = refusal(&mut publisher);
+        assert!(error.ends_with("eth0, whose MTU of 1280 has room for 1252"), "{error}");
+    }
+    // Heartbeats went out in between, and nothing that is as long.
+    assert!(publisher.endpoint().stats().send_failures >= 100);
+    assert_eq!(warnings.count(), 1);
+    ip(lab.host(0), "link set eth0 mtu 1500");
+    ip(lab.host(0), "route change 224.0.0.0/4 dev eth0");
+    while publisher.send(&[1; 1_300]).and_then(|()| publisher.flush()).is_err() {}
+}
+
+#[test]
+fn a_receiver_that_cannot_be_sent_to_alone_is_served_with_the_group() {
+    let Some(lab) = Lab::new(2) else { return };
+    let mut subscriber = subscriber(lab.host(1), "239.1.2.10:7708", |builder| builder);
+    let mut publisher = publisher(lab.host(0), "239.1.2.10:7708", |builder| builder);
+    publisher.send(b"first").unwrap();
+    publisher.flush().unwrap();
+    read_until(&mut subscriber, b"first");
+    while publisher.receivers() == 0 {
+        subscriber.recv_timeout(Duration::from_millis(10)).unwrap();
+    }
+    // A lone receiver is sent its repairs alone, and these do not pass there.
+    ip(lab.host(0), &format!("route add {} dev eth0 mtu 600", lab.host(1).address()));
+    for number in 0..5 {
+        let last = vec![number; 1_300];
+        lab.host(1).drop_next(1, "udp dport 7708 udp length > 800");
+        publisher.send(&last).unwrap();
+        publisher.flush().unwrap();
+        assert_eq!(read_until(&mut subscriber, &last), (vec![last], 0));
+        lab.host(1).clear_rules();
+    }
+    let stats = publisher.endpoint().stats();
+    assert!(stats.repairs_unicast > 0 && stats.send_failures >= stats.repairs_unicast, "{stats:?}");
 }
 
 #[test]

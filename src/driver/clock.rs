@@ -3,6 +3,25 @@
 use crate::protocol::Time;
 use std::time::{Duration, Instant, SystemTime};
 
+/// Lets one of many through: what would be said with every datagram is said once, and again after a minute.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seldom {
+    next: Time,
+}
+
+impl Seldom {
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// Whether it may be said now; then it was.
+    pub(crate) fn is_due(&mut self, now: Time) -> bool {
+        let due = self.next.is_due(now);
+        if due {
+            self.next = now + Self::PAUSE;
+        }
+        due
+    }
+}
+
 /// A monotonic clock with an origin of its own, and the wall clock beside it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -34,5 +53,18 @@ impl Clock {
     pub(crate) fn wall_offset(&self) -> u64 {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         (wall.as_nanos() as u64).wrapping_sub(self.now().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seldom_said_is_said_once_a_minute() {
+        let mut seldom = Seldom::default();
+        let start = Time(5_000_000_000);
+        let said = (0..121).filter(|&second| seldom.is_due(start + Duration::from_secs(second))).count();
+        assert_eq!(said, 3);
     }
 }

@@ -1,6 +1,6 @@
 //! A subscriber at work, on the thread that reads it: sockets to state machine to application, and back.
 
-use super::clock::Clock;
+use super::clock::{Clock, Seldom};
 use super::waiter::{Alarm, Waiter};
 use crate::net::{Received, Receiver, Sender, Socket};
 use crate::protocol::subscriber::{Ready, Subscriber, SubscriberStats, Transmit};
@@ -43,7 +43,7 @@ pub(crate) struct Driver {
     sender: Sender,
     waiter: Waiter,
     loss: Option<DatagramLoss>,
-    failing: bool,
+    warnings: Seldom,
     wall_clock: Time,
 }
 
@@ -71,7 +71,7 @@ impl Driver {
             sender: Sender::new(),
             waiter,
             loss,
-            failing: false,
+            warnings: Seldom::default(),
             wall_clock: clock.now(),
         })
     }
@@ -217,14 +217,10 @@ impl Driver {
     fn send(&mut self, transmit: Transmit) {
         let datagram = [IoSlice::new(self.subscriber.datagram(&transmit))];
         let sent = self.sender.send(&self.sockets[UNICAST], transmit.to, transmit.length, &datagram);
-        match sent {
-            Ok(_) => self.failing = false,
-            Err(error) => {
-                self.subscriber.count_socket(|stats| stats.send_failures += 1);
-                if !self.failing && error.kind() != ErrorKind::WouldBlock {
-                    tracing::warn!(%error, to = %transmit.to, "NAKs and status cannot be sent");
-                    self.failing = true;
-                }
+        if let Err(error) = sent {
+            self.subscriber.count_socket(|stats| stats.send_failures += 1);
+            if error.kind() != ErrorKind::WouldBlock && self.warnings.is_due(self.clock.now()) {
+                tracing::warn!(%error, to = %transmit.to, "NAKs and status cannot be sent");
             }
         }
         self.subscriber.count_socket(|stats| stats.system_calls += 1);

@@ -5,11 +5,11 @@
 //! asleep: waking it for each would cost both threads more than the answer does. When the application pauses, or waits for
 //! room, the service thread takes over.
 
-use super::clock::Clock;
+use super::clock::{Clock, Seldom};
 use super::waiter::{Alarm, Switch, Waiter};
 use crate::net::{self, Receiver, Sender, Socket, SocketError};
 use crate::protocol::Time;
-use crate::protocol::publisher::{Publisher, To, Transmit};
+use crate::protocol::publisher::{Publisher, To};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -70,7 +70,9 @@ pub(crate) struct Working {
     blocked_until: Time,
     /// The last datagram that was too long for its way, to be told to the next that sends.
     too_long: Option<SocketError>,
-    failing: bool,
+    /// Datagrams were refused: all, or those to one receiver alone.
+    refusals: Seldom,
+    refusals_alone: Seldom,
     wall_clock: Time,
     stop: bool,
 }
@@ -248,29 +250,31 @@ impl Working {
             for (slice, datagram) in slices.iter_mut().zip(self.publisher.datagrams()) {
                 *slice = IoSlice::new(datagram);
             }
-            let outcome = self.sender.send(&shared.socket, to, transmit.segment, &slices[..transmit.count]);
-            let took = match outcome {
-                Ok(sent) => {
-                    self.publisher.count_sending(sent.failed as u64, u64::from(sent.system_calls));
-                    if let Some(error) = &sent.last_error {
-                        self.failed(error, &transmit, shared);
-                    } else {
-                        self.failing = false;
-                    }
-                    sent.done()
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.publisher.count_sending(0, 1);
-                    0
-                }
-                Err(error) => {
-                    self.publisher.count_sending(transmit.count as u64, 1);
-                    self.failed(&error, &transmit, shared);
-                    transmit.count
-                }
-            };
+            let datagrams = &slices[..transmit.count];
+            let mut run =
+                judge(self.sender.send(&shared.socket, to, transmit.segment, datagrams), transmit.count);
+            let (mut failures, mut calls) = (run.failed as u64, u64::from(run.system_calls));
+            let refused_alone = if to == shared.group { None } else { run.last_error.take() };
+            if refused_alone.is_some() {
+                // What cannot reach a receiver alone (a narrow route, a firewall) would never reach it, however often it
+                // asks. By way of the group it may; the others have no harm of it.
+                let outcome = self.sender.send(&shared.socket, shared.group, transmit.segment, datagrams);
+                run = judge(outcome, transmit.count);
+                failures += run.failed as u64;
+                calls += u64::from(run.system_calls);
+            }
+            self.publisher.count_sending(failures, calls);
             sent.runs += 1;
             now = shared.clock.now();
+            if let Some(error) = refused_alone
+                && self.refusals_alone.is_due(now)
+            {
+                tracing::warn!(%error, %to, "a receiver cannot be sent to alone, and is served with the group");
+            }
+            if let Some(error) = &run.last_error {
+                self.failed(error, transmit.segment, shared, now);
+            }
+            let took = run.done();
             if took < transmit.count {
                 self.publisher.retract(took);
                 self.blocked_until = now + BLOCKED_RETRY;
@@ -295,18 +299,38 @@ impl Working {
         }
     }
 
-    /// A datagram was refused by the system. It may be repaired; what refuses every datagram of its length is told to the
-    /// sender, and the first of a row to the operator.
-    fn failed(&mut self, error: &io::Error, transmit: &Transmit, shared: &Shared) {
-        // What is too long on its way to one receiver alone is no fault of the sender's.
-        if net::is_too_long(error) && transmit.to == To::Group {
-            self.too_long = Some(shared.socket.too_long(transmit.segment));
+    /// A datagram to the group was refused by the system. It may be repaired; what refuses every datagram of its length is
+    /// told to the sender, and what goes on and on to the operator, seldom.
+    fn failed(&mut self, error: &io::Error, length: usize, shared: &Shared, now: Time) {
+        let group = shared.group;
+        if !net::is_too_long(error) {
+            if self.refusals.is_due(now) {
+                tracing::warn!(%error, %group, "datagrams cannot be sent");
+            }
+            return;
         }
-        if !self.failing {
-            tracing::warn!(%error, "datagrams cannot be sent");
-            self.failing = true;
+        let error = shared.socket.too_long(length);
+        if self.refusals.is_due(now) {
+            tracing::warn!(%error, %group, "datagrams cannot be sent");
+        }
+        self.too_long = Some(error);
+    }
+}
+
+/// What became of `count` datagrams, whether one went out or none: a socket that would block took none, and one that
+/// refused all is done with them.
+fn judge(outcome: io::Result<net::Sent>, count: usize) -> net::Sent {
+    let mut sent = net::Sent::default();
+    match outcome {
+        Ok(some) => return some,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => {
+            sent.failed = count;
+            sent.last_error = Some(error);
         }
     }
+    sent.system_calls = 1;
+    sent
 }
 
 /// The service thread; it ends when this is dropped.
@@ -339,7 +363,8 @@ impl Service {
                 cost: Duration::ZERO,
                 blocked_until: Time::NEVER,
                 too_long: None,
-                failing: false,
+                refusals: Seldom::default(),
+                refusals_alone: Seldom::default(),
                 wall_clock: clock.now(),
                 stop: false,
             }),

@@ -81,15 +81,17 @@ pub enum SocketError {
         /// Its words.
         text: String,
     },
-    /// A datagram is longer than the interface carries unfragmented. See [`Socket::too_long`](super::Socket::too_long).
+    /// A datagram is longer than the interface, or what follows it on the way, carries unfragmented. See
+    /// [`Socket::too_long`](super::Socket::too_long).
     TooLong {
         /// The datagram's length in bytes.
         bytes: usize,
         /// The interface's name, where the socket has one.
         interface: Option<String>,
-        /// The interface's MTU in bytes, where it is known.
+        /// The interface's MTU in bytes, where it is known: as it was when the datagram was refused.
         mtu: Option<u32>,
-        /// The longest datagram that MTU has room for, in bytes, where it is known.
+        /// The longest datagram that MTU has room for, in bytes, where it is known. When that is not less than `bytes`,
+        /// something else on the way carries less: a route with an MTU of its own, a router.
         most: Option<usize>,
     },
 }
@@ -146,7 +148,14 @@ impl fmt::Display for SocketError {
                     write!(f, " for interface {interface}")?;
                 }
                 if let (Some(mtu), Some(most)) = (mtu, most) {
-                    write!(f, ", whose MTU of {mtu} has room for {most}")?;
+                    if most < bytes {
+                        write!(f, ", whose MTU of {mtu} has room for {most}")?;
+                    } else {
+                        write!(
+                            f,
+                            " or its way from there: the MTU of {mtu} has room for {most}, a route or a router for less"
+                        )?;
+                    }
                 }
                 Ok(())
             }
@@ -219,7 +228,16 @@ mod tests {
             error.to_string(),
             "a datagram of 9000 bytes is too long for interface eth0, whose MTU of 1500 has room for 1472"
         );
-        if let SocketError::TooLong { interface, mtu, most, .. } = &mut error {
+        if let SocketError::TooLong { bytes, .. } = &mut error {
+            *bytes = 1_408;
+        }
+        assert_eq!(
+            error.to_string(),
+            "a datagram of 1408 bytes is too long for interface eth0 or its way from there: \
+             the MTU of 1500 has room for 1472, a route or a router for less"
+        );
+        if let SocketError::TooLong { bytes, interface, mtu, most } = &mut error {
+            *bytes = 9_000;
             (*interface, *mtu, *most) = (None, None, None);
         }
         assert_eq!(error.to_string(), "a datagram of 9000 bytes is too long");

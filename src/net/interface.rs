@@ -111,6 +111,20 @@ impl Local {
             address => SocketAddr::new(address, port),
         }
     }
+
+    /// The longest datagram that the interface carries unfragmented, in bytes: its MTU less an IPv4 header of 20 bytes or
+    /// an IPv6 header of 40, and UDP's of 8; at most [`MAX_DATAGRAM`](super::MAX_DATAGRAM). `None` where the platform was
+    /// not asked for the MTU.
+    #[must_use]
+    pub fn longest_datagram(&self) -> Option<usize> {
+        self.interface.mtu.map(|mtu| longest_datagram(mtu, self.address))
+    }
+}
+
+/// What an MTU leaves for the payload of a datagram from this address.
+pub(super) fn longest_datagram(mtu: u32, from: IpAddr) -> usize {
+    let headers = if from.is_ipv4() { 28 } else { 48 };
+    (mtu as usize).saturating_sub(headers).min(super::MAX_DATAGRAM)
 }
 
 impl fmt::Display for Local {
@@ -408,6 +422,18 @@ mod tests {
 
         let error = resolve(Some("no such interface"), V4.parse().unwrap()).unwrap_err();
         assert!(error.to_string().contains("127.0.0.1"), "{error}");
+    }
+
+    #[test]
+    fn the_longest_datagram_is_what_the_headers_leave() {
+        let longest = |mtu, address: &str| longest_datagram(mtu, address.parse().unwrap());
+        assert_eq!((longest(1_500, "192.0.2.2"), longest(1_500, "fe80::1")), (1_472, 1_452));
+        assert_eq!((longest(65_536, "127.0.0.1"), longest(65_536, "::1")), (65_507, 65_488));
+        assert_eq!(longest(20, "192.0.2.2"), 0);
+        let local = choose(machine(), Some("eth0"), V4.parse().unwrap()).unwrap();
+        assert_eq!(local.longest_datagram(), Some(1_472));
+        let unknown = Interface { mtu: None, ..local.interface };
+        assert_eq!(Local { interface: unknown, ..local }.longest_datagram(), None);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::interface::Interface;
 
 #[cfg(unix)]
 pub(super) use unix::interfaces;
+#[cfg(target_os = "linux")]
+pub(super) use unix::mtu_of;
 
 #[cfg(unix)]
 mod unix {
@@ -78,8 +80,12 @@ mod unix {
 
     #[cfg(target_os = "linux")]
     fn mtu(name: &CStr) -> Option<u32> {
-        use std::os::fd::AsRawFd;
+        mtu_of(&socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None).ok()?, name)
+    }
 
+    /// The MTU that an interface has now, in the network that a socket belongs to.
+    #[cfg(target_os = "linux")]
+    pub(in super::super) fn mtu_of(socket: &impl std::os::fd::AsRawFd, name: &CStr) -> Option<u32> {
         // SAFETY: `ifreq` is integers, arrays, raw pointers: all zeroes are a value of it.
         let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
         let bytes = name.to_bytes_with_nul();
@@ -89,7 +95,6 @@ mod unix {
         for (to, &from) in request.ifr_name.iter_mut().zip(bytes) {
             *to = from as libc::c_char;
         }
-        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None).ok()?;
         // SAFETY: netdevice(7): these ioctls "can be used on any socket's file descriptor regardless of the family or
         // type", "pass an ifreq structure", and SIOCGIFMTU gets "the MTU of a device using ifr_mtu".
         let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use socket2::{Domain, Protocol, Type};
 
 use super::error::{BufferWarning, SocketError};
-use super::interface::{Family, Interface, Local, is_near};
+use super::interface::{Family, Interface, Local, is_near, longest_datagram};
 use super::options;
 
 /// What can be chosen about a [`Socket`].
@@ -187,18 +187,28 @@ impl Socket {
             .map(|asked| BufferWarning { asked, granted })
     }
 
-    /// What to say when a datagram of `bytes` was refused as too long ([`is_too_long`](super::is_too_long)).
+    /// What to say when a datagram of `bytes` was refused as too long ([`is_too_long`](super::is_too_long)), with the MTU
+    /// that the interface has now, where the platform tells it: it may have changed since the socket was opened.
     #[must_use]
     pub fn too_long(&self, bytes: usize) -> SocketError {
-        let mtu = self.interface.as_ref().and_then(|interface| interface.mtu);
-        // An IPv4 header of 20 bytes or an IPv6 header of 40, and UDP's of 8.
-        let headers = if self.local_addr.is_ipv4() { 28 } else { 48 };
+        let mtu = self.interface.as_ref().and_then(|interface| self.mtu(interface));
         SocketError::TooLong {
             bytes,
             interface: self.interface.as_ref().map(|interface| interface.name.clone()),
             mtu,
-            most: mtu.map(|mtu| (mtu as usize).saturating_sub(headers).min(super::MAX_DATAGRAM)),
+            most: mtu.map(|mtu| longest_datagram(mtu, self.local_addr.ip())),
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn mtu(&self, interface: &Interface) -> Option<u32> {
+        let name = std::ffi::CString::new(interface.name.as_str()).ok()?;
+        super::listing::mtu_of(&self.socket, &name).or(interface.mtu)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn mtu(&self, interface: &Interface) -> Option<u32> {
+        interface.mtu
     }
 
     /// The standard library's socket, for what this one does not do.
