@@ -1,101 +1,23 @@
 //! A subscriber with a thread of its own, and a bounded queue to the application.
 
+mod queue;
+
+pub use queue::{Queue, WhenFull};
+
 use crate::driver::{Alarm, Clock, Driver};
 use crate::error::Error;
 use crate::protocol::subscriber::{Ready, SubscriberStats};
-use crate::protocol::{EndReason, Event, Gap, GapReason, Loss, Message, Stream, Time};
-use crate::wire::SourceId;
+use crate::protocol::{EndReason, Event, Message, Time};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{HashMap, VecDeque};
+use queue::{Events, Key, Life, Slot, What};
+use std::collections::HashMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// The queue between a detached subscriber's thread and the application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queue {
-    /// Most events in it, at least 1. Memory follows the messages: their bytes, and about 150 for each.
-    pub capacity: usize,
-    /// What happens when it is full.
-    pub when_full: WhenFull,
-}
-
-impl Default for Queue {
-    /// 65,536 events; delivery waits when it is full.
-    fn default() -> Queue {
-        Queue { capacity: 65_536, when_full: WhenFull::Block }
-    }
-}
-
-/// What happens when a queue is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WhenFull {
-    /// Delivery waits and recovery goes on, as far as the reorder buffer reaches; then publishers are held back.
-    #[default]
-    Block,
-    /// The oldest message makes room for the newest.
-    DropOldest,
-    /// The newest message is dropped.
-    DropNewest,
-}
-
 /// The counters are copied for the application when there is nothing to do, and after so many events.
 const COUNT_EVERY: u32 = 1_024;
-
-/// A stream of a source.
-type Key = (SourceId, u32);
-
-/// An event that owns what it shows. Its memory is used again.
-#[derive(Debug)]
-struct Slot {
-    what: What,
-    topic: Arc<str>,
-    key: Key,
-    payload: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Message { sequence: u64, number: u64, sent: u64, received: u64 },
-    Gap(Loss),
-    Up { sequence: u64 },
-    End { sequence: u64, reason: EndReason },
-}
-
-impl Slot {
-    fn event(&self) -> Event<'_> {
-        let (topic, (source, stream)) = (&*self.topic, self.key);
-        match self.what {
-            What::Message { sequence, number, sent, received } => Event::Message(Message {
-                topic,
-                payload: &self.payload,
-                source,
-                stream,
-                sequence,
-                number,
-                sent,
-                received,
-            }),
-            What::Gap(loss) => Event::Gap(Gap { topic, source, stream, loss }),
-            What::Up { sequence } => Event::StreamUp(Stream { topic, source, stream, sequence, end: None }),
-            What::End { sequence, reason } => {
-                Event::StreamEnd(Stream { topic, source, stream, sequence, end: Some(reason) })
-            }
-        }
-    }
-
-    /// What would be lost with it.
-    fn loss(&self) -> Option<Loss> {
-        match self.what {
-            What::Message { sequence, .. } => {
-                Some(Loss { first: sequence, last: sequence, messages: 1, reason: GapReason::Overrun })
-            }
-            What::Gap(loss) => Some(Loss { reason: GapReason::Overrun, ..loss }),
-            What::Up { .. } | What::End { .. } => None,
-        }
-    }
-}
 
 /// What the two threads share.
 #[derive(Debug)]
@@ -106,41 +28,25 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    queue: VecDeque<Slot>,
-    spare: Vec<Slot>,
-    /// What was dropped of a stream: told before what is next of it.
-    dropped: HashMap<Key, (Arc<str>, Loss)>,
+    events: Events,
     stats: SubscriberStats,
     /// The subscriber's thread waits for room.
     blocked: bool,
     stop: bool,
+    /// Why the subscriber's thread ended, if not because it was told to.
     error: Option<Error>,
 }
 
-impl State {
-    fn drop_slot(&mut self, slot: Slot) {
-        if let Some(loss) = slot.loss() {
-            let entry = self.dropped.entry(slot.key).or_insert_with(|| {
-                (Arc::clone(&slot.topic), Loss { messages: 0, first: loss.first, last: loss.last, ..loss })
-            });
-            entry.1.messages += loss.messages;
-            entry.1.first = entry.1.first.min(loss.first);
-            entry.1.last = entry.1.last.max(loss.last);
+impl Shared {
+    /// Does the subscriber's thread's work. However it ends, whoever waits for events is told.
+    fn run(&self, work: impl FnOnce() -> Result<(), Error>) {
+        // What the work was done on is not looked at again.
+        let outcome = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Error::Panicked));
+        if let Err(error) = outcome {
+            tracing::error!(%error, "a detached subscriber's thread ended");
+            self.state.lock().error = Some(error);
+            self.filled.notify_all();
         }
-        self.recycle(slot);
-    }
-
-    fn recycle(&mut self, slot: Slot) {
-        // As many as come and go in a batch; large messages' memory is given back.
-        if self.spare.len() < 1_024 && slot.payload.capacity() <= 64 << 10 {
-            self.spare.push(slot);
-        }
-    }
-
-    /// What was dropped of a stream, as an event of its own.
-    fn told(&mut self, key: Key) -> Option<Slot> {
-        let (topic, loss) = self.dropped.remove(&key)?;
-        Some(Slot { what: What::Gap(loss), topic, key, payload: Vec::new() })
     }
 }
 
@@ -151,7 +57,6 @@ pub struct DetachedSubscriber {
     alarm: Alarm,
     thread: Option<JoinHandle<()>>,
     clock: Clock,
-    when_full: WhenFull,
     /// What the application looks at.
     current: Option<Slot>,
 }
@@ -166,9 +71,7 @@ impl DetachedSubscriber {
         }
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                queue: VecDeque::with_capacity(queue.capacity.min(4_096)),
-                spare: Vec::new(),
-                dropped: HashMap::new(),
+                events: Events::new(queue, driver.subscriber().config().max_streams),
                 stats: driver.stats(),
                 blocked: false,
                 stop: false,
@@ -179,19 +82,19 @@ impl DetachedSubscriber {
         let alarm = driver.alarm();
         let clock = *driver.clock();
         let theirs = Arc::clone(&shared);
-        let worker = Worker { driver, shared: theirs, queue, topics: HashMap::new() };
+        let mut worker = Worker { driver, shared: Arc::clone(&shared), topics: HashMap::new(), lives: 0 };
         let thread = thread::Builder::new()
             .name("nakcast-subscriber".into())
-            .spawn(move || worker.run())
+            .spawn(move || theirs.run(move || worker.work()))
             .map_err(Error::system("starting the subscriber's thread"))?;
-        let when_full = queue.when_full;
-        Ok(DetachedSubscriber { shared, alarm, thread: Some(thread), clock, when_full, current: None })
+        Ok(DetachedSubscriber { shared, alarm, thread: Some(thread), clock, current: None })
     }
 
     /// The next event; waits for it.
     ///
     /// # Errors
-    /// [`Error::System`] when the sockets fail; what was received before is given first.
+    /// [`Error::System`] when the sockets fail, [`Error::Panicked`] when the thread ended otherwise; what was received before
+    /// is given first.
     pub fn recv(&mut self) -> Result<Event<'_>, Error> {
         loop {
             if self.take(None)? {
@@ -204,7 +107,7 @@ impl DetachedSubscriber {
     /// The next event, if one is here.
     ///
     /// # Errors
-    /// [`Error::System`] when the sockets fail.
+    /// Those of [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, Error> {
         self.recv_timeout(Duration::ZERO)
     }
@@ -212,7 +115,7 @@ impl DetachedSubscriber {
     /// The next event, if one comes within `timeout`.
     ///
     /// # Errors
-    /// [`Error::System`] when the sockets fail.
+    /// Those of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event<'_>>, Error> {
         if self.take(Some(timeout))? { self.shown().map(Some) } else { Ok(None) }
     }
@@ -229,12 +132,13 @@ impl DetachedSubscriber {
         let deadline = timeout.and_then(|timeout| self.clock.instant(self.clock.now() + timeout));
         let mut state = self.shared.state.lock();
         if let Some(slot) = self.current.take() {
-            state.recycle(slot);
+            state.events.recycle(slot);
         }
+        let mut timed_out = false;
         loop {
-            if let Some(slot) = Self::pop(&mut state, self.when_full) {
+            if let Some(slot) = state.events.pop() {
                 self.current = Some(slot);
-                if state.blocked {
+                if state.blocked && state.events.has_room() {
                     state.blocked = false;
                     self.alarm.wake();
                 }
@@ -243,37 +147,22 @@ impl DetachedSubscriber {
             if let Some(error) = &state.error {
                 return Err(error.clone());
             }
+            // After the time is over it is looked once more.
+            if timed_out {
+                return Ok(false);
+            }
             match deadline {
                 None => self.shared.filled.wait(&mut state),
                 Some(deadline) => {
-                    let timed_out = self.shared.filled.wait_until(&mut state, deadline).timed_out();
-                    if timed_out && state.queue.is_empty() && state.dropped.is_empty() {
-                        return Ok(false);
-                    }
+                    timed_out = self.shared.filled.wait_until(&mut state, deadline).timed_out();
                 }
             }
         }
     }
 
-    fn pop(state: &mut State, when_full: WhenFull) -> Option<Slot> {
-        match state.queue.front() {
-            // The oldest were dropped: they came before what is left.
-            Some(front) if when_full == WhenFull::DropOldest => {
-                let key = front.key;
-                state.told(key).or_else(|| state.queue.pop_front())
-            }
-            Some(_) => state.queue.pop_front(),
-            // Nothing is left that it could come before.
-            None => {
-                let key = *state.dropped.keys().next()?;
-                state.told(key)
-            }
-        }
-    }
-
-    /// Events that wait.
+    /// What waits: the events in the queue, and the streams of which dropped ones are to be told.
     pub fn len(&self) -> usize {
-        self.shared.state.lock().queue.len()
+        self.shared.state.lock().events.len()
     }
 
     /// Whether none waits.
@@ -303,19 +192,13 @@ impl Drop for DetachedSubscriber {
 struct Worker {
     driver: Driver,
     shared: Arc<Shared>,
-    queue: Queue,
-    topics: HashMap<Key, Arc<str>>,
+    /// The streams that are up.
+    topics: HashMap<Key, (Life, Arc<str>)>,
+    /// How many there ever were.
+    lives: Life,
 }
 
 impl Worker {
-    fn run(mut self) {
-        if let Err(error) = self.work() {
-            let mut state = self.shared.state.lock();
-            state.error = Some(error);
-            self.shared.filled.notify_all();
-        }
-    }
-
     fn work(&mut self) -> Result<(), Error> {
         let mut since_counted = 0;
         loop {
@@ -324,10 +207,8 @@ impl Worker {
                 if state.stop {
                     return Ok(());
                 }
-                let full =
-                    self.queue.when_full == WhenFull::Block && state.queue.len() >= self.queue.capacity;
-                state.blocked = full;
-                full
+                state.blocked = !state.events.has_room();
+                state.blocked
             };
             let more = if full {
                 self.driver.work().map_err(Error::system("receiving"))?
@@ -351,38 +232,21 @@ impl Worker {
     /// Puts an event in the queue, or drops one as the policy says.
     fn push(&mut self, ready: &Ready) {
         let mut state = self.shared.state.lock();
-        let spare = state.spare.pop();
-        let slot = fill(self.driver.event(ready), spare, &mut self.topics);
-        let key = slot.key;
-        if state.queue.len() >= self.queue.capacity {
-            match self.queue.when_full {
-                WhenFull::Block => {}
-                WhenFull::DropOldest => {
-                    // Beginnings and ends of streams stay: there are few, and nothing else tells of them.
-                    let oldest = state.queue.iter().position(|slot| slot.loss().is_some());
-                    if let Some(oldest) = oldest.and_then(|oldest| state.queue.remove(oldest)) {
-                        state.drop_slot(oldest);
-                    }
-                }
-                WhenFull::DropNewest if slot.loss().is_some() => return state.drop_slot(slot),
-                WhenFull::DropNewest => {}
-            }
-        }
-        if self.queue.when_full == WhenFull::DropNewest
-            && let Some(gap) = state.told(key)
-        {
-            state.queue.push_back(gap);
-        }
-        state.queue.push_back(slot);
+        let payload = state.events.spare();
+        let slot = fill(self.driver.event(ready), payload, &mut self.topics, &mut self.lives);
+        state.events.push(slot);
         drop(state);
         self.shared.filled.notify_one();
     }
 }
 
 /// An event in memory of its own.
-fn fill(event: Event<'_>, spare: Option<Slot>, topics: &mut HashMap<Key, Arc<str>>) -> Slot {
-    let mut payload = spare.map(|slot| slot.payload).unwrap_or_default();
-    payload.clear();
+fn fill(
+    event: Event<'_>,
+    mut payload: Vec<u8>,
+    topics: &mut HashMap<Key, (Life, Arc<str>)>,
+    lives: &mut Life,
+) -> Slot {
     let (topic, key, what) = match event {
         Event::Message(message) => {
             payload.extend_from_slice(message.payload);
@@ -402,18 +266,65 @@ fn fill(event: Event<'_>, spare: Option<Slot>, topics: &mut HashMap<Key, Arc<str
             (stream.topic, (stream.source, stream.stream), What::End { sequence: stream.sequence, reason })
         }
     };
-    let topic = match topics.get(&key) {
-        Some(known) => Arc::clone(known),
-        None => Arc::from(topic),
-    };
-    match what {
-        What::End { .. } => {
-            topics.remove(&key);
-        }
-        _ if !topics.contains_key(&key) => {
-            topics.insert(key, Arc::clone(&topic));
-        }
-        _ => {}
+    let known = topics.entry(key).or_insert_with(|| {
+        *lives += 1;
+        (*lives, Arc::from(topic))
+    });
+    let (life, topic) = (known.0, Arc::clone(&known.1));
+    if matches!(what, What::End { .. }) {
+        topics.remove(&key);
     }
-    Slot { what, topic, key, payload }
+    Slot { what, topic, key, life, payload, before: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A subscriber that nothing comes to, whose thread is given `work`.
+    fn detached(work: impl FnOnce(&Shared) -> Result<(), Error> + Send + 'static) -> DetachedSubscriber {
+        let group = "239.255.77.200:7700".parse().unwrap();
+        let subscriber = crate::Subscriber::builder(group).interface("lo").open().unwrap();
+        let mut detached = subscriber.detach(Queue::default()).unwrap();
+        // Its own thread ends, and another takes its place.
+        detached.shared.state.lock().stop = true;
+        detached.alarm.wake();
+        detached.thread.take().unwrap().join().unwrap();
+        let shared = Arc::clone(&detached.shared);
+        detached.thread = Some(thread::spawn(move || shared.run(|| work(&shared))));
+        detached
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_told_of_and_not_waited_for() {
+        let failure = Error::System {
+            doing: "receiving",
+            kind: std::io::ErrorKind::Other,
+            text: "the network is on fire".into(),
+        };
+        let told = failure.clone();
+        let mut subscriber = detached(move |_| Err(told));
+        assert_eq!(subscriber.recv_timeout(DEADLINE).unwrap_err(), failure);
+
+        let mut subscriber = detached(|shared| {
+            let mut state = shared.state.lock();
+            state.events.push(Slot {
+                what: What::Up { sequence: 1 },
+                topic: "t".into(),
+                key: (crate::SourceId(1), 1),
+                life: 1,
+                payload: Vec::new(),
+                before: None,
+            });
+            panic!("on purpose, and with the lock held");
+        });
+        assert!(
+            matches!(subscriber.recv_timeout(DEADLINE), Ok(Some(Event::StreamUp(_)))),
+            "what came before is given first"
+        );
+        assert_eq!(subscriber.recv_timeout(DEADLINE).unwrap_err(), Error::Panicked);
+        assert_eq!(subscriber.try_recv().unwrap_err(), Error::Panicked, "and every time");
+    }
 }

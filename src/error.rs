@@ -43,6 +43,8 @@ pub enum Error {
         /// Bytes the machine has, swap included, where that is known.
         machine: Option<u64>,
     },
+    /// The thread of a detached subscriber panicked, which is a defect in nakcast: standard error has what it said.
+    Panicked,
     /// The operating system refused something.
     System {
         /// What was being done.
@@ -77,6 +79,7 @@ impl fmt::Display for Error {
                     None => f.write_str("; ask for less"),
                 }
             }
+            Error::Panicked => f.write_str("the subscriber's thread panicked"),
             Error::System { doing, text, .. } => write!(f, "{doing}: {text}"),
         }
     }

@@ -369,9 +369,15 @@ fn the_descriptor_serves_a_foreign_event_loop() {
 
 #[test]
 fn a_detached_subscriber_delivers_everything_or_tells() {
-    for (number, when_full) in [(15, WhenFull::Block), (16, WhenFull::DropOldest), (17, WhenFull::DropNewest)]
-    {
-        let queue = Queue { capacity: 100, when_full };
+    for (number, when_full, capacity) in [
+        (15, WhenFull::Block, 100),
+        (16, WhenFull::DropOldest, 100),
+        (17, WhenFull::DropNewest, 100),
+        (23, WhenFull::Block, 1),
+        (24, WhenFull::DropOldest, 1),
+        (25, WhenFull::DropNewest, 1),
+    ] {
+        let queue = Queue { capacity, when_full };
         let mut detached = subscribe(number).drop_datagrams(0.05, 5).open().unwrap().detach(queue).unwrap();
         let messages = mixed(4_000);
         let sent = messages.clone();
@@ -380,12 +386,13 @@ fn a_detached_subscriber_delivers_everything_or_tells() {
             // Nothing is taken until all was sent.
             publisher.join().unwrap();
         }
-        let (mut got, mut lost) = (Vec::new(), 0);
+        let (mut got, mut lost, mut up) = (Vec::new(), 0, false);
         loop {
             match detached.recv_timeout(DEADLINE).unwrap().expect("something in time") {
                 Event::Message(message) => got.push((message.number(), message.payload().to_vec())),
                 Event::Gap(gap) => {
                     assert_eq!(gap.reason(), GapReason::Overrun);
+                    assert!(up, "a stream begins before something of it is lost");
                     lost += gap.messages();
                     let place = got.last().map_or(0, |&(number, _)| number);
                     assert!(
@@ -393,6 +400,7 @@ fn a_detached_subscriber_delivers_everything_or_tells() {
                         "the oldest were dropped before the rest"
                     );
                 }
+                Event::StreamUp(_) => up = true,
                 Event::StreamEnd(_) => break,
                 _ => {}
             }
