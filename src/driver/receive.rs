@@ -13,6 +13,9 @@ const GROUP: usize = 0;
 const UNICAST: usize = 1;
 /// Datagrams that may be handled between a gap and its NAK, so that one NAK asks for all the gaps of a batch.
 const NAK_BATCH: u32 = 32;
+/// Datagrams handled between two looks at the clock, though more are there: who is never done reading keeps deadlines all the
+/// same, repeats NAKs, and hears what comes to the other socket.
+const LOOK_EVERY: u32 = 256;
 /// Leave is taken so many times: nobody repeats what a subscriber says last.
 const LEAVES: usize = 3;
 
@@ -40,6 +43,8 @@ pub(crate) struct Driver {
     received: Time,
     /// Datagrams handled since something to send came up.
     unsent: u32,
+    /// Datagrams handled since the clock was looked at.
+    unlooked: u32,
     sender: Sender,
     waiter: Waiter,
     loss: Option<DatagramLoss>,
@@ -68,6 +73,7 @@ impl Driver {
             handled: false,
             received: clock.now(),
             unsent: 0,
+            unlooked: 0,
             sender: Sender::new(),
             waiter,
             loss,
@@ -132,25 +138,28 @@ impl Driver {
                 self.transmit();
             }
         }
+        if self.unlooked >= LOOK_EVERY && self.keep_time() {
+            return Ok(true);
+        }
         if self.take_datagram() {
+            self.unlooked += 1;
             return Ok(true);
         }
         self.handled = false;
         if self.subscriber.is_urgent() {
             self.transmit();
         }
-        // Repairs first, for what they fill holds up the rest.
-        for socket in [UNICAST, GROUP] {
+        // Repairs first, for what they fill holds up the rest; but batch by batch in turn, lest one holds up the other.
+        let order = if self.current == UNICAST { [GROUP, UNICAST] } else { [UNICAST, GROUP] };
+        for socket in order {
             if self.readable[socket] && self.receive(socket)? {
                 return Ok(true);
             }
         }
-        // Only now that nothing is left to read may silence be found, or a deadline missed.
+        // Only now that nothing is left to read may silence be found.
+        self.unlooked = 0;
         let now = self.clock.now();
-        if now.since(self.wall_clock) >= Duration::from_secs(1) {
-            self.wall_clock = now;
-            self.subscriber.set_wall_offset(self.clock.wall_offset());
-        }
+        self.follow_wall_clock(now);
         match self.subscriber.poll_timeout(now) {
             Some((at, _)) if at.is_due(now) => {
                 // After a pause of this process the sockets hold what came meanwhile, though nobody was told yet.
@@ -164,6 +173,29 @@ impl Driver {
                 Ok(self.subscriber.has_ready())
             }
             _ => Ok(false),
+        }
+    }
+
+    /// Does what is due though more is there to read; true when that gave something to tell.
+    fn keep_time(&mut self) -> bool {
+        self.unlooked = 0;
+        self.readable = [true; 2];
+        let now = self.clock.now();
+        self.follow_wall_clock(now);
+        if !self.subscriber.poll_timeout(now).is_some_and(|(at, _)| at.is_due(now)) {
+            return false;
+        }
+        self.handled = false;
+        self.subscriber.handle_due(now);
+        self.transmit();
+        self.subscriber.has_ready()
+    }
+
+    /// The wall clock is corrected at times, which the monotonic one does not follow.
+    fn follow_wall_clock(&mut self, now: Time) {
+        if now.since(self.wall_clock) >= Duration::from_secs(1) {
+            self.wall_clock = now;
+            self.subscriber.set_wall_offset(self.clock.wall_offset());
         }
     }
 
@@ -282,5 +314,119 @@ impl Drop for Driver {
 impl std::os::fd::AsRawFd for Driver {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.waiter.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Options, resolve};
+    use crate::protocol::publisher::{self, Publisher};
+    use crate::protocol::subscriber::{Config, Contract};
+    use crate::wire::{ReceiverId, SourceId};
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A subscriber that has had the first of three messages, misses the second, and whose group socket is never empty: the
+    /// third comes again and again.
+    struct Saturated {
+        driver: Driver,
+        source: Socket,
+        datagrams: Vec<Vec<u8>>,
+        until: Time,
+    }
+
+    impl Saturated {
+        fn new(contract: Contract) -> Saturated {
+            let local = resolve(Some("127.0.0.1"), "239.255.77.1".parse().unwrap()).unwrap();
+            let open = || Socket::unicast(&local, 0, &Options::default()).unwrap();
+            let clock = Clock::start();
+            let config = Config { contract, ..Config::new(ReceiverId(1)) };
+            let subscriber = Subscriber::new(config, clock.now());
+            let driver = Driver::new(subscriber, open(), open(), clock, None).unwrap();
+            let mut publisher = Publisher::new(publisher::Config::new(SourceId(7)), clock.now());
+            let mut datagrams = Vec::new();
+            let stream = publisher.open_stream("t", clock.now()).unwrap();
+            let mut send = |publisher: &mut Publisher| {
+                let mut sent = Vec::new();
+                while publisher.poll_transmit(clock.now()).is_some() {
+                    sent.extend(publisher.datagrams().map(<[u8]>::to_vec));
+                }
+                assert_eq!(sent.len(), 1);
+                datagrams.append(&mut sent);
+            };
+            send(&mut publisher);
+            for message in [b"1", b"2", b"3"] {
+                publisher.send(stream, message, clock.now()).unwrap();
+                publisher.flush(stream);
+                send(&mut publisher);
+            }
+            let until = clock.now() + DEADLINE;
+            let saturated = Saturated { driver, source: open(), datagrams, until };
+            for datagram in [0, 1] {
+                saturated.send(datagram, GROUP);
+            }
+            // As many as two batches hold: each that is taken is followed by another.
+            for _ in 0..2 * Receiver::MESSAGES {
+                saturated.send(3, GROUP);
+            }
+            saturated
+        }
+
+        fn send(&self, datagram: usize, to: usize) {
+            let to = self.driver.sockets[to].local_addr();
+            self.source.as_socket().send_to(&self.datagrams[datagram], to).unwrap();
+        }
+
+        /// Another datagram comes, and one is handled: what happened, shown in a word.
+        fn step(&mut self) -> Option<String> {
+            assert!(!self.until.is_due(self.driver.clock.now()), "nothing in time");
+            self.send(3, GROUP);
+            assert!(self.driver.take().unwrap(), "there is always something to read");
+            let current = self.driver.receivers[self.driver.current].current();
+            let current = current.filter(|_| self.driver.handled).map_or(&[][..], |current| current.bytes);
+            let ready = self.driver.subscriber.advance(current)?;
+            Some(match self.driver.event(&ready) {
+                Event::Message(message) => String::from_utf8_lossy(message.payload()).into(),
+                Event::Gap(gap) => format!("{} lost: {}", gap.messages(), gap.reason()),
+                Event::StreamUp(_) => "up".into(),
+                other => panic!("{other:?}"),
+            })
+        }
+
+        fn next(&mut self) -> String {
+            loop {
+                if let Some(told) = self.step() {
+                    return told;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_kept_though_datagrams_come_without_pause() {
+        let mut saturated = Saturated::new(Contract::Deadline(Duration::from_millis(20)));
+        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
+        assert_eq!(saturated.next(), "1 lost: deadline");
+        assert_eq!(saturated.next(), "3");
+    }
+
+    #[test]
+    fn naks_are_repeated_though_datagrams_come_without_pause() {
+        let mut saturated = Saturated::new(Contract::Ordered);
+        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
+        while saturated.driver.stats().naks < 4 {
+            assert_eq!(saturated.step(), None);
+        }
+    }
+
+    #[test]
+    fn a_repair_is_heard_though_the_group_is_never_silent() {
+        let mut saturated = Saturated::new(Contract::Ordered);
+        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
+        // The unicast socket was looked into before.
+        assert!(!saturated.driver.readable[UNICAST]);
+        saturated.send(2, UNICAST);
+        assert_eq!([saturated.next(), saturated.next()], ["2", "3"]);
     }
 }
