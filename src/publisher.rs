@@ -247,20 +247,17 @@ impl Publisher {
     /// Waits until `receivers` subscribers of this topic were heard from, at most for `timeout`.
     ///
     /// # Errors
-    /// How many there are, when the time is over.
+    /// How many there are, when the time is over. It is looked once more then, so a time of zero only looks.
     pub fn wait_for(&mut self, receivers: usize, timeout: Option<Duration>) -> Result<(), TooFew> {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
         let until = timeout.map(|timeout| shared.clock.now() + timeout);
-        loop {
-            let here = working.publisher.receivers_of(self.stream);
-            if here >= receivers {
-                return Ok(());
-            }
-            if !shared.wait(&mut working, until) {
-                return Err(TooFew { receivers: here, waited: timeout.unwrap_or_default() });
-            }
-        }
+        let mut here = 0;
+        let enough = shared.wait_for(&mut working, until, |publisher| {
+            here = publisher.receivers_of(self.stream);
+            here >= receivers
+        });
+        if enough { Ok(()) } else { Err(TooFew { receivers: here, waited: timeout.unwrap_or_default() }) }
     }
 
     /// How many subscribers of this topic are known.
@@ -290,14 +287,7 @@ impl Publisher {
         let shared = self.endpoint.shared();
         let mut working = shared.lock();
         let until = shared.clock.now() + timeout;
-        loop {
-            if working.publisher.is_complete(self.stream) {
-                return true;
-            }
-            if !shared.wait(&mut working, Some(until)) {
-                return working.publisher.is_complete(self.stream);
-            }
-        }
+        shared.wait_for(&mut working, Some(until), |publisher| publisher.is_complete(self.stream))
     }
 
     /// Ends the stream: waits, at most for `linger`, until every known subscriber has everything, and the end of the stream

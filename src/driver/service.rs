@@ -95,6 +95,24 @@ impl Shared {
         }
     }
 
+    /// Waits for changes until `look` finds what it wants, at most until `until`: true when it did. After that it looks once
+    /// more, for what came just then counts.
+    pub(crate) fn wait_for(
+        &self,
+        working: &mut MutexGuard<'_, Working>,
+        until: Option<Time>,
+        mut look: impl FnMut(&Publisher) -> bool,
+    ) -> bool {
+        loop {
+            if look(&working.publisher) {
+                return true;
+            }
+            if !self.wait(working, until) {
+                return look(&working.publisher);
+            }
+        }
+    }
+
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         let now = self.clock.now();
@@ -438,5 +456,64 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
         until = if drained && !sent.more { working.wakes_at } else { Time(0) };
         MutexGuard::unlock_fair(working);
         shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Options, resolve};
+    use crate::protocol::publisher::Config;
+    use crate::wire::SourceId;
+
+    fn service() -> Service {
+        let group = "239.255.77.201:7701".parse::<SocketAddr>().unwrap();
+        let local = resolve(Some("127.0.0.1"), group.ip()).unwrap();
+        let socket = Socket::sender(group, &local, 0, &Options::default()).unwrap();
+        let clock = Clock::start();
+        let publisher = Publisher::new(Config::new(SourceId(7)), clock.now());
+        Service::start(publisher, socket, group, clock).unwrap()
+    }
+
+    #[test]
+    fn what_came_as_the_time_ran_out_counts() {
+        let service = service();
+        let mut working = service.shared.lock();
+        let now = service.shared.clock.now();
+        let mut looks = 0;
+        let mut second_look = |_: &Publisher| {
+            looks += 1;
+            looks == 2
+        };
+        assert!(service.shared.wait_for(&mut working, Some(now), &mut second_look));
+        assert!(!service.shared.wait_for(&mut working, Some(now), |_| false));
+    }
+
+    #[test]
+    fn who_transmits_without_pause_does_what_is_due_too() {
+        let mut service = service();
+        let shared = Arc::clone(&service.shared);
+        // The service thread is put off by every transmit. Here it is not there at all.
+        shared.lock().stop = true;
+        shared.alarm.wake();
+        service.thread.take().unwrap().join().unwrap();
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let quiet = working.publisher.open_stream("quiet", now).unwrap();
+        let busy = working.publisher.open_stream("busy", now).unwrap();
+        working.publisher.send(quiet, b"it may wait for others to share its datagram", now).unwrap();
+        assert_eq!(working.publisher.pending(quiet), (0, true));
+        let done = |publisher: &Publisher| {
+            publisher.pending(quiet) == (0, false) && publisher.stats().heartbeats >= 5
+        };
+        let until = now + Duration::from_secs(20);
+        while !done(&working.publisher) {
+            let now = shared.clock.now();
+            assert!(!until.is_due(now), "{:?}", working.publisher.stats());
+            // What is refused has its window full, and that is no matter here.
+            let _taken = working.publisher.send(busy, &[7; 1_000], now);
+            working.publisher.flush(busy);
+            shared.transmit(&mut working);
+        }
     }
 }

@@ -1,0 +1,123 @@
+//! What is kept up while nothing, or too much, happens: sources that live are known to, descriptors fall silent, one topic
+//! does not starve another. Over real sockets on `lo`.
+
+#![cfg(unix)]
+
+use nakcast::{Endpoint, Event, Publisher, PublisherBuilder, Subscriber, SubscriberBuilder};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Five of these, and a source is taken for silent.
+const IDLE: Duration = Duration::from_millis(100);
+/// Waits of that length that make the deadline.
+const WAITS: u32 = 200;
+
+/// A group of this test's own.
+fn group(number: u8) -> SocketAddr {
+    let port = 20_000 + (std::process::id() % 20_000) as u16;
+    SocketAddr::from(([239, 255, 79, number], port))
+}
+
+fn subscribe(number: u8) -> SubscriberBuilder {
+    Subscriber::builder(group(number)).interface("lo")
+}
+
+fn publish(number: u8) -> PublisherBuilder {
+    Publisher::builder(group(number)).interface("lo").idle_interval(IDLE)
+}
+
+/// The next event must be this message, when beginnings of streams are passed over.
+fn expect(subscriber: &mut Subscriber, payload: &[u8]) {
+    loop {
+        match subscriber.recv_timeout(DEADLINE).unwrap().expect("something in time") {
+            Event::StreamUp(_) => {}
+            Event::Message(message) => return assert_eq!(message.payload(), payload),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_that_was_not_called_for_long_takes_nobody_for_silent() {
+    let mut subscriber = subscribe(1).open().unwrap();
+    let mut publisher = publish(1).open().unwrap();
+    publisher.send(b"first").unwrap();
+    expect(&mut subscriber, b"first");
+    // Until it knows that the sockets are empty: it then waits to be told otherwise.
+    while subscriber.recv_timeout(Duration::from_millis(1)).unwrap().is_some() {}
+    let endpoint = publisher.endpoint().clone();
+    let before = endpoint.stats().heartbeats;
+    // Nobody comes: the time passes.
+    let waits = (0..WAITS).take_while(|_| publisher.wait_for(2, Some(IDLE)).is_err());
+    assert!(waits.map(|_| endpoint.stats().heartbeats).any(|beats| beats >= before + 20));
+    publisher.send(b"second").unwrap();
+    match subscriber.recv_timeout(DEADLINE).unwrap().expect("something in time") {
+        Event::Message(message) => assert_eq!(message.payload(), b"second"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_descriptor_falls_silent_with_the_last_source() {
+    let mut subscriber = subscribe(2).open().unwrap();
+    let mut publisher = publish(2).open().unwrap();
+    publisher.send(b"first").unwrap();
+    expect(&mut subscriber, b"first");
+    let _unconfirmed = publisher.close(Duration::ZERO);
+    let descriptor = subscriber.as_raw_fd();
+    // Whoever begins to watch it is told at once if it is readable.
+    let readable = |within| {
+        let mut poll = mio::Poll::new().unwrap();
+        let mut source = mio::unix::SourceFd(&descriptor);
+        poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
+        let mut events = mio::Events::with_capacity(1);
+        poll.poll(&mut events, Some(within)).unwrap();
+        !events.is_empty()
+    };
+    let mut ends = 0;
+    while subscriber.next_deadline().is_some() {
+        assert!(readable(DEADLINE), "it tells when to go on");
+        while subscriber.poll(64, |event| ends += u32::from(matches!(event, Event::StreamEnd(_)))).unwrap()
+            > 0
+        {}
+    }
+    assert_eq!(ends, 1);
+    assert!(!readable(Duration::from_millis(100)), "nothing comes any more, and nothing is due");
+}
+
+/// Ends what runs beside a test, however that ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_topic_sent_without_pause_leaves_the_others_their_time() {
+    let mut subscriber = subscribe(3).topic("quiet").open().unwrap();
+    let endpoint = Endpoint::open(publish(3)).unwrap();
+    let mut quiet = endpoint.publisher("quiet").unwrap();
+    let mut busy = endpoint.publisher("busy").unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = Over(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                busy.send(&[7; 1_000]).unwrap();
+            }
+        });
+        // A message may wait for others to share its datagram, but they never come.
+        for number in 0..200_u32 {
+            quiet.send(&number.to_le_bytes()).unwrap();
+            expect(&mut subscriber, &number.to_le_bytes());
+        }
+        let before = endpoint.stats().heartbeats;
+        let waits = (0..WAITS).take_while(|_| subscriber.recv_timeout(IDLE).unwrap().is_none());
+        assert!({ waits }.any(|_| endpoint.stats().heartbeats >= before + 20), "heartbeats are kept up");
+    });
+}
