@@ -178,6 +178,11 @@ impl PublisherBuilder {
         self
     }
 
+    /// Largest message these settings allow, bytes: what [`max_message`](Self::max_message) set, or its default.
+    pub fn message_limit(&self) -> usize {
+        self.max_message.unwrap_or(self.core.max_message.min(self.core.window / 2))
+    }
+
     /// Who is waited for. Default [`Flow::Slowest`]: the slowest subscriber in good standing. With [`Flow::None`] the rate
     /// alone bounds what is sent, and subscribers that cannot keep up see gaps.
     pub fn flow(mut self, flow: Flow) -> Self {
@@ -213,8 +218,8 @@ impl PublisherBuilder {
         self
     }
 
-    /// Most subscribers known at a time; others are served, but not waited for. Default 16,384; each costs about 300 bytes and
-    /// 48 a topic.
+    /// Most subscribers known at a time; others are served, but not waited for. Default 16,384; each costs up to
+    /// 350 bytes, and 100 for each of its topics.
     pub fn max_receivers(mut self, receivers: usize) -> Self {
         self.core.max_receivers = receivers;
         self
@@ -232,6 +237,7 @@ impl PublisherBuilder {
     }
 
     pub(crate) fn start(mut self) -> Result<Service, Error> {
+        let max_message = self.message_limit();
         let core = &mut self.core;
         within("datagram", core.datagram, MIN_DATAGRAM, MAX_DATAGRAM)?;
         within("window", core.window, 4 * core.datagram.max(32 << 10), 1 << 40)?;
@@ -243,13 +249,8 @@ impl PublisherBuilder {
         if let Some(rate) = core.max_rate {
             within("max_rate", rate, 10_000, u64::MAX)?;
         }
-        core.max_message = match self.max_message {
-            Some(bytes) => {
-                within("max_message", bytes, 1, core.window / 2)?;
-                bytes
-            }
-            None => core.max_message.min(core.window / 2),
-        };
+        within("max_message", max_message, 1, core.window / 2)?;
+        core.max_message = max_message;
         allocate("window", core.window)?;
         let local = self.place.local()?;
         let options =
@@ -387,14 +388,16 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Most publishers known at a time; further ones are refused and counted. Default 1,024; each costs about 500 bytes.
+    /// Most publishers known at a time; further ones are refused and counted. Default 1,024; each costs up to 800
+    /// bytes, and its streams besides.
     pub fn max_sources(mut self, sources: usize) -> Self {
         self.core.max_sources = sources;
         self
     }
 
-    /// Most streams known at a time, subscribed to or not; further ones are refused and counted. Default 65,536; each costs
-    /// about 20 bytes, and one that is subscribed to about 1 KiB.
+    /// Most streams known at a time, subscribed to or not; further ones are refused and counted. Default 65,536; each costs up to
+    /// 100 bytes, and one that is subscribed to about 6 KiB (nearly all of it room for what is missing, made at once so that
+    /// loss allocates nothing).
     pub fn max_streams(mut self, streams: usize) -> Self {
         self.core.max_streams = streams;
         self

@@ -43,6 +43,8 @@ pub enum Error {
         /// Bytes the machine has, swap included, where that is known.
         machine: Option<u64>,
     },
+    /// Nothing came, and a [`Waker`](crate::Waker) had the call return.
+    Woken,
     /// The thread of a detached subscriber panicked, which is a defect in nakcast: standard error has what it said.
     Panicked,
     /// The operating system refused something.
@@ -79,6 +81,7 @@ impl fmt::Display for Error {
                     None => f.write_str("; ask for less"),
                 }
             }
+            Error::Woken => f.write_str("woken before anything came"),
             Error::Panicked => f.write_str("the subscriber's thread panicked"),
             Error::System { doing, text, .. } => write!(f, "{doing}: {text}"),
         }

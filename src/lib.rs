@@ -51,5 +51,5 @@ pub use protocol::publisher::{BackPressure, Flow, Laggard, PublisherEvent, Publi
 pub use protocol::subscriber::{Contract, StartAt, SubscriberStats};
 pub use protocol::{EndReason, Event, Gap, GapReason, Message, Stream};
 pub use publisher::{Claim, Endpoint, Publisher};
-pub use subscriber::Subscriber;
+pub use subscriber::{Subscriber, Waker};
 pub use wire::{ReceiverId, SourceId, TopicError};

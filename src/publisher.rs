@@ -123,6 +123,11 @@ impl Publisher {
         &self.topic
     }
 
+    /// Largest message it takes, bytes.
+    pub fn max_message(&self) -> usize {
+        self.endpoint.shared().lock().publisher.config().max_message
+    }
+
     /// The id of its stream at this endpoint's source.
     pub fn stream_id(&self) -> u32 {
         self.stream

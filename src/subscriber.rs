@@ -2,13 +2,15 @@
 
 use crate::config::{SubscriberBuilder, Wait};
 use crate::detached::{DetachedSubscriber, Queue};
-use crate::driver::Driver;
+use crate::driver::{Alarm, Driver};
 use crate::error::Error;
 use crate::net::{BufferWarning, Interface};
 use crate::protocol::subscriber::{Ready, SubscriberStats};
 use crate::protocol::{Event, Time};
 use crate::wire::ReceiverId;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Receives messages, on the thread that calls it.
@@ -23,6 +25,28 @@ use std::time::{Duration, Instant};
 pub struct Subscriber {
     driver: Driver,
     wait: Wait,
+    /// Somebody has a waiting call return.
+    woken: Arc<AtomicBool>,
+}
+
+/// Has a subscriber's waiting call return, from any thread, as when a program is told to end.
+///
+/// Made by [`Subscriber::waker`]; clones wake the same subscriber. Once that is gone, or has a thread of its own
+/// ([`Subscriber::detach`]), waking does nothing.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    alarm: Alarm,
+    woken: Arc<AtomicBool>,
+}
+
+impl Waker {
+    /// Has the call that waits return, or if none does the next that would: [`Subscriber::recv`] with [`Error::Woken`],
+    /// [`Subscriber::recv_timeout`] with no event. What is here is given first. To wake several times before that is to wake
+    /// once. The subscriber's descriptor becomes readable, too.
+    pub fn wake(&self) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.alarm.wake();
+    }
 }
 
 impl Subscriber {
@@ -32,19 +56,16 @@ impl Subscriber {
     }
 
     pub(crate) fn new(driver: Driver, wait: Wait) -> Subscriber {
-        Subscriber { driver, wait }
+        Subscriber { driver, wait, woken: Arc::default() }
     }
 
     /// The next event; waits for it as the builder's [`Wait`] says.
     ///
     /// # Errors
-    /// [`Error::System`] when the sockets fail.
+    /// [`Error::System`] when the sockets fail; [`Error::Woken`] when a [waker](Self::waker) was used.
     pub fn recv(&mut self) -> Result<Event<'_>, Error> {
-        loop {
-            if let Some(ready) = self.next_until(Time::NEVER)? {
-                return Ok(self.driver.event(&ready));
-            }
-        }
+        let Some(ready) = self.next_until(Time::NEVER)? else { return Err(Error::Woken) };
+        Ok(self.driver.event(&ready))
     }
 
     /// The next event, if one is here.
@@ -56,7 +77,7 @@ impl Subscriber {
         Ok(ready.map(|ready| self.driver.event(&ready)))
     }
 
-    /// The next event, if one comes within `timeout`.
+    /// The next event, if one comes within `timeout`, and before a [waker](Self::waker) is used.
     ///
     /// # Errors
     /// [`Error::System`] when the sockets fail.
@@ -90,6 +111,10 @@ impl Subscriber {
             return Ok(Some(ready));
         }
         self.driver.look();
+        if self.woken.swap(false, Ordering::SeqCst) {
+            // Taken notice of, lest the descriptor stays readable.
+            self.driver.wait(Time(0)).map_err(Error::system("waiting"))?;
+        }
         let ready = self.next()?;
         if ready.is_none() {
             self.driver.arm();
@@ -108,6 +133,9 @@ impl Subscriber {
             Wait::Spin => until,
         };
         loop {
+            if self.woken.swap(false, Ordering::SeqCst) {
+                return Ok(None);
+            }
             if self.driver.clock().now() < spin_until {
                 self.driver.look();
                 std::hint::spin_loop();
@@ -121,6 +149,11 @@ impl Subscriber {
                 return Ok(None);
             }
         }
+    }
+
+    /// What any thread has a waiting call of this subscriber return with.
+    pub fn waker(&self) -> Waker {
+        Waker { alarm: self.driver.alarm(), woken: Arc::clone(&self.woken) }
     }
 
     /// When [`try_recv`](Self::try_recv) or [`poll`](Self::poll) should be called next though nothing came: for a foreign event loop

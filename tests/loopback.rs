@@ -496,6 +496,42 @@ fn memory_that_cannot_be_had_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_waiting_call_can_be_had_return() {
+    for wait in [Wait::Block, Wait::Spin] {
+        let mut subscriber = subscribe(29).wait(wait).open().unwrap();
+        let waker = subscriber.waker();
+        let (told, outcome) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            for _ in 0..100 {
+                told.send(subscriber.recv().map(|event| format!("{event:?}"))).unwrap();
+            }
+            // Each waking counts once.
+            assert!(subscriber.recv_timeout(Duration::from_millis(1)).unwrap().is_none());
+        });
+        // Some find it waiting, and some before it waits.
+        for _ in 0..100 {
+            waker.clone().wake();
+            assert_eq!(outcome.recv_timeout(DEADLINE).unwrap(), Err(Error::Woken));
+        }
+        reader.join().unwrap();
+        waker.wake();
+    }
+}
+
+#[test]
+fn the_largest_message_is_known_before_and_after_opening() {
+    let builder = || Publisher::builder(group(30)).interface("lo");
+    for (builder, most) in
+        [(builder(), 16 << 20), (builder().window(1 << 20), 1 << 19), (builder().max_message(1_000), 1_000)]
+    {
+        assert_eq!(builder.message_limit(), most);
+        let mut publisher = builder.open().unwrap();
+        assert_eq!(publisher.max_message(), most);
+        assert_eq!(publisher.send(&vec![0; most + 1]), Err(SendError::TooLong { max: most }));
+    }
+}
+
+#[test]
 fn a_stream_that_is_over_at_once_reaches_those_who_listened() {
     for round in 0..5 {
         let reader = read(subscribe(20).drop_datagrams(0.5, round).open().unwrap());

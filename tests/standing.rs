@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// For what does not come.
+const SHORT: Duration = Duration::from_millis(50);
 /// Five of these, and a source is taken for silent.
 const IDLE: Duration = Duration::from_millis(100);
 /// Waits of that length that make the deadline.
@@ -60,6 +62,30 @@ fn a_subscriber_that_was_not_called_for_long_takes_nobody_for_silent() {
     }
 }
 
+/// Whether a subscriber's descriptor is or becomes readable: whoever begins to watch it is told at once if it is.
+fn readable(subscriber: &Subscriber, within: Duration) -> bool {
+    let mut poll = mio::Poll::new().unwrap();
+    let descriptor = subscriber.as_raw_fd();
+    let mut source = mio::unix::SourceFd(&descriptor);
+    poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
+    let mut events = mio::Events::with_capacity(1);
+    poll.poll(&mut events, Some(within)).unwrap();
+    !events.is_empty()
+}
+
+#[test]
+fn waking_is_seen_by_a_foreign_event_loop_and_passes() {
+    let mut subscriber = subscribe(4).open().unwrap();
+    assert!(subscriber.try_recv().unwrap().is_none());
+    assert!(!readable(&subscriber, SHORT));
+    for _ in 0..3 {
+        subscriber.waker().wake();
+        assert!(readable(&subscriber, DEADLINE));
+        assert!(subscriber.try_recv().unwrap().is_none());
+        assert!(!readable(&subscriber, SHORT));
+    }
+}
+
 #[test]
 fn the_descriptor_falls_silent_with_the_last_source() {
     let mut subscriber = subscribe(2).open().unwrap();
@@ -67,25 +93,15 @@ fn the_descriptor_falls_silent_with_the_last_source() {
     publisher.send(b"first").unwrap();
     expect(&mut subscriber, b"first");
     let _unconfirmed = publisher.close(Duration::ZERO);
-    let descriptor = subscriber.as_raw_fd();
-    // Whoever begins to watch it is told at once if it is readable.
-    let readable = |within| {
-        let mut poll = mio::Poll::new().unwrap();
-        let mut source = mio::unix::SourceFd(&descriptor);
-        poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
-        let mut events = mio::Events::with_capacity(1);
-        poll.poll(&mut events, Some(within)).unwrap();
-        !events.is_empty()
-    };
     let mut ends = 0;
     while subscriber.next_deadline().is_some() {
-        assert!(readable(DEADLINE), "it tells when to go on");
+        assert!(readable(&subscriber, DEADLINE), "it tells when to go on");
         while subscriber.poll(64, |event| ends += u32::from(matches!(event, Event::StreamEnd(_)))).unwrap()
             > 0
         {}
     }
     assert_eq!(ends, 1);
-    assert!(!readable(Duration::from_millis(100)), "nothing comes any more, and nothing is due");
+    assert!(!readable(&subscriber, SHORT), "nothing comes any more, and nothing is due");
 }
 
 /// Ends what runs beside a test, however that ends.

@@ -25,7 +25,7 @@ impl Alarm {
     /// Wakes the waiter at once.
     pub(crate) fn wake(&self) {
         if let Err(error) = self.waker.wake() {
-            tracing::error!(%error, "the service thread cannot be woken");
+            tracing::error!(%error, "a thread that waits cannot be woken");
         }
     }
 

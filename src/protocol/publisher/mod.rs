@@ -172,9 +172,9 @@ impl Publisher {
         self.streams.get_mut((id as usize).checked_sub(1)?)
     }
 
-    /// Most bytes of a message that goes as one record; larger ones go in fragments.
+    /// Most bytes of a message that goes as one record; larger ones go in fragments, or are too long.
     pub fn max_record(&self) -> usize {
-        self.config.datagram - HEADER_LENGTH - RECORD_LENGTH
+        (self.config.datagram - HEADER_LENGTH - RECORD_LENGTH).min(self.config.max_message)
     }
 
     /// The most datagrams the window can hold.
