@@ -7,10 +7,10 @@ mod warnings;
 
 use nakcast::net::SocketError;
 use nakcast::{
-    Error, Event, GapReason, Publisher, PublisherBuilder, SendError, Subscriber, SubscriberBuilder,
+    Error, Event, Flow, GapReason, Publisher, PublisherBuilder, SendError, Subscriber, SubscriberBuilder,
 };
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Host, Lab};
 use warnings::Warnings;
 
@@ -260,4 +260,27 @@ fn a_message_after_a_long_silence_is_followed_by_a_heartbeat() {
     publisher.send(&last).unwrap();
     assert_eq!(read_until(&mut subscriber, &last), (vec![last], 0));
     assert!(endpoint.stats().heartbeats < 40);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is counted is so many in a time")]
+fn a_socket_that_takes_no_more_is_not_tried_again_and_again() {
+    let Some(lab) = Lab::new(1) else { return };
+    // What is sent stays in the socket's buffer until the slow device takes it.
+    let shape = "qdisc add dev eth0 root tbf rate 1mbit burst 3000 limit 100000000";
+    let status = lab.host(0).command("tc").args(shape.split(' ')).status().unwrap();
+    assert!(status.success(), "tc {shape}");
+    let mut publisher = publisher(lab.host(0), "239.1.2.11:7709", |builder| {
+        builder.flow(Flow::None).max_rate(10_000_000_000)
+    });
+    let endpoint = publisher.endpoint().clone();
+    while publisher.send_timeout(&[7; 1_300], Duration::from_millis(20)).is_ok() {}
+    let (start, before) = (Instant::now(), endpoint.stats().system_calls);
+    let mut sent = 0;
+    while start.elapsed() < Duration::from_secs(2) {
+        sent += u64::from(publisher.send_timeout(&[7; 1_300], Duration::from_millis(100)).is_ok());
+    }
+    let calls = endpoint.stats().system_calls - before;
+    let retries = start.elapsed().as_micros() as u64 / 200;
+    assert!(calls < 10 * (retries + sent), "{calls} calls in the time of {retries} retries, {sent} sent");
 }

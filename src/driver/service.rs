@@ -182,10 +182,16 @@ impl Working {
     /// Has the service thread wake when the state machine next wants it.
     pub(crate) fn arm(&mut self, shared: &Shared) {
         let now = shared.clock.now();
-        let (at, _) = self.publisher.poll_timeout(now);
-        // While the socket takes nothing, nothing that is due can be done.
-        let at = if self.blocked_until < Time::NEVER { self.blocked_until.max(now) } else { at };
+        let at = self.due(now);
         self.wake_by(shared, at, now);
+    }
+
+    /// When something can next be done. While the socket takes nothing, nothing that is due can be.
+    fn due(&mut self, now: Time) -> Time {
+        if self.blocked_until < Time::NEVER {
+            return self.blocked_until.max(now);
+        }
+        self.publisher.poll_timeout(now).0
     }
 
     /// The application transmits: after a number of times without a pause it takes in the NAKs too.
@@ -210,7 +216,7 @@ impl Working {
     /// Before all that waits is transmitted: the service thread need not wake for it. Were it left to, it would meet the
     /// application in the lock with nothing to do, every so many microseconds.
     fn put_off(&mut self, shared: &Shared, now: Time) {
-        let (next, _) = self.publisher.poll_timeout(now);
+        let next = self.due(now);
         let wake = next.min(now + if self.watched { SOON } else { PAUSE });
         let early = self.flushing || (!self.watched && self.wakes_at < now + PAUSE / 2);
         if self.wakes_at > wake || (early && self.wakes_at < wake) {
