@@ -173,7 +173,13 @@ impl Subscriber {
     /// The streams of all sources are told of: those that moved, those of which it was told only lately, and one of each
     /// source that heard nothing for long. Gives when to look again.
     fn tell_all(&mut self, now: Time) -> Time {
-        let mut next = if self.streams.iter().any(Option::is_some) { now + LOOK } else { Time::NEVER };
+        // Who comes back is looked at at once.
+        let listening = self
+            .streams
+            .iter()
+            .flatten()
+            .any(|stream| self.sources[stream.source].as_ref().is_some_and(|source| !source.gone));
+        let mut next = if listening { now + LOOK } else { Time::NEVER };
         for index in 0..self.streams.len() {
             let Some(stream) = &self.streams[index] else { continue };
             let Some(source) = self.sources[stream.source].as_ref().filter(|source| !source.gone) else {
