@@ -326,16 +326,15 @@ impl Working {
     /// A datagram to the group was refused by the system. It may be repaired; what refuses every datagram of its length is
     /// told to the sender, and what goes on and on to the operator, seldom.
     fn failed(&mut self, error: &io::Error, length: usize, shared: &Shared, now: Time) {
-        let group = shared.group;
         if !net::is_too_long(error) {
             if self.refusals.is_due(now) {
-                tracing::warn!(%error, %group, "datagrams cannot be sent");
+                tracing::warn!(%error, "datagrams cannot be sent");
             }
             return;
         }
         let error = shared.socket.too_long(length);
         if self.refusals.is_due(now) {
-            tracing::warn!(%error, %group, "datagrams cannot be sent");
+            tracing::warn!(%error, "datagrams cannot be sent");
         }
         self.too_long = Some(error);
     }

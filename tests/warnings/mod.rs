@@ -9,18 +9,18 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// The warnings of this process that name something: an address of the test's own, since tests share the process.
+/// The warnings of this process that have some words: of the test's own, since tests share the process.
 pub(crate) struct Warnings {
     count: Arc<AtomicUsize>,
 }
 
 impl Warnings {
     /// Counts from now on.
-    pub(crate) fn of(name: &str) -> Warnings {
+    pub(crate) fn of(words: &str) -> Warnings {
         static LISTENING: Once = Once::new();
         LISTENING.call_once(|| tracing::subscriber::set_global_default(Listener).expect("there is no other"));
         let count = Arc::new(AtomicUsize::new(0));
-        WANTED.lock().push((name.to_owned(), Arc::clone(&count)));
+        WANTED.lock().push((words.to_owned(), Arc::clone(&count)));
         Warnings { count }
     }
 
@@ -49,8 +49,8 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text(String::new());
         event.record(&mut text);
-        for (name, count) in &*WANTED.lock() {
-            if text.0.contains(name.as_str()) {
+        for (words, count) in &*WANTED.lock() {
+            if text.0.contains(words.as_str()) {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         }
