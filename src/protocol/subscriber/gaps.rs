@@ -18,7 +18,7 @@ pub(super) struct Retry {
     pub(super) timeout: Duration,
     /// Not sooner than this, for nothing at all is heard of the source.
     pub(super) least: Duration,
-    /// When one is asked for, those that are due within this are too: one NAK costs less than many.
+    /// When one is asked for, those that are due for the first time within this are too: one NAK costs less than many.
     pub(super) together: Duration,
 }
 
@@ -295,7 +295,8 @@ impl Gaps {
                 earliest = earliest.min(missing.due.max(now + retry.after(0)));
                 continue;
             }
-            if full || !missing.due.is_due(together) {
+            // What was asked for already has its answer's time: that may be shorter than `together`.
+            if full || !missing.due.is_due(if missing.tries == 0 { together } else { now }) {
                 earliest = earliest.min(missing.due);
                 continue;
             }
@@ -405,6 +406,14 @@ mod tests {
         });
         assert_eq!(asked, [1, 3, 5]);
         assert_eq!(gaps.earliest(), Time(16));
+        // However long others are taken along, what was just asked for is not.
+        let retry = Retry { together: TIMEOUT * 2, ..RETRY };
+        asked.clear();
+        gaps.take_due(Time(16), u64::MAX, 100, retry, |range| {
+            asked.push(range.first);
+            true
+        });
+        assert_eq!(asked, [7]);
     }
 
     #[test]
