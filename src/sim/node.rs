@@ -1,20 +1,20 @@
 //! What is on the network: state machines, and what a driver would keep beside them.
 
-use super::Link;
-use crate::protocol::publisher::Publisher;
-use crate::protocol::subscriber::Subscriber;
+use crate::protocol::publisher::{self, Publisher};
+use crate::protocol::subscriber::{self, Subscriber};
 use crate::protocol::{EndReason, Event, GapReason, Time};
 use crate::wire::SourceId;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-#[derive(Debug)]
+use super::link::Wire;
+
+/// A publisher's endpoint, at a host.
 pub(super) struct PublisherNode {
     pub(super) core: Publisher,
-    pub(super) address: SocketAddr,
-    pub(super) up: Link,
-    pub(super) down: Link,
+    pub(super) host: u32,
     pub(super) alive: bool,
     /// Messages that were not taken yet, by stream.
     pub(super) waiting: BTreeMap<u32, VecDeque<Vec<u8>>>,
@@ -22,24 +22,71 @@ pub(super) struct PublisherNode {
     pub(super) refusals: f64,
     /// The socket takes nothing until then.
     pub(super) refused_until: Option<Time>,
-    pub(super) wake: Time,
-    pub(super) timeouts: u32,
-    pub(super) timeouts_at: Time,
+    pub(super) reason: publisher::Reason,
+    pub(super) clock: Clock,
 }
 
-#[derive(Debug)]
+/// Where a publisher is, and one that is started anew after it.
+pub(super) struct Host {
+    pub(super) up: Wire,
+    pub(super) down: Wire,
+    /// The publisher that is there now.
+    pub(super) living: u32,
+}
+
+/// A subscriber.
 pub(super) struct SubscriberNode {
     pub(super) core: Subscriber,
-    pub(super) address: SocketAddr,
-    pub(super) up: Link,
-    pub(super) down: Link,
+    pub(super) branch: Option<u32>,
+    pub(super) up: Wire,
+    pub(super) down: Wire,
     pub(super) alive: bool,
     pub(super) paused: bool,
+    /// What its application takes for each message.
+    pub(super) pace: Duration,
+    /// Its application is at work until then, and does not poll.
+    pub(super) busy_until: Time,
     pub(super) buffer: Buffer,
     pub(super) told: VecDeque<Told>,
+    /// Whether events are kept in `told`.
+    pub(super) keeps: bool,
+    pub(super) reason: subscriber::Reason,
+    pub(super) clock: Clock,
+}
+
+/// A link that several subscribers share.
+pub(super) struct Branch {
+    pub(super) up: Wire,
+    pub(super) down: Wire,
+    pub(super) members: Vec<u32>,
+}
+
+/// When a node is woken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// When it asked to be.
     pub(super) wake: Time,
-    pub(super) timeouts: u32,
-    pub(super) timeouts_at: Time,
+    /// The earliest time at which somebody looks whether it is due.
+    pub(super) look: Time,
+    /// Time-outs at one instant, and which.
+    count: u32,
+    at: Time,
+}
+
+/// Time-outs of one node at one instant; more of them mean that virtual time stands still.
+const MOST_TIMEOUTS: u32 = 16;
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock { wake: Time::NEVER, look: Time::NEVER, count: 0, at: Time(0) }
+    }
+
+    /// Counts a time-out; false when there were too many at this instant: a driver would spin.
+    pub(super) fn count(&mut self, now: Time) -> bool {
+        self.count = if self.at == now { self.count + 1 } else { 1 };
+        self.at = now;
+        self.count <= MOST_TIMEOUTS
+    }
 }
 
 /// A socket's receive buffer, which accounts for more than a datagram's bytes.
@@ -58,17 +105,22 @@ impl Buffer {
         (bytes.len() + 500).next_power_of_two() + 256
     }
 
-    pub(super) fn push(&mut self, from: SocketAddr, bytes: Rc<[u8]>) {
-        if let Some(room) = self.room.checked_sub(Buffer::cost(&bytes)) {
-            self.room = room;
-            self.waiting.push_back((from, bytes));
-        }
+    /// Keeps a datagram; false when there is no room.
+    pub(super) fn push(&mut self, from: SocketAddr, bytes: Rc<[u8]>) -> bool {
+        let Some(room) = self.room.checked_sub(Buffer::cost(&bytes)) else { return false };
+        self.room = room;
+        self.waiting.push_back((from, bytes));
+        true
     }
 
     pub(super) fn pop(&mut self) -> Option<(SocketAddr, Rc<[u8]>)> {
         let (from, bytes) = self.waiting.pop_front()?;
         self.room += Buffer::cost(&bytes);
         Some((from, bytes))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 }
 
@@ -88,7 +140,8 @@ pub enum Told {
 }
 
 impl Told {
-    pub(super) fn from_event(event: &Event<'_>) -> Told {
+    /// An event, copied to be kept.
+    pub fn from_event(event: &Event<'_>) -> Told {
         match event {
             Event::Message(message) => Told::Message {
                 source: message.source(),

@@ -1,8 +1,9 @@
 //! The protocol in the simulated network: scenarios drawn from a seed, and directed ones.
 
-mod check;
 mod crowd;
 mod directed;
+mod invariants;
+mod network;
 mod scenario;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,7 +19,7 @@ fn seeds(range: std::ops::Range<u64>, test: &str) {
     for seed in range {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario::run(seed))) {
             eprintln!(
-                "seed {seed} fails; to repeat it: NAKCAST_SEED={seed} cargo test --lib {test} -- --nocapture"
+                "seed {seed} fails; to repeat it: NAKCAST_SEED={seed} cargo test --test simulation {test} -- --nocapture"
             );
             resume_unwind(panic);
         }
@@ -45,7 +46,7 @@ fn seeds_that_failed_once() {
     }
 }
 
-/// As many as one likes: `NAKCAST_SEEDS=1000..5000 cargo test --lib seeds_many -- --ignored`.
+/// As many as one likes: `NAKCAST_SEEDS=1000..5000 cargo test --test simulation seeds_many -- --ignored`.
 #[test]
 #[ignore = "as long as one likes"]
 fn seeds_many() {

@@ -1,9 +1,9 @@
 //! What must hold of everything a subscriber is told, whatever the network did.
 
-use crate::protocol::subscriber::Contract;
-use crate::protocol::{EndReason, Time};
-use crate::sim::{Network, Told};
-use crate::wire::{Datagram, Fragment, Kind, Nak, Records, SourceId, flag};
+use nakcast::protocol::subscriber::Contract;
+use nakcast::protocol::{EndReason, Time};
+use nakcast::sim::{Core, Network, Observer, Told};
+use nakcast::wire::{Datagram, Fragment, Kind, Nak, Records, SourceId, flag};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -79,60 +79,21 @@ pub(super) type Wire = Rc<RefCell<BTreeMap<(SourceId, u32), Sent>>>;
 /// Records what goes over the wire of a network.
 pub(super) fn watch(network: &mut Network) -> Wire {
     let wire = Wire::default();
-    let seen = wire.clone();
-    let trace = std::env::var("NAKCAST_TRACE").is_ok();
-    network.set_tap(Box::new(move |at, from, to, bytes| see(&seen, trace, at, from, to, bytes)));
+    network.observe(See(wire.clone()));
     wire
 }
 
-fn see(wire: &Wire, trace: bool, at: Time, from: SocketAddr, to: Option<SocketAddr>, bytes: &[u8]) {
+struct See(Wire);
+
+impl Observer for See {
+    fn sent(&mut self, _: Time, _: Core<'_>, _: Option<SocketAddr>, bytes: &[u8]) {
+        see(&self.0, bytes);
+    }
+}
+
+fn see(wire: &Wire, bytes: &[u8]) {
     let datagram = Datagram::parse(bytes).expect("what is sent is sound");
     let header = &datagram.header;
-    if trace {
-        let to = to.map_or("all".into(), |to| to.to_string());
-        let what = match header.kind {
-            Kind::Nak => {
-                let nak = Nak::parse(datagram.payload).expect("a NAK is sound");
-                nak.ranges().map(|range| format!(" {}..={}", range.first, range.last())).collect()
-            }
-            Kind::Status => {
-                let status = crate::wire::Status::parse(datagram.payload).expect("a status is sound");
-                status
-                    .positions()
-                    .map(|p| {
-                        format!(
-                            " {}:{}<{}{}",
-                            p.stream,
-                            p.position,
-                            p.limit,
-                            if p.ended { " ended" } else { "" }
-                        )
-                    })
-                    .collect()
-            }
-            Kind::Heartbeat => {
-                let beat = crate::wire::Heartbeat::parse(datagram.payload).expect("a heartbeat is sound");
-                beat.streams().flatten().map(|s| format!(" {}:{}..={}", s.stream, s.trail, s.lead)).collect()
-            }
-            Kind::Ncf => {
-                let ncf = crate::wire::Ncf::parse(datagram.payload).expect("an NCF is sound");
-                ncf.confirmations()
-                    .map(|c| format!(" {}..={} then {}", c.first, c.last, c.next_message))
-                    .collect()
-            }
-            _ => String::new(),
-        };
-        eprintln!(
-            "{:>12.3} {from} > {to} {:?} flags {} source {} stream {} sequence {} message {}{what}",
-            (at.0 - 1_000_000_000) as f64 / 1e3,
-            header.kind,
-            header.flags,
-            header.source,
-            header.stream,
-            header.sequence,
-            header.message
-        );
-    }
     let mut wire = wire.borrow_mut();
     let sent = wire.entry((header.source, header.stream)).or_default();
     match header.kind {
@@ -274,6 +235,7 @@ impl Watcher {
                     assert_eq!(sequence, sent.lead() + 1, "a closed stream ends behind its last datagram");
                 }
             }
+            _ => unreachable!("an event nobody thought of"),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A scenario drawn from a seed: who is there, what the network does, and what must come of it.
 
-use super::check::{Lengths, Watcher, Wire, payload, watch};
-use crate::protocol::EndReason;
-use crate::protocol::publisher::{self, Flow};
-use crate::protocol::subscriber::{self, Contract, StartAt};
-use crate::sim::{Link, Network, PublisherId, SubscriberId};
-use crate::wire::{ReceiverId, SourceId, topic};
+use super::invariants::{Lengths, Watcher, Wire, payload, watch};
 use fastrand::Rng;
+use nakcast::protocol::EndReason;
+use nakcast::protocol::publisher::{self, Flow};
+use nakcast::protocol::subscriber::{self, Contract, StartAt};
+use nakcast::sim::{Link, Network, PublisherId, SubscriberId};
+use nakcast::wire::{ReceiverId, SourceId, topic};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -69,13 +69,12 @@ impl Run {
             Link::default()
         } else {
             Link {
-                delay: Duration::ZERO,
                 loss: chance(&mut random, 0.3),
                 duplicate: chance(&mut random, 0.2),
                 reorder: chance(&mut random, 0.3),
-                jitter: micros(&mut random, 1, 2_000),
+                held_up: micros(&mut random, 1, 2_000),
                 corrupt: chance(&mut random, 0.05),
-                cut: false,
+                ..Link::default()
             }
         };
         let datagram = [512, 512, 512, 1_408, 1_408, 8_192, 65_507][random.usize(..7)];
@@ -239,7 +238,7 @@ impl Run {
             while let Some(told) = self.network.poll_told(subscriber.id) {
                 if std::env::var("NAKCAST_TRACE").is_ok() {
                     let mut short = told.clone();
-                    if let crate::sim::Told::Message { payload, .. } = &mut short {
+                    if let nakcast::sim::Told::Message { payload, .. } = &mut short {
                         payload.truncate(0);
                     }
                     eprintln!("{:?} {:?} told {short:?}", subscriber.id, subscriber.watcher.contract);
@@ -300,7 +299,7 @@ impl Run {
                 let longest = if self.random.bool() { 400_000 } else { 4_000_000 };
                 let time = micros(&mut self.random, 1_000, longest);
                 let set = |run: &mut Run, cut| {
-                    let (up, down) = run.network.subscriber_links(id);
+                    let (up, down) = run.network.links(id);
                     (up.cut, down.cut) = (cut, cut);
                 };
                 set(self, true);

@@ -1,9 +1,9 @@
 //! Groups too large for every receiver to say how far it is.
 
-use crate::protocol::publisher;
-use crate::protocol::subscriber;
-use crate::sim::{Link, Network, PublisherId, SubscriberId, Told};
-use crate::wire::{ReceiverId, SourceId};
+use nakcast::protocol::publisher;
+use nakcast::protocol::subscriber;
+use nakcast::sim::{Link, Network, PublisherId, SubscriberId, Told};
+use nakcast::wire::{ReceiverId, SourceId};
 use std::time::Duration;
 
 const GROUP: usize = 120;
@@ -82,7 +82,7 @@ fn a_crowd_that_keeps_up_says_little() {
 fn one_of_a_crowd_that_falls_behind_is_waited_for() {
     let (mut network, publisher, stream, subscribers) = crowd();
     let slow = *subscribers.last().unwrap();
-    let (up, down) = network.subscriber_links(slow);
+    let (up, down) = network.links(slow);
     (up.loss, down.loss) = (0.3, 0.3);
     publish(&mut network, publisher, stream, 20_000, Duration::from_secs(60));
     assert_eq!(network.publisher(publisher).stats().fell_behind, 0);
@@ -95,7 +95,7 @@ fn one_of_a_crowd_that_falls_behind_is_waited_for() {
 fn a_crowd_that_falls_behind_together_does_not_say_so_all_at_once() {
     let (mut network, publisher, stream, subscribers) = crowd();
     for &subscriber in &subscribers {
-        network.subscriber_links(subscriber).1.loss = 0.2;
+        network.links(subscriber).1.loss = 0.2;
     }
     let before = network.publisher(publisher).stats();
     publish(&mut network, publisher, stream, 10_000, Duration::from_secs(60));
@@ -113,7 +113,7 @@ fn a_crowd_that_falls_behind_together_does_not_say_so_all_at_once() {
 fn everyone_of_a_crowd_says_that_it_has_everything() {
     let (mut network, publisher, stream, subscribers) = crowd();
     for &subscriber in &subscribers {
-        let (up, down) = network.subscriber_links(subscriber);
+        let (up, down) = network.links(subscriber);
         (up.loss, down.loss) = (0.1, 0.1);
     }
     publish(&mut network, publisher, stream, 100, Duration::from_secs(5));
