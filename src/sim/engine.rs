@@ -239,7 +239,7 @@ impl Network {
         }
         if let Some(observer) = &mut self.observer {
             let core = Core::Subscriber(SubscriberId(index), &node.core);
-            observer.settled(now, core, node.clock.wake);
+            observer.settled(now, core, next.map(|(at, reason)| (at.max(now), Wake::Subscriber(reason))));
         }
         if messages > 0 && node.pace > Duration::ZERO {
             node.busy_until = now + node.pace * messages;
@@ -287,7 +287,8 @@ impl Network {
         }
         (node.clock.wake, node.reason) = (wake, reason);
         if let Some(observer) = &mut self.observer {
-            observer.settled(now, Core::Publisher(PublisherId(index), &node.core), wake);
+            let core = Core::Publisher(PublisherId(index), &node.core);
+            observer.settled(now, core, Some((wake, Wake::Publisher(reason))));
         }
         self.look_publisher(index);
     }

@@ -57,9 +57,10 @@ pub trait Observer {
         let _ = (now, by, core, why);
     }
 
-    /// A node has acted on what happened: all it had to say is sent, and its next time-out is `wake` ([`Time::NEVER`]: none).
-    fn settled(&mut self, now: Time, who: Core<'_>, wake: Time) {
-        let _ = (now, who, wake);
+    /// A node has acted on what happened: all it had to say is sent. `next` is when it wants to be woken, and why; `None`: it
+    /// waits for nothing but datagrams.
+    fn settled(&mut self, now: Time, who: Core<'_>, next: Option<(Time, Wake)>) {
+        let _ = (now, who, next);
     }
 }
 

@@ -1,241 +1,487 @@
-//! What must hold of everything a subscriber is told, whatever the network did.
+//! What must hold at every step of every run, whatever the network does. Each invariant stands here once, in words, above its
+//! check; the checks see the datagrams, time-outs and events of the simulated network and the state machines' public
+//! counters, and know nothing of their insides.
 
-use nakcast::protocol::subscriber::Contract;
-use nakcast::protocol::{EndReason, Time};
-use nakcast::sim::{Core, Network, Observer, Told};
-use nakcast::wire::{Datagram, Fragment, Kind, Nak, Records, SourceId, flag};
+use super::published::{Lengths, Sent, StreamOf, Wire, payload};
+use nakcast::SourceId;
+use nakcast::protocol::publisher::{BackPressure, Publisher, Refused};
+use nakcast::protocol::subscriber::{Contract, Subscriber};
+use nakcast::protocol::{EndReason, Event, Gap, GapReason, Message, Stream, Time};
+use nakcast::sim::{Core, Observer, PublisherId, SubscriberId, Trace, Wake};
+use nakcast::wire::{Body, Datagram, Kind, Nak};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// The lengths of a publisher's messages.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lengths {
-    pub(super) max_record: usize,
-    /// The longest of them, in datagrams.
-    pub(super) datagrams: usize,
-}
-
-/// A message's bytes are known from where it stands.
-pub(super) fn payload(source: SourceId, stream: u32, number: u64, lengths: Lengths) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(source.0 ^ (u64::from(stream) << 48) ^ (number << 8));
-    let length = match random.u8(..20) {
-        0 => 0,
-        1 => lengths.max_record,
-        2 => lengths.max_record + 1,
-        3 => random.usize(..=lengths.max_record * lengths.datagrams),
-        4..8 => random.usize(..=lengths.max_record),
-        _ => random.usize(..64),
-    };
-    let mut bytes = vec![0; length];
-    random.fill(&mut bytes);
-    bytes
-}
-
-/// What a stream sent, seen on the wire.
-#[derive(Debug, Default)]
-pub(super) struct Sent {
-    /// By sequence number less one: the first message that starts in the datagram or behind it, and behind it.
-    datagrams: Vec<(u64, u64)>,
-    pub(super) asked: u64,
-    pub(super) naks: u64,
-    pub(super) repairs: u64,
-}
-
-impl Sent {
-    /// The number of the first message that starts at or behind a sequence number.
-    pub(super) fn starts(&self, sequence: u64) -> u64 {
-        match self.datagrams.get(sequence as usize - 1) {
-            Some(&(starts, _)) => starts,
-            None => {
-                assert_eq!(
-                    sequence as usize,
-                    self.datagrams.len() + 1,
-                    "nobody can know of what was not sent"
-                );
-                self.datagrams.last().map_or(1, |&(_, after)| after)
-            }
-        }
-    }
-
-    fn behind(&self, sequence: u64) -> u64 {
-        self.datagrams[sequence as usize - 1].1
-    }
-
-    pub(super) fn lead(&self) -> u64 {
-        self.datagrams.len() as u64
-    }
-
-    /// Messages of which anything was sent.
-    pub(super) fn messages(&self) -> u64 {
-        self.starts(self.lead() + 1) - 1
-    }
-}
-
-/// Everything that was sent.
-pub(super) type Wire = Rc<RefCell<BTreeMap<(SourceId, u32), Sent>>>;
-
-/// Records what goes over the wire of a network.
-pub(super) fn watch(network: &mut Network) -> Wire {
-    let wire = Wire::default();
-    network.observe(See(wire.clone()));
-    wire
-}
-
-struct See(Wire);
-
-impl Observer for See {
-    fn sent(&mut self, _: Time, _: Core<'_>, _: Option<SocketAddr>, bytes: &[u8]) {
-        see(&self.0, bytes);
-    }
-}
-
-fn see(wire: &Wire, bytes: &[u8]) {
-    let datagram = Datagram::parse(bytes).expect("what is sent is sound");
-    let header = &datagram.header;
-    let mut wire = wire.borrow_mut();
-    let sent = wire.entry((header.source, header.stream)).or_default();
-    match header.kind {
-        Kind::Data => {
-            assert_eq!(header.sequence, sent.lead() + 1, "sequence numbers follow each other");
-            let first = sent.starts(header.sequence);
-            let (starts, after) = if header.has(flag::FRAGMENT) {
-                let fragment = Fragment::parse(datagram.payload).expect("a fragment is sound");
-                (header.message + u64::from(!fragment.is_first()), header.message + 1)
-            } else {
-                let records = Records::parse(datagram.payload).expect("records are sound");
-                (header.message, header.message + u64::from(records.count()))
-            };
-            assert_eq!(starts, first, "message numbers follow each other");
-            sent.datagrams.push((starts, after));
-        }
-        Kind::Repair => {
-            assert!(header.sequence <= sent.lead(), "a repair is of what was sent");
-            sent.repairs += 1;
-        }
-        Kind::Nak => {
-            let nak = Nak::parse(datagram.payload).expect("a NAK is sound");
-            sent.naks += 1;
-            sent.asked += nak.ranges().map(|range| u64::from(range.count)).sum::<u64>();
-        }
-        _ => {}
-    }
-}
+/// Bytes of a chunk of a publisher's window, at least; of a subscriber's buffer. A pool has four at least.
+const PUBLISHER_CHUNK: usize = 32 << 10;
+const SUBSCRIBER_CHUNK: usize = 64 << 10;
+const LEAST_CHUNKS: usize = 4;
+/// No NAK is repeated sooner.
+const LEAST_RETRY: Duration = Duration::from_micros(200);
+/// The idle interval of all publishers here, and the intervals of silence after which a source is gone.
+const IDLE: Duration = Duration::from_millis(500);
+const SILENT_INTERVALS: u32 = 5;
+/// A publisher here has no more.
+pub const MOST_STREAMS: u32 = 4;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// One stream as one subscriber is told of it.
 #[derive(Debug, Default)]
-struct Seen {
+pub struct Seen {
     /// The number of the first message that is wanted.
-    start: u64,
+    pub start: u64,
     /// In order: the number of the next one.
     next: u64,
     /// By arrival: those that came.
     came: BTreeSet<u64>,
-    lost: u64,
-    up: bool,
-    ended: Option<EndReason>,
+    pub lost: BTreeMap<&'static str, u64>,
+    pub up: bool,
+    pub ended: Option<EndReason>,
+}
+
+impl Seen {
+    pub fn lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+/// One datagram as one subscriber knows of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    here: bool,
+    asked: u32,
+    asked_first: Time,
+    asked_at: Time,
 }
 
 /// Watches one subscriber.
 #[derive(Debug)]
-pub(super) struct Watcher {
-    pub(super) contract: Contract,
-    seen: BTreeMap<(SourceId, u32), Seen>,
-    pub(super) messages: u64,
-    pub(super) lost: u64,
+pub struct Listener {
+    pub contract: Contract,
+    pub seen: BTreeMap<StreamOf, Seen>,
+    /// By sequence number less one.
+    known: BTreeMap<StreamOf, Vec<Known>>,
+    /// Its counters, as of the last datagram.
+    datagrams: u64,
+    overruns: u64,
+    still: Still,
 }
 
-impl Watcher {
-    pub(super) fn new(contract: Contract) -> Watcher {
-        Watcher { contract, seen: BTreeMap::new(), messages: 0, lost: 0 }
-    }
+/// Watches one publisher.
+#[derive(Debug, Default)]
+struct Speaker {
+    /// Repairs sent while live data waited, in the last second of such.
+    repairs: VecDeque<(Time, u64)>,
+    still: Still,
+}
 
-    /// How a stream ended, if it did.
-    pub(super) fn ended(&self, stream: (SourceId, u32)) -> Option<EndReason> {
-        self.seen.get(&stream).filter(|seen| !seen.up).and_then(|seen| seen.ended)
-    }
+/// How much a node did at one instant.
+#[derive(Debug, Default)]
+struct Still {
+    at: Time,
+    count: u32,
+    woken: Option<Wake>,
+    again: u32,
+}
 
-    pub(super) fn knows(&self, stream: (SourceId, u32)) -> bool {
-        self.seen.contains_key(&stream)
-    }
+/// Everything that is watched.
+#[derive(Default)]
+pub struct Watch {
+    pub wire: Wire,
+    pub listeners: BTreeMap<SubscriberId, Listener>,
+    lengths: BTreeMap<SourceId, Lengths>,
+    speakers: BTreeMap<PublisherId, Speaker>,
+    pub messages: u64,
+    /// How often what was seen.
+    pub refused_by_receiver: u64,
+    pub gaps: BTreeMap<&'static str, u64>,
+    trace: Option<Trace<fn(&str)>>,
+}
 
-    /// The streams that are up.
-    pub(super) fn up(&self) -> Vec<(SourceId, u32)> {
-        self.seen.iter().filter(|(_, seen)| seen.up).map(|(&id, _)| id).collect()
-    }
+/// The observer that checks.
+#[derive(Clone)]
+pub struct Judge(pub Rc<RefCell<Watch>>);
 
-    /// Where the subscription starts in a stream: the number of the first message.
-    pub(super) fn start(&self, stream: (SourceId, u32)) -> Option<u64> {
-        self.seen.get(&stream).map(|seen| seen.start)
+impl Judge {
+    pub fn new(traced: bool) -> Judge {
+        let trace = traced.then(|| Trace::new((|line: &str| eprintln!("{line}")) as fn(&str)));
+        Judge(Rc::new(RefCell::new(Watch { trace, ..Watch::default() })))
     }
+}
 
-    /// Messages lost of a stream.
-    pub(super) fn lost_of(&self, stream: (SourceId, u32)) -> u64 {
-        self.seen.get(&stream).map_or(0, |seen| seen.lost)
-    }
-
-    pub(super) fn told(&mut self, told: &Told, wire: &Wire, lengths: &BTreeMap<SourceId, Lengths>) {
-        let in_order = self.contract != Contract::Arrival;
-        let id = told.stream();
-        let wire = wire.borrow();
-        let sent = &wire[&id];
-        let known = self.seen.contains_key(&id);
-        let seen = self.seen.entry(id).or_default();
-        match *told {
-            Told::Up { sequence, .. } => {
-                assert!(!seen.up, "a stream comes up once");
-                seen.up = true;
-                if known {
-                    assert_eq!(seen.ended, Some(EndReason::Silent), "only silence is taken back");
-                    assert!(!in_order || seen.next == sent.starts(sequence), "a stream goes on where it was");
-                } else {
-                    seen.start = sent.starts(sequence);
-                    seen.next = seen.start;
+impl Observer for Judge {
+    fn sent(&mut self, now: Time, by: Core<'_>, to: Option<SocketAddr>, bytes: &[u8]) {
+        let mut watch = self.0.borrow_mut();
+        if let Some(trace) = &mut watch.trace {
+            trace.sent(now, by, to, bytes);
+        }
+        let datagram = Datagram::parse(bytes).expect("what is sent is sound");
+        match by {
+            Core::Publisher(id, core) => {
+                watch.wire.see(&datagram);
+                if datagram.header.kind == Kind::Repair {
+                    watch.repairs_are_within_their_share(now, id, core, bytes.len());
                 }
             }
-            Told::Message { number, sequence, ref payload, .. } => {
-                assert!(seen.up, "a message of a stream that is up");
-                assert!(number < sent.behind(sequence), "a message was in the datagram it names");
-                if in_order {
-                    assert_eq!(number, seen.next, "messages come in order, and none is left out in silence");
-                } else {
-                    assert!(number >= seen.start, "nothing from before the start");
-                    assert!(seen.came.insert(number), "message {number} came twice");
-                }
-                seen.next = number + 1;
-                self.messages += 1;
-                assert!(
-                    *payload == self::payload(id.0, id.1, number, lengths[&id.0]),
-                    "message {number} is what was published"
-                );
-            }
-            Told::Gap { first, last, messages, .. } => {
-                assert!(seen.up, "a gap of a stream that is up");
-                assert!(messages > 0 && first <= last, "a gap is never empty");
-                seen.lost += messages;
-                self.lost += messages;
-                if in_order {
-                    seen.next += messages;
-                    assert_eq!(seen.next, sent.behind(last), "a gap counts what is missing, and is no guess");
+            Core::Subscriber(id, _) => {
+                let stream = (datagram.header.source, datagram.header.stream);
+                if let Body::Nak(nak) = datagram.body().expect("what is sent is sound") {
+                    watch.naks_ask_for_what_is_missing(now, id, stream, nak);
                 }
             }
-            Told::End { sequence, reason, .. } => {
-                assert!(seen.up, "a stream that is up ends");
-                seen.up = false;
-                seen.ended = Some(reason);
-                let next = sent.starts(sequence);
-                if in_order {
-                    assert_eq!(seen.next, next, "everything up to the end was told");
-                } else {
-                    let told = seen.came.len() as u64 + seen.lost;
-                    assert_eq!(told, next - seen.start, "everything up to the end was told: {seen:?}");
-                }
-                if reason == EndReason::Closed {
-                    assert_eq!(sequence, sent.lead() + 1, "a closed stream ends behind its last datagram");
-                }
+        }
+    }
+
+    fn received(&mut self, _: Time, by: Core<'_>, _: SocketAddr, bytes: &[u8]) {
+        if let Core::Subscriber(id, core) = by {
+            self.0.borrow_mut().take_in(id, core, bytes);
+        }
+    }
+
+    fn woken(&mut self, now: Time, who: Core<'_>, reason: Wake) {
+        let mut watch = self.0.borrow_mut();
+        if let Some(trace) = &mut watch.trace {
+            trace.woken(now, who, reason);
+        }
+        watch.time_outs_have_a_reason(now, who, reason);
+    }
+
+    fn told(&mut self, now: Time, who: SubscriberId, event: &Event<'_>) {
+        let mut watch = self.0.borrow_mut();
+        if let Some(trace) = &mut watch.trace {
+            trace.told(now, who, event);
+        }
+        watch.told(who, event);
+    }
+
+    fn refused(&mut self, _: Time, _: PublisherId, core: &Publisher, why: Refused) {
+        if let Refused::BackPressured { by } = why {
+            self.0.borrow_mut().nobody_waits_for_the_quarantined(core, by);
+        }
+    }
+
+    fn settled(&mut self, now: Time, who: Core<'_>, next: Option<(Time, Wake)>) {
+        let mut watch = self.0.borrow_mut();
+        match who {
+            Core::Publisher(id, core) => {
+                watch.lengths.entry(core.config().source).or_insert_with(|| Lengths::of(core.config()));
+                watch.speakers.entry(id).or_default();
             }
+            Core::Subscriber(id, core) => {
+                watch.listeners.entry(id).or_insert_with(|| Listener {
+                    contract: core.config().contract,
+                    seen: BTreeMap::new(),
+                    known: BTreeMap::new(),
+                    datagrams: 0,
+                    overruns: 0,
+                    still: Still::default(),
+                });
+            }
+        }
+        memory_is_within_its_bound(who);
+        watch.time_goes_on(now, who, next);
+    }
+}
+
+impl Watch {
+    fn told(&mut self, who: SubscriberId, event: &Event<'_>) {
+        let listener = self.listeners.get_mut(&who).expect("a subscriber settles before it is told anything");
+        let contract = listener.contract;
+        let stream = match event {
+            Event::Message(message) => (message.source(), message.stream_id()),
+            Event::Gap(gap) => (gap.source(), gap.stream_id()),
+            Event::StreamUp(stream) | Event::StreamEnd(stream) => (stream.source(), stream.stream_id()),
             _ => unreachable!("an event nobody thought of"),
+        };
+        let is_new = !listener.seen.contains_key(&stream);
+        let seen = listener.seen.entry(stream).or_default();
+        let sent = self.wire.0.get(&stream).expect("nobody is told of a stream that sent nothing");
+        match event {
+            Event::StreamUp(up) => streams_come_up_where_they_were(contract, seen, is_new, sent, up),
+            Event::Message(message) => {
+                self.messages += 1;
+                messages_come_in_order_and_once(contract, seen, sent, message);
+                bytes_are_those_published(stream, self.lengths[&stream.0], message);
+            }
+            Event::Gap(gap) => {
+                *self.gaps.entry(gap.reason().as_str()).or_default() += 1;
+                let known = listener.known.get(&stream).map_or(&[][..], |known| known);
+                gaps_are_real(contract, seen, sent, known, gap);
+            }
+            Event::StreamEnd(end) => no_gap_is_silent(contract, seen, sent, end),
+            _ => unreachable!("an event nobody thought of"),
+        }
+    }
+
+    /// Keeps account of which datagrams a subscriber has taken.
+    fn take_in(&mut self, who: SubscriberId, core: &Subscriber, bytes: &[u8]) {
+        let Some(listener) = self.listeners.get_mut(&who) else { return };
+        let Ok(datagram) = Datagram::parse(bytes) else { return };
+        if !matches!(datagram.header.kind, Kind::Data | Kind::Repair) {
+            return;
+        }
+        let stats = core.stats();
+        if stats.overruns > listener.overruns {
+            // It had no memory for some of it, and says so: it may ask again, for whichever that was.
+            listener.overruns = stats.overruns;
+            listener.known.clear();
+        }
+        if stats.datagrams > listener.datagrams {
+            listener.datagrams = stats.datagrams;
+            let stream = (datagram.header.source, datagram.header.stream);
+            known(listener, stream, datagram.header.sequence).here = true;
+        }
+    }
+
+    /// No NAK for what was received: a subscriber never asks for a datagram that it has taken, unless it says that it had to
+    /// drop some for want of memory.
+    ///
+    /// At most so many NAKs for a loss: one receiver asks for the same datagram no sooner than 200 us after it did, and, as the
+    /// wait is doubled twice, no more often than eight times and once more for every 800 us since the first; a best-effort one
+    /// never asks. (How often on average is checked when a run is over.)
+    fn naks_ask_for_what_is_missing(&mut self, now: Time, who: SubscriberId, stream: StreamOf, nak: Nak<'_>) {
+        let lead = self.wire.0.get(&stream).map_or(0, Sent::lead);
+        let Some(listener) = self.listeners.get_mut(&who) else { return };
+        for sequence in nak.ranges().flat_map(|range| range.first..=range.last()) {
+            assert!(listener.contract != Contract::BestEffort, "{who} asks, though best effort");
+            assert!(sequence <= lead, "{who} asks for {stream:?} {sequence}, which was never sent");
+            let known = known(listener, stream, sequence);
+            assert!(!known.here, "{who} asks for {stream:?} {sequence}, which it has");
+            let since = now.since(known.asked_at);
+            assert!(
+                known.asked == 0 || since >= LEAST_RETRY,
+                "{who} asks for {stream:?} {sequence} again after {since:?}"
+            );
+            if known.asked == 0 {
+                known.asked_first = now;
+            }
+            (known.asked, known.asked_at) = (known.asked + 1, now);
+            let long = now.since(known.asked_first);
+            let most = 8 + long.as_nanos() / (LEAST_RETRY * 4).as_nanos();
+            let asked = u128::from(known.asked);
+            assert!(asked <= most, "{who} asks for {stream:?} {sequence} {asked} times in {long:?}");
+        }
+    }
+
+    /// Repairs are within their budget: where a rate is set and live data waits, repairs have at most three quarters of the
+    /// rate in any second, and a tenth more those for receivers that catch up; each besides what may leave at once: a
+    /// millisecond's worth or 1,500 bytes, and one run beyond. (What live data leaves of the rate, repairs may have.)
+    fn repairs_are_within_their_share(
+        &mut self,
+        now: Time,
+        id: PublisherId,
+        core: &Publisher,
+        length: usize,
+    ) {
+        let Some(rate) = core.config().max_rate else { return };
+        let Some(speaker) = self.speakers.get_mut(&id) else { return };
+        let waits = (1..=MOST_STREAMS).any(|stream| core.pending(stream).0 > 0);
+        if !waits {
+            speaker.repairs.clear();
+            return;
+        }
+        speaker.repairs.push_back((now, length as u64));
+        while speaker.repairs.front().is_some_and(|&(at, _)| now.since(at) >= SECOND) {
+            speaker.repairs.pop_front();
+        }
+        let rate = rate as f64 / 8.0;
+        let burst = (rate / 1_000.0).max(1_500.0) + 65_507.0;
+        let span = speaker.repairs.front().map_or(Duration::ZERO, |&(at, _)| now.since(at)).as_secs_f64();
+        let sent: u64 = speaker.repairs.iter().map(|&(_, bytes)| bytes).sum();
+        let most = rate * 0.85 * span + 2.0 * burst;
+        assert!(sent as f64 <= most, "{id} sent {sent} bytes of repairs in {span} s, of {most} it may");
+    }
+
+    /// A quarantined receiver never slows another: no message is held back for one.
+    fn nobody_waits_for_the_quarantined(&mut self, core: &Publisher, by: BackPressure) {
+        let BackPressure::Receiver(receiver) = by else { return };
+        self.refused_by_receiver += 1;
+        let state = core.receivers().into_iter().find(|state| state.id == receiver);
+        let state = state.expect("only a receiver that is known is waited for");
+        assert!(!state.quarantined, "{receiver} is quarantined, and waited for");
+    }
+
+    /// Every time-out names its reason, and handling it is an answer: the node does not ask for the same at the same instant
+    /// more than twice.
+    fn time_outs_have_a_reason(&mut self, now: Time, who: Core<'_>, reason: Wake) {
+        let fits = matches!(
+            (who, reason),
+            (Core::Publisher(..), Wake::Publisher(_)) | (Core::Subscriber(..), Wake::Subscriber(_))
+        );
+        assert!(fits, "{} is woken for {reason:?}", who.name());
+        let still = self.still(now, who);
+        still.again = if still.woken == Some(reason) { still.again + 1 } else { 1 };
+        still.woken = Some(reason);
+        assert!(still.again <= 2, "{} is woken {} times for {reason:?}", who.name(), still.again);
+    }
+
+    /// Virtual time never stands still with work to do: a node acts a bounded number of times at one instant; what it waits
+    /// for is not past; a publisher always has a time-out, within its idle interval; and a subscriber that has a stream has
+    /// one within the time after which the stream's source would be silent.
+    fn time_goes_on(&mut self, now: Time, who: Core<'_>, next: Option<(Time, Wake)>) {
+        let still = self.still(now, who);
+        still.count += 1;
+        assert!(still.count < 2_000, "{} acts {} times at one instant", who.name(), still.count);
+        assert!(next.is_none_or(|(at, _)| at >= now), "{} has a time-out that is past", who.name());
+        let latest = match who {
+            Core::Publisher(_, core) => Some(core.config().idle_interval),
+            Core::Subscriber(id, _) => {
+                let listening = self.listeners[&id].seen.values().any(|seen| seen.up);
+                listening.then_some(IDLE * SILENT_INTERVALS)
+            }
+        };
+        if let Some(latest) = latest {
+            let soon = next.is_some_and(|(at, _)| at <= now + latest);
+            assert!(soon, "{} waits for {next:?}, and no sooner", who.name());
+        }
+    }
+
+    fn still(&mut self, now: Time, who: Core<'_>) -> &mut Still {
+        let still = match who {
+            Core::Publisher(id, _) => self.speakers.get_mut(&id).map(|speaker| &mut speaker.still),
+            Core::Subscriber(id, _) => self.listeners.get_mut(&id).map(|listener| &mut listener.still),
+        };
+        let still = still.expect("a node settles first of all");
+        if still.at != now {
+            *still = Still { at: now, ..Still::default() };
+        }
+        still
+    }
+}
+
+fn known(listener: &mut Listener, stream: StreamOf, sequence: u64) -> &mut Known {
+    let known = listener.known.entry(stream).or_default();
+    let index = sequence as usize - 1;
+    if known.len() <= index {
+        known.resize(index + 1, Known::default());
+    }
+    &mut known[index]
+}
+
+fn in_order(contract: Contract) -> bool {
+    contract != Contract::Arrival
+}
+
+/// A stream comes up once, at the start of a message; only one that was silent comes up again, and goes on where it was.
+fn streams_come_up_where_they_were(
+    contract: Contract,
+    seen: &mut Seen,
+    is_new: bool,
+    sent: &Sent,
+    up: &Stream<'_>,
+) {
+    assert!(!seen.up, "a stream comes up once");
+    seen.up = true;
+    let starts = sent.starts(up.sequence());
+    if is_new {
+        (seen.start, seen.next) = (starts, starts);
+    } else {
+        assert_eq!(seen.ended, Some(EndReason::Silent), "only silence is taken back");
+        assert!(!in_order(contract) || seen.next == starts, "a stream goes on where it was");
+    }
+}
+
+/// In order: the number of each message is one more than that of the one before, or than what a gap named since; so none is
+/// left out in silence. By arrival the order is free.
+///
+/// Once: no message comes twice; in order that follows from the numbers, by arrival each is remembered.
+fn messages_come_in_order_and_once(contract: Contract, seen: &mut Seen, sent: &Sent, message: &Message<'_>) {
+    let number = message.number();
+    assert!(seen.up, "a message of a stream that is up");
+    assert!(number < sent.behind(message.sequence()), "a message was in the datagram it names");
+    if in_order(contract) {
+        assert_eq!(number, seen.next, "messages come in order, and none is left out in silence");
+    } else {
+        assert!(number >= seen.start, "nothing from before the start");
+        assert!(seen.came.insert(number), "message {number} came twice");
+    }
+    seen.next = number + 1;
+}
+
+/// Delivered bytes equal published bytes.
+fn bytes_are_those_published(stream: StreamOf, lengths: Lengths, message: &Message<'_>) {
+    let published = payload(stream, message.number(), lengths);
+    assert!(
+        message.payload() == published,
+        "message {} of {stream:?} is what was published",
+        message.number()
+    );
+}
+
+/// No event without a real gap: of every message that a gap names, a datagram is missing that the subscriber never took (in
+/// order; by arrival a gap names datagrams, and of one message in them at least), or that was never sent, for the source was
+/// gone; unless it was dropped for want of memory.
+/// The gap counts exactly what is missing up to its last datagram. Its reason is one the contract has: a deadline only where
+/// there is one, not asked only where nothing is asked for; and aged out only if the publisher has said so.
+fn gaps_are_real(contract: Contract, seen: &mut Seen, sent: &Sent, known: &[Known], gap: &Gap<'_>) {
+    assert!(seen.up, "a gap of a stream that is up");
+    assert!(gap.messages() > 0 && gap.first() <= gap.last(), "a gap is never empty");
+    let reason = gap.reason();
+    match reason {
+        GapReason::Deadline => assert!(matches!(contract, Contract::Deadline(_)), "{gap}"),
+        GapReason::NotAsked => assert_eq!(contract, Contract::BestEffort, "{gap}"),
+        GapReason::AgedOut => {
+            let gone = sent.gone_to;
+            assert!(gap.first() <= gone, "{gap}: only what is before {gone} is gone");
+        }
+        GapReason::Contradiction => panic!("no publisher contradicts itself: {gap}"),
+        _ => {}
+    }
+    *seen.lost.entry(reason.as_str()).or_default() += gap.messages();
+    let here = |sequence: u64| known.get(sequence as usize - 1).is_some_and(|known| known.here);
+    if in_order(contract) {
+        let lost = seen.next..seen.next + gap.messages();
+        seen.next = lost.end;
+        assert_eq!(seen.next, sent.behind(gap.last()), "a gap counts what is missing, and is no guess");
+        if reason != GapReason::Overrun {
+            for message in lost {
+                assert!(!sent.is_whole(message, here), "all of message {message} is here, and yet: {gap}");
+            }
+        }
+    } else if reason != GapReason::Overrun {
+        let (first, last) = (gap.first() as usize - 1, gap.last() as usize - 1);
+        let mut messages = sent.datagrams[first].first..sent.datagrams[last].after;
+        let partly = messages.any(|message| !sent.is_whole(message, here));
+        assert!(partly, "all of it is here, and yet: {gap}");
+    }
+}
+
+/// No gap without its event: when a stream ends, everything from where the subscription began to where the stream ended was
+/// delivered or told as a gap; and a closed stream ends behind its last datagram.
+fn no_gap_is_silent(contract: Contract, seen: &mut Seen, sent: &Sent, end: &Stream<'_>) {
+    assert!(seen.up, "a stream that is up ends");
+    seen.up = false;
+    seen.ended = end.end_reason();
+    let next = sent.starts(end.sequence());
+    if in_order(contract) {
+        assert_eq!(seen.next, next, "everything up to the end was told");
+    } else {
+        let told = seen.came.len() as u64 + seen.lost();
+        assert_eq!(told, next - seen.start, "everything up to the end was told: {seen:?}");
+    }
+    if end.end_reason() == Some(EndReason::Closed) {
+        assert_eq!(end.sequence(), sent.lead() + 1, "a closed stream ends behind its last datagram");
+    }
+}
+
+/// Memory is within the configured bound on both sides: the transmit window, the reorder buffer and the memory for messages
+/// in parts use no more than they were given, or the four chunks that are the least.
+fn memory_is_within_its_bound(who: Core<'_>) {
+    match who {
+        Core::Publisher(id, core) => {
+            let chunk = PUBLISHER_CHUNK.max(core.config().datagram);
+            let most = core.config().window.max(LEAST_CHUNKS * chunk);
+            assert!(core.memory_in_use() <= most, "{id} uses {} of {most} bytes", core.memory_in_use());
+        }
+        Core::Subscriber(id, core) => {
+            let (kept, parts) = core.memory_in_use();
+            let most = core.config().reorder.max(LEAST_CHUNKS * SUBSCRIBER_CHUNK);
+            assert!(kept <= most, "{id} keeps {kept} bytes, of {most}");
+            let most = core.config().reassembly;
+            assert!(parts <= most, "{id} has {parts} bytes of messages in parts, of {most}");
         }
     }
 }

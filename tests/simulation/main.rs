@@ -1,70 +1,155 @@
-//! The protocol in the simulated network: scenarios drawn from a seed, and directed ones.
+//! The protocol in the simulated network: scenarios drawn from seeds, directed ones, and the network itself.
+//!
+//! One seed, with everything that happens in it written down:
+//! `NAKCAST_SEED=7 NAKCAST_TRACE=1 cargo test --test simulation every_seed_holds -- --nocapture`. As many as one likes:
+//! `scripts/soak 20m`.
 
 mod crowd;
 mod directed;
+mod draw;
 mod invariants;
 mod network;
+mod published;
 mod scenario;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use scenario::Counts;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-/// Runs a range of seeds; names the one that fails, and how to repeat it. `NAKCAST_SEED` runs that one instead.
-fn seeds(range: std::ops::Range<u64>, test: &str) {
-    let one = std::env::var("NAKCAST_SEED").ok();
-    let range = match one.as_deref().map(str::parse) {
-        Some(Ok(seed)) => seed..seed + 1,
-        Some(Err(_)) => panic!("NAKCAST_SEED is a number"),
-        None => range,
+/// Seeds that every run of the tests tries.
+const SEEDS: u64 = 2_500;
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is a whole number, not {value:?}")))
+}
+
+/// What came of many seeds.
+#[derive(Debug, Default)]
+struct Report {
+    seeds: u64,
+    counts: Counts,
+    failed: Vec<u64>,
+}
+
+/// Runs seeds from `start` on, as many as `count` says, or as come until `until`, on all cores. When so many have failed as
+/// `patience` says that ends it; others that are under way may fail too.
+fn sweep(start: u64, count: u64, until: Option<Instant>, patience: u64) -> Report {
+    let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        let mut report = Report::default();
+        while failures.load(Relaxed) < patience && !until.is_some_and(is_past) {
+            let at = next.fetch_add(1, Relaxed);
+            if at >= count {
+                break;
+            }
+            let seed = start.wrapping_add(at);
+            report.seeds += 1;
+            match catch_unwind(AssertUnwindSafe(|| scenario::run(seed, false))) {
+                Ok(outcome) => {
+                    for (what, count) in outcome.counts {
+                        *report.counts.entry(what).or_default() += count;
+                    }
+                }
+                Err(_) => {
+                    failures.fetch_add(1, Relaxed);
+                    report.failed.push(seed);
+                }
+            }
+        }
+        report
     };
-    for seed in range {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| scenario::run(seed))) {
-            eprintln!(
-                "seed {seed} fails; to repeat it: NAKCAST_SEED={seed} cargo test --test simulation {test} -- --nocapture"
-            );
-            resume_unwind(panic);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut all = Report::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            let report = worker.join().expect("what a seed panics with is caught");
+            all.seeds += report.seeds;
+            all.failed.extend(report.failed);
+            for (what, count) in report.counts {
+                *all.counts.entry(what).or_default() += count;
+            }
         }
+    });
+    all.failed.sort_unstable();
+    for seed in &all.failed {
+        let command = "cargo test --test simulation every_seed_holds -- --nocapture";
+        eprintln!(
+            "seed {seed} fails; to repeat it, written down:\nNAKCAST_SEED={seed} NAKCAST_TRACE=1 {command}"
+        );
     }
+    assert!(all.failed.is_empty(), "of {} seeds, these fail: {:?}", all.seeds, all.failed);
+    all
 }
 
-#[test]
-fn seeds_first() {
-    seeds(0..500, "seeds_first");
+#[expect(clippy::disallowed_methods, reason = "how long to go on is of the real clock")]
+fn is_past(until: Instant) -> bool {
+    Instant::now() >= until
 }
 
+/// The scenario of every seed holds; and together they come by everything there is to come by. `NAKCAST_SEED` runs that one
+/// instead, `NAKCAST_TRACE` writes it down.
 #[test]
-fn seeds_second() {
-    seeds(500..1_000, "seeds_second");
-}
-
-/// Seeds that found something, after the code was mended.
-#[test]
-fn seeds_that_failed_once() {
-    for seed in
-        [32_373, 32_809, 36_775, 21_395, 22_538, 26_523, 29_659, 902, 1_074, 1_132, 2_207, 3_105, 3_438]
-    {
-        seeds(seed..seed + 1, "seeds_that_failed_once");
+fn every_seed_holds() {
+    if let Some(seed) = number("NAKCAST_SEED") {
+        let outcome = scenario::run(seed, std::env::var_os("NAKCAST_TRACE").is_some());
+        eprintln!("seed {seed} holds: {outcome:#?}");
+        return;
     }
-}
-
-/// As many as one likes: `NAKCAST_SEEDS=1000..5000 cargo test --test simulation seeds_many -- --ignored`.
-#[test]
-#[ignore = "as long as one likes"]
-fn seeds_many() {
-    let range = std::env::var("NAKCAST_SEEDS").unwrap_or_else(|_| "0..2000".into());
-    let bounds: Vec<u64> =
-        range.split("..").map(|bound| bound.parse().expect("NAKCAST_SEEDS is a..b")).collect();
-    let mut failed = Vec::new();
-    for seed in bounds[0]..bounds[1] {
-        if catch_unwind(AssertUnwindSafe(|| scenario::run(seed))).is_err() {
-            failed.push(seed);
-        }
+    let report = sweep(0, SEEDS, None, 1);
+    eprintln!("{:#?}", report.counts);
+    for what in [
+        "late joins",
+        "leaves",
+        "restarts",
+        "stalls",
+        "slow consumers",
+        "partitions",
+        "narrow ways",
+        "changes of weather",
+        "repairs",
+        "gone",
+        "overruns",
+        "kernel drops",
+        "reordered",
+        "damaged",
+        "held back by a receiver",
+        "fallen behind",
+        "caught up",
+        "quarantined",
+        "released",
+        "closed",
+        "silent",
+        "replaced",
+        "aged-out",
+        "deadline",
+        "source-gone",
+        "not-asked",
+    ] {
+        assert!(report.counts.get(what).is_some_and(|&count| count > 0), "no seed came by: {what}");
     }
-    assert!(failed.is_empty(), "{} seeds fail: {failed:?}", failed.len());
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for seed in [3, 7, 11] {
-        assert_eq!(scenario::run(seed), scenario::run(seed));
+    for seed in [3, 7, 11, 63] {
+        assert_eq!(scenario::run(seed, false), scenario::run(seed, false));
     }
+}
+
+/// What `scripts/soak` runs: `NAKCAST_SOAK_COUNT` seeds, or as many as come in `NAKCAST_SOAK_SECONDS`, from
+/// `NAKCAST_SOAK_START` on, until `NAKCAST_SOAK_FAILURES` have failed (default 10).
+#[test]
+#[ignore = "as long as one likes"]
+#[expect(clippy::disallowed_methods, reason = "how long to go on is of the real clock")]
+fn soak() {
+    let start = number("NAKCAST_SOAK_START").unwrap_or(0);
+    let begun = Instant::now();
+    let until = number("NAKCAST_SOAK_SECONDS").map(|seconds| begun + Duration::from_secs(seconds));
+    let count = number("NAKCAST_SOAK_COUNT").unwrap_or(if until.is_some() { u64::MAX } else { 10_000 });
+    let report = sweep(start, count, until, number("NAKCAST_SOAK_FAILURES").unwrap_or(10));
+    println!("{} seeds from {start} on hold, in {:.0?}: {:#?}", report.seeds, begun.elapsed(), report.counts);
 }
