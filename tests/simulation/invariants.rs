@@ -8,7 +8,7 @@ use nakcast::protocol::publisher::{BackPressure, Publisher, Refused};
 use nakcast::protocol::subscriber::{Contract, Subscriber};
 use nakcast::protocol::{EndReason, Event, Gap, GapReason, Message, Stream, Time};
 use nakcast::sim::{Core, Observer, PublisherId, SubscriberId, Trace, Wake};
-use nakcast::wire::{Body, Datagram, Kind, Nak};
+use nakcast::wire::{Body, Datagram, Kind, MAX_DATAGRAM, Nak};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -24,9 +24,11 @@ const LEAST_RETRY: Duration = Duration::from_micros(200);
 /// The idle interval of all publishers here, and the intervals of silence after which a source is gone.
 const IDLE: Duration = Duration::from_millis(500);
 const SILENT_INTERVALS: u32 = 5;
+/// What a node may do at one instant: one that was stopped reads all that its receive buffer held.
+const MOST_AT_ONCE: u32 = 10_000;
 /// A publisher here has no more.
 pub const MOST_STREAMS: u32 = 4;
-const SECOND: Duration = Duration::from_secs(1);
+const LONGEST_SPAN: Duration = Duration::from_secs(10);
 
 /// One stream as one subscriber is told of it.
 #[derive(Debug, Default)]
@@ -73,7 +75,7 @@ pub struct Listener {
 /// Watches one publisher.
 #[derive(Debug, Default)]
 struct Speaker {
-    /// Repairs sent while live data waited, in the last second of such.
+    /// Repairs sent while live data waited, in the last ten seconds of such.
     repairs: VecDeque<(Time, u64)>,
     still: Still,
 }
@@ -187,6 +189,22 @@ impl Observer for Judge {
 }
 
 impl Watch {
+    /// Has the checks believe that everything has come, to see them fail.
+    pub fn lie_that_all_is_here(&mut self) {
+        for listener in self.listeners.values_mut() {
+            for (&stream, sent) in &self.wire.0 {
+                for sequence in 1..=sent.lead() {
+                    known(listener, stream, sequence).here = true;
+                }
+            }
+        }
+    }
+
+    /// Has the checks believe in another contract, to see them fail.
+    pub fn lie_of_contract(&mut self, contract: Contract) {
+        self.listeners.values_mut().for_each(|listener| listener.contract = contract);
+    }
+
     fn told(&mut self, who: SubscriberId, event: &Event<'_>) {
         let listener = self.listeners.get_mut(&who).expect("a subscriber settles before it is told anything");
         let contract = listener.contract;
@@ -267,8 +285,9 @@ impl Watch {
     }
 
     /// Repairs are within their budget: where a rate is set and live data waits, repairs have at most three quarters of the
-    /// rate in any second, and a tenth more those for receivers that catch up; each besides what may leave at once: a
-    /// millisecond's worth or 1,500 bytes, and one run beyond. (What live data leaves of the rate, repairs may have.)
+    /// rate, and a tenth more those for receivers that catch up; each besides what may leave at once: a millisecond's worth or
+    /// 1,500 bytes, and one run beyond. Looked at over every span of up to ten seconds. (What live data leaves of the rate,
+    /// repairs may have.)
     fn repairs_are_within_their_share(
         &mut self,
         now: Time,
@@ -284,11 +303,12 @@ impl Watch {
             return;
         }
         speaker.repairs.push_back((now, length as u64));
-        while speaker.repairs.front().is_some_and(|&(at, _)| now.since(at) >= SECOND) {
+        while speaker.repairs.front().is_some_and(|&(at, _)| now.since(at) >= LONGEST_SPAN) {
             speaker.repairs.pop_front();
         }
         let rate = rate as f64 / 8.0;
-        let burst = (rate / 1_000.0).max(1_500.0) + 65_507.0;
+        let run = (core.config().datagram * 64).min(MAX_DATAGRAM);
+        let burst = (rate / 1_000.0).max(1_500.0) + run as f64;
         let span = speaker.repairs.front().map_or(Duration::ZERO, |&(at, _)| now.since(at)).as_secs_f64();
         let sent: u64 = speaker.repairs.iter().map(|&(_, bytes)| bytes).sum();
         let most = rate * 0.85 * span + 2.0 * burst;
@@ -324,7 +344,7 @@ impl Watch {
     fn time_goes_on(&mut self, now: Time, who: Core<'_>, next: Option<(Time, Wake)>) {
         let still = self.still(now, who);
         still.count += 1;
-        assert!(still.count < 2_000, "{} acts {} times at one instant", who.name(), still.count);
+        assert!(still.count <= MOST_AT_ONCE, "{} acts {} times at one instant", who.name(), still.count);
         assert!(next.is_none_or(|(at, _)| at >= now), "{} has a time-out that is past", who.name());
         let latest = match who {
             Core::Publisher(_, core) => Some(core.config().idle_interval),

@@ -4,10 +4,12 @@
 //! `NAKCAST_SEED=7 NAKCAST_TRACE=1 cargo test --test simulation every_seed_holds -- --nocapture`. As many as one likes:
 //! `scripts/soak 20m`.
 
+mod budgets;
 mod crowd;
 mod directed;
 mod draw;
 mod invariants;
+mod lies;
 mod network;
 mod published;
 mod scenario;

@@ -75,7 +75,9 @@ impl Sent {
         }
     }
 
+    /// The number of the first message that starts behind a sequence number.
     pub fn behind(&self, sequence: u64) -> u64 {
+        assert!(sequence <= self.lead(), "nobody can know of what was not sent");
         self.datagrams[sequence as usize - 1].after
     }
 

@@ -1,0 +1,211 @@
+//! What one receiver may cost the others, and what asking may cost: directed scenarios.
+
+use nakcast::protocol::Time;
+use nakcast::protocol::publisher::{self, Flow};
+use nakcast::protocol::subscriber::{self, StartAt};
+use nakcast::sim::{Core, Link, Network, Observer, PublisherId, SubscriberId, Wake};
+use nakcast::wire::{Datagram, Kind};
+use nakcast::{ReceiverId, SourceId};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn wire() -> Link {
+    Link::with_delay(Duration::from_micros(50))
+}
+
+fn subscriber(id: u64) -> subscriber::Config {
+    subscriber::Config { reorder: 4 << 20, ..subscriber::Config::new(ReceiverId(id)) }
+}
+
+/// Repairs to one address: when, and how many bytes.
+#[derive(Clone, Default)]
+struct Repairs(Rc<RefCell<VecDeque<(Time, usize, Option<SocketAddr>)>>>);
+
+impl Observer for Repairs {
+    fn sent(&mut self, now: Time, _: Core<'_>, to: Option<SocketAddr>, bytes: &[u8]) {
+        if Datagram::parse(bytes).is_ok_and(|datagram| datagram.header.kind == Kind::Repair) {
+            self.0.borrow_mut().push_back((now, bytes.len(), to));
+        }
+    }
+}
+
+/// A publisher at a rate, which has more to send than that, always.
+struct Saturated {
+    network: Network,
+    id: PublisherId,
+    stream: u32,
+    well: SubscriberId,
+}
+
+const RATE: u64 = 40_000_000;
+
+/// A publisher with a window of six thousand datagrams, and a subscriber that has all it wants.
+fn at_a_rate(rate: u64) -> (Network, PublisherId, u32, SubscriberId) {
+    let mut network = Network::new(1);
+    let well = network.add_subscriber(subscriber(1), wire(), wire());
+    let config = publisher::Config {
+        datagram: 512,
+        window: 512 * 6_000,
+        max_rate: Some(rate),
+        ..publisher::Config::new(SourceId(7))
+    };
+    let id = network.add_publisher(config, wire(), wire());
+    let stream = network.open_stream(id, "t").unwrap();
+    network.run_for(300 * MILLISECOND);
+    (network, id, stream, well)
+}
+
+impl Saturated {
+    fn new() -> Saturated {
+        let (network, id, stream, well) = at_a_rate(RATE);
+        let mut saturated = Saturated { network, id, stream, well };
+        saturated.run_for(SECOND);
+        saturated
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let until = self.network.now() + time;
+        while self.network.now() < until {
+            while self.network.waiting(self.id) < 50 {
+                self.network.publish(self.id, self.stream, vec![1; 400]);
+            }
+            self.network.run_for(MILLISECOND);
+        }
+    }
+
+    /// Messages that the first subscriber hears in a time.
+    fn heard_in(&mut self, time: Duration) -> u64 {
+        let before = self.network.subscriber(self.well).stats().messages;
+        self.run_for(time);
+        self.network.subscriber(self.well).stats().messages - before
+    }
+}
+
+#[test]
+fn a_quarantined_receiver_never_slows_another() {
+    let (mut network, id, stream, well) = at_a_rate(RATE);
+    for _ in 0..5_000 {
+        network.publish(id, stream, vec![1; 400]);
+        network.run_for(MILLISECOND / 4);
+    }
+    // It wants all of the window over a link that loses most, and so asks for more than its budget.
+    let config = subscriber::Config { start: StartAt::Window, ..subscriber(2) };
+    let greedy = network.add_subscriber(config, wire(), Link { loss: 0.7, ..wire() });
+    for _ in 0..1_000 {
+        if network.publisher(id).stats().quarantined > 0 {
+            break;
+        }
+        network.run_for(MILLISECOND);
+    }
+    let asked = network.subscriber(greedy).stats().nak_datagrams;
+    // Two runs for it may be before a message, which take some seven milliseconds each at this rate.
+    for _ in 0..100 {
+        let before = network.subscriber(well).stats().messages;
+        network.publish(id, stream, vec![1; 400]);
+        network.run_for(20 * MILLISECOND);
+        assert_eq!(network.subscriber(well).stats().messages, before + 1, "a message is late");
+        assert_eq!(network.waiting(id), 0, "nobody is waited for");
+        let receivers = network.publisher(id).receivers();
+        let state = receivers.iter().find(|state| state.id == ReceiverId(2)).unwrap();
+        assert!(state.quarantined && !state.good_standing, "{state:?}");
+    }
+    assert!(network.subscriber(greedy).stats().nak_datagrams > asked, "it goes on asking");
+    let stats = network.subscriber(well).stats();
+    assert_eq!((stats.lost, stats.missed), (0, 0));
+}
+
+/// What live data needs of the rate is not taken by a late joiner, though what it has no room for yet is dropped and asked
+/// for again.
+#[test]
+#[ignore = "known: what a late joiner dropped for want of room it asks for as if it had been lost, and has three quarters"]
+fn catching_up_has_a_tenth_of_the_rate_where_live_data_needs_the_rest() {
+    let mut saturated = Saturated::new();
+    let repairs = Repairs::default();
+    saturated.network.observe(repairs.clone());
+    let alone = saturated.heard_in(SECOND);
+    let config = subscriber::Config { start: StartAt::Window, ..subscriber(2) };
+    let late = saturated.network.add_subscriber(config, wire(), wire());
+    let there = saturated.network.address(late);
+    let heard = saturated.heard_in(SECOND);
+    assert!(heard * 10 >= alone * 8, "{heard} messages in a second, {alone} before it came");
+    let sent = repairs.0.borrow();
+    assert!(sent.len() > 1_000 && sent.iter().all(|&(_, _, to)| to == there), "{}", sent.len());
+    // Any second: from each repair on. What may leave at once is a millisecond's worth or 1,500 bytes, and one run.
+    let most = RATE as usize / 80 + 1_500 + 64 * 512;
+    for (at, &(start, ..)) in sent.iter().enumerate() {
+        let within = sent.range(at..).take_while(|&&(then, ..)| then.since(start) <= SECOND);
+        let bytes: usize = within.map(|&(_, bytes, _)| bytes).sum();
+        assert!(bytes <= most, "{bytes} bytes in a second, of {most}");
+    }
+}
+
+/// Counts what one subscriber does.
+#[derive(Clone, Default)]
+struct Effort(Rc<RefCell<(u64, u64)>>);
+
+impl Observer for Effort {
+    fn sent(&mut self, _: Time, by: Core<'_>, _: Option<SocketAddr>, bytes: &[u8]) {
+        let nak = Datagram::parse(bytes).is_ok_and(|datagram| datagram.header.kind == Kind::Nak);
+        self.0.borrow_mut().0 += u64::from(nak && matches!(by, Core::Subscriber(..)));
+    }
+
+    fn woken(&mut self, _: Time, who: Core<'_>, _: Wake) {
+        self.0.borrow_mut().1 += u64::from(matches!(who, Core::Subscriber(..)));
+    }
+}
+
+/// NAKs and time-outs a second and a receiver, of some that each lose a part of what a source sends that has a rate of a
+/// hundred datagrams a second.
+fn effort_while_repairs_wait(receivers: u64, receive_buffer: usize, loss: f64) -> (u64, u64) {
+    let mut network = Network::new(1);
+    let listeners: Vec<SubscriberId> = (1..=receivers)
+        .map(|id| {
+            let config = subscriber::Config { receive_buffer, ..subscriber(id) };
+            network.add_subscriber(config, wire(), Link { loss, ..wire() })
+        })
+        .collect();
+    let config = publisher::Config {
+        flow: Flow::None,
+        max_rate: Some(1_408 * 8 * 100),
+        ..publisher::Config::new(SourceId(7))
+    };
+    let id = network.add_publisher(config, wire(), wire());
+    let stream = network.open_stream(id, "t").unwrap();
+    network.run_for(300 * MILLISECOND);
+    for _ in 0..400 {
+        network.publish(id, stream, vec![1; 1_300]);
+    }
+    let effort = Effort::default();
+    network.observe(effort.clone());
+    let begun = network.now();
+    while !listeners.iter().all(|&to| network.subscriber(to).stats().messages == 400) {
+        network.run_for(SECOND);
+    }
+    let seconds = network.now().since(begun).as_secs();
+    assert!(seconds < 60, "all is there in time");
+    let (naks, wakes) = *effort.0.borrow();
+    (naks / seconds / receivers, wakes / seconds / receivers)
+}
+
+#[test]
+fn a_lone_receiver_whose_repairs_wait_for_the_rate_asks_rarely() {
+    for receive_buffer in [4 << 20, 64 << 10] {
+        let (naks, wakes) = effort_while_repairs_wait(1, receive_buffer, 0.3);
+        assert!(naks <= 200 && wakes <= 200, "{naks} NAKs, {wakes} time-outs a second");
+    }
+}
+
+#[test]
+#[ignore = "known: each of eight receivers sends thousands of NAKs a second to a source that sends a hundred datagrams"]
+fn receivers_whose_repairs_wait_for_the_rate_ask_rarely() {
+    for receive_buffer in [4 << 20, 64 << 10] {
+        let (naks, wakes) = effort_while_repairs_wait(8, receive_buffer, 0.3);
+        assert!(naks <= 200 && wakes <= 400, "{naks} NAKs, {wakes} time-outs a second for each");
+    }
+}
