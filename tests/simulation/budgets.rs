@@ -23,9 +23,12 @@ fn subscriber(id: u64) -> subscriber::Config {
     subscriber::Config { reorder: 4 << 20, ..subscriber::Config::new(ReceiverId(id)) }
 }
 
-/// Repairs to one address: when, and how many bytes.
+/// A repair: when, how many bytes, and to whom.
+type Repair = (Time, usize, Option<SocketAddr>);
+
+/// All repairs.
 #[derive(Clone, Default)]
-struct Repairs(Rc<RefCell<VecDeque<(Time, usize, Option<SocketAddr>)>>>);
+struct Repairs(Rc<RefCell<VecDeque<Repair>>>);
 
 impl Observer for Repairs {
     fn sent(&mut self, now: Time, _: Core<'_>, to: Option<SocketAddr>, bytes: &[u8]) {

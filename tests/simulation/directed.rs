@@ -332,6 +332,29 @@ fn confirmations_do_not_eat_the_rate_of_what_they_confirm() {
     }
 }
 
+#[test]
+fn a_deadline_is_kept_to_the_nanosecond() {
+    let deadline = Duration::from_nanos(7_123_457);
+    let (mut network, from, to, stream) =
+        pair(|_| {}, |config| config.contract = Contract::Deadline(deadline));
+    network.publish(from, stream, b"first".to_vec());
+    network.run_for(20 * MILLISECOND);
+    // Nobody hears its NAKs.
+    network.links(to).0.cut = true;
+    network.links(to).1.cut = true;
+    network.publish(from, stream, b"lost".to_vec());
+    network.run_for(Duration::from_micros(100));
+    network.links(to).1.cut = false;
+    network.publish(from, stream, b"next".to_vec());
+    // It takes 40 us to arrive; from then on it waits.
+    network.run_for(Duration::from_micros(40) + deadline - Duration::from_nanos(1));
+    assert_eq!(numbers(&told(&mut network, to)), [1]);
+    network.run_for(Duration::from_nanos(1));
+    let told = told(&mut network, to);
+    assert_eq!(gaps(&told), [(2, 2, 1, GapReason::Deadline)]);
+    assert_eq!(numbers(&told), [3]);
+}
+
 // What a peer says that cannot be, or can harm.
 
 const SOURCE: SourceId = SourceId(99);

@@ -5,7 +5,7 @@
 use super::published::{Lengths, Sent, StreamOf, Wire, payload};
 use nakcast::SourceId;
 use nakcast::protocol::publisher::{BackPressure, Publisher, Refused};
-use nakcast::protocol::subscriber::{Contract, Subscriber};
+use nakcast::protocol::subscriber::{Contract, Reason, Subscriber};
 use nakcast::protocol::{EndReason, Event, Gap, GapReason, Message, Stream, Time};
 use nakcast::sim::{Core, Observer, PublisherId, SubscriberId, Trace, Wake};
 use nakcast::wire::{Body, Datagram, Kind, MAX_DATAGRAM, Nak};
@@ -66,6 +66,12 @@ pub struct Listener {
     pub seen: BTreeMap<StreamOf, Seen>,
     /// By sequence number less one.
     known: BTreeMap<StreamOf, Vec<Known>>,
+    /// When what came of a source last.
+    heard: BTreeMap<SourceId, Time>,
+    /// Why it was woken last, and when, if nothing came since.
+    woken: Option<(Time, Wake)>,
+    naks: InTurn,
+    deadlines: InTurn,
     /// Its counters, as of the last datagram.
     datagrams: u64,
     overruns: u64,
@@ -96,6 +102,8 @@ pub struct Watch {
     pub listeners: BTreeMap<SubscriberId, Listener>,
     lengths: BTreeMap<SourceId, Lengths>,
     speakers: BTreeMap<PublisherId, Speaker>,
+    /// Subscribers that were stopped or slowed, and keep no time.
+    pub excused: BTreeSet<SubscriberId>,
     pub messages: u64,
     /// How often what was seen.
     pub refused_by_receiver: u64,
@@ -137,9 +145,9 @@ impl Observer for Judge {
         }
     }
 
-    fn received(&mut self, _: Time, by: Core<'_>, _: SocketAddr, bytes: &[u8]) {
+    fn received(&mut self, now: Time, by: Core<'_>, _: SocketAddr, bytes: &[u8]) {
         if let Core::Subscriber(id, core) = by {
-            self.0.borrow_mut().take_in(id, core, bytes);
+            self.0.borrow_mut().take_in(now, id, core, bytes);
         }
     }
 
@@ -156,7 +164,7 @@ impl Observer for Judge {
         if let Some(trace) = &mut watch.trace {
             trace.told(now, who, event);
         }
-        watch.told(who, event);
+        watch.told(now, who, event);
     }
 
     fn refused(&mut self, _: Time, _: PublisherId, core: &Publisher, why: Refused) {
@@ -177,6 +185,10 @@ impl Observer for Judge {
                     contract: core.config().contract,
                     seen: BTreeMap::new(),
                     known: BTreeMap::new(),
+                    heard: BTreeMap::new(),
+                    woken: None,
+                    naks: InTurn::default(),
+                    deadlines: InTurn::default(),
                     datagrams: 0,
                     overruns: 0,
                     still: Still::default(),
@@ -205,7 +217,7 @@ impl Watch {
         self.listeners.values_mut().for_each(|listener| listener.contract = contract);
     }
 
-    fn told(&mut self, who: SubscriberId, event: &Event<'_>) {
+    fn told(&mut self, now: Time, who: SubscriberId, event: &Event<'_>) {
         let listener = self.listeners.get_mut(&who).expect("a subscriber settles before it is told anything");
         let contract = listener.contract;
         let stream = match event {
@@ -228,16 +240,29 @@ impl Watch {
                 *self.gaps.entry(gap.reason().as_str()).or_default() += 1;
                 let known = listener.known.get(&stream).map_or(&[][..], |known| known);
                 gaps_are_real(contract, seen, sent, known, gap);
+                if gap.reason() == GapReason::Deadline {
+                    // NAKs may well fall on the same instants, all through a run.
+                    let reasons = [Reason::Deadline, Reason::Nak];
+                    listener.deadlines.check(now, who, listener.woken, &reasons);
+                }
             }
-            Event::StreamEnd(end) => no_gap_is_silent(contract, seen, sent, end),
+            Event::StreamEnd(end) => {
+                no_gap_is_silent(contract, seen, sent, end);
+                if end.end_reason() == Some(EndReason::Silent) {
+                    let silence = now.since(listener.heard.get(&stream.0).copied().unwrap_or(Time(0)));
+                    silence_is_found_in_time(silence, self.excused.contains(&who));
+                }
+            }
             _ => unreachable!("an event nobody thought of"),
         }
     }
 
     /// Keeps account of which datagrams a subscriber has taken.
-    fn take_in(&mut self, who: SubscriberId, core: &Subscriber, bytes: &[u8]) {
+    fn take_in(&mut self, now: Time, who: SubscriberId, core: &Subscriber, bytes: &[u8]) {
         let Some(listener) = self.listeners.get_mut(&who) else { return };
+        listener.woken = None;
         let Ok(datagram) = Datagram::parse(bytes) else { return };
+        listener.heard.insert(datagram.header.source, now);
         if !matches!(datagram.header.kind, Kind::Data | Kind::Repair) {
             return;
         }
@@ -263,6 +288,11 @@ impl Watch {
     fn naks_ask_for_what_is_missing(&mut self, now: Time, who: SubscriberId, stream: StreamOf, nak: Nak<'_>) {
         let lead = self.wire.0.get(&stream).map_or(0, Sent::lead);
         let Some(listener) = self.listeners.get_mut(&who) else { return };
+        if nak.ranges().next().is_some() {
+            // A deadline or a name that passes lets others be asked for.
+            let reasons = [Reason::Nak, Reason::Transmit, Reason::Deadline, Reason::Name];
+            listener.naks.check(now, who, listener.woken, &reasons);
+        }
         for sequence in nak.ranges().flat_map(|range| range.first..=range.last()) {
             assert!(listener.contract != Contract::BestEffort, "{who} asks, though best effort");
             assert!(sequence <= lead, "{who} asks for {stream:?} {sequence}, which was never sent");
@@ -336,6 +366,11 @@ impl Watch {
         still.again = if still.woken == Some(reason) { still.again + 1 } else { 1 };
         still.woken = Some(reason);
         assert!(still.again <= 2, "{} is woken {} times for {reason:?}", who.name(), still.again);
+        if let Core::Subscriber(id, _) = who
+            && let Some(listener) = self.listeners.get_mut(&id)
+        {
+            listener.woken = Some((now, reason));
+        }
     }
 
     /// Virtual time never stands still with work to do: a node acts a bounded number of times at one instant; what it waits
@@ -485,6 +520,38 @@ fn no_gap_is_silent(contract: Contract, seen: &mut Seen, sent: &Sent, end: &Stre
     if end.end_reason() == Some(EndReason::Closed) {
         assert_eq!(end.sequence(), sent.lead() + 1, "a closed stream ends behind its last datagram");
     }
+}
+
+/// What is done because something came or its own time-out has; and how often it was not.
+#[derive(Debug, Default)]
+struct InTurn {
+    done: u64,
+    out_of_turn: u64,
+}
+
+impl InTurn {
+    /// Every time-out names its reason: what a subscriber does in its time (a NAK, a gap for a deadline) it does when something
+    /// came or at a time-out that named it, and not merely because it was awake for something else. Two that fall together
+    /// have one name: that may be so three times, and once in ten.
+    fn check(&mut self, now: Time, who: SubscriberId, woken: Option<(Time, Wake)>, reasons: &[Reason]) {
+        self.done += 1;
+        let Some((at, Wake::Subscriber(reason))) = woken else { return };
+        if at == now && !reasons.contains(&reason) {
+            self.out_of_turn += 1;
+            let InTurn { done, out_of_turn } = *self;
+            let what =
+                format!("{who} did {out_of_turn} of {done} at time-outs for {reason:?}, not {reasons:?}");
+            assert!(out_of_turn <= 3 + done / 10, "{what}");
+        }
+    }
+}
+
+/// Every time-out names its reason, silence: a source is told as silent when nothing was heard of it for five of its idle
+/// intervals, and neither before nor later, unless the subscriber was stopped meanwhile.
+fn silence_is_found_in_time(silence: Duration, excused: bool) {
+    let least = IDLE * SILENT_INTERVALS;
+    assert!(silence >= least, "a source is told as silent after {silence:?}");
+    assert!(excused || silence <= least + Duration::from_millis(1), "silence is told after {silence:?}");
 }
 
 /// Memory is within the configured bound on both sides: the transmit window, the reorder buffer and the memory for messages

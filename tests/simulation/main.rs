@@ -10,6 +10,7 @@ mod directed;
 mod draw;
 mod invariants;
 mod lies;
+mod memory;
 mod network;
 mod published;
 mod scenario;

@@ -278,6 +278,7 @@ impl Run {
             4 | 5 => {
                 self.count("stalls");
                 self.subscribers[one].stalled = true;
+                self.judge.0.borrow_mut().excused.insert(id);
                 self.network.pause(id);
                 let stall = micros(&mut self.random, 1_000, 1_500_000);
                 self.with_traffic(stall);
@@ -287,6 +288,7 @@ impl Run {
             6 | 7 => {
                 self.count("slow consumers");
                 let pace = micros(&mut self.random, 5, 2_000);
+                self.judge.0.borrow_mut().excused.insert(id);
                 self.network.set_pace(id, pace);
                 let time = micros(&mut self.random, 1_000, 500_000);
                 let until = self.network.now() + time;

@@ -1,0 +1,170 @@
+//! Memory within the configured bound on both sides, as the allocator sees it: what the state machines say of themselves is
+//! checked at every step of every run, what they take is counted here.
+
+#![allow(unsafe_code, reason = "an allocator that counts can be written in no other way")]
+
+use super::published::{Lengths, payload};
+use nakcast::protocol::Time;
+use nakcast::protocol::publisher::{self, Flow, Publisher};
+use nakcast::protocol::subscriber::{self, Contract, Subscriber};
+use nakcast::{Event, GapReason, ReceiverId, SourceId};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The system's allocator, and a count of the bytes that this thread took and did not give back.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    // A thread that ends has nothing to count any more.
+    let _ = HELD.try_with(|held| held.set(held.get() + bytes));
+}
+
+// SAFETY: every call is passed on to the system's allocator as it is, which keeps the trait's promises.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller keeps the promises of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller keeps the promises of `GlobalAlloc::alloc_zeroed`. Untouched pages stay untouched.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller keeps the promises of `GlobalAlloc::dealloc`, and the memory came from this allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as isize - layout.size() as isize);
+        // SAFETY: the caller keeps the promises of `GlobalAlloc::realloc`, and the memory came from this allocator.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A state machine, and the bytes it holds.
+struct Metered<T> {
+    core: T,
+    held: isize,
+    most: isize,
+}
+
+impl<T> Metered<T> {
+    fn new(make: impl FnOnce() -> T) -> Metered<T> {
+        let before = HELD.get();
+        let core = make();
+        let held = HELD.get() - before;
+        Metered { core, held, most: held }
+    }
+
+    /// Whatever `act` gives was allocated by it, so it gives nothing that is.
+    fn with<R: Copy>(&mut self, act: impl FnOnce(&mut T) -> R) -> R {
+        let before = HELD.get();
+        let done = act(&mut self.core);
+        self.held += HELD.get() - before;
+        self.most = self.most.max(self.held);
+        done
+    }
+}
+
+/// Takes all that a subscriber tells; gives how many gaps are for want of room.
+fn overruns_told(core: &mut Subscriber, current: &[u8]) -> u64 {
+    let mut overruns = 0;
+    while let Some(ready) = core.advance(current) {
+        let event = core.event(&ready, current);
+        overruns += u64::from(matches!(event, Event::Gap(gap) if gap.reason() == GapReason::Overrun));
+    }
+    overruns
+}
+
+/// Three streams with messages of all lengths over a way that loses two fifths there and nineteen twentieths back. Gives the most bytes that
+/// publisher and subscriber held.
+fn held(
+    contract: Contract,
+    at_publisher: publisher::Config,
+    at_subscriber: subscriber::Config,
+) -> (isize, isize) {
+    let start = Time(1_000_000_000);
+    let source = at_publisher.source;
+    let lengths = Lengths::of(&at_publisher);
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut to = Metered::new(|| Subscriber::new(subscriber::Config { contract, ..at_subscriber }, start));
+    let mut from = Metered::new(|| Publisher::new(at_publisher, start));
+    let (here, there) = (SocketAddr::from(([10, 1, 0, 0], 7_000)), SocketAddr::from(([10, 2, 0, 0], 7_000)));
+    for topic in ["a", "b", "c"] {
+        from.with(|core| core.open_stream(topic, start)).unwrap();
+    }
+    let (mut numbers, mut overruns) = ([0; 3], 0);
+    for step in 0..20_000 {
+        let now = start + Duration::from_micros(100) * step;
+        let stream = random.usize(..3);
+        let message = payload((source, stream as u32 + 1), numbers[stream] + 1, lengths);
+        if from.with(|core| core.send(stream as u32 + 1, &message, now)).is_ok() {
+            numbers[stream] += 1;
+            from.with(|core| core.flush(stream as u32 + 1));
+        }
+        from.with(|core| core.handle_timeout(now));
+        while from.with(|core| core.poll_transmit(now)).is_some() {
+            let run: Vec<Vec<u8>> = from.core.datagrams().map(<[u8]>::to_vec).collect();
+            for bytes in run {
+                if random.u8(..5) < 2 {
+                    continue;
+                }
+                to.with(|core| core.handle_datagram(now, here, &bytes));
+                overruns += to.with(|core| overruns_told(core, &bytes));
+            }
+        }
+        to.with(|core| core.handle_timeout(now));
+        overruns += to.with(|core| overruns_told(core, &[]));
+        while let Some(transmit) = to.with(|core| core.poll_transmit(now)) {
+            let bytes = to.core.datagram(&transmit).to_vec();
+            if random.u8(..20) == 0 {
+                from.with(|core| core.handle_datagram(now, there, &bytes));
+            }
+        }
+    }
+    assert!(numbers.iter().sum::<u64>() > 2_000 && to.core.stats().missed > 1_000);
+    assert!(overruns > 0, "the bound of messages in parts is reached");
+    (from.most, to.most)
+}
+
+/// The transmit window is taken whole at the start; what is known of each datagram in it comes besides, 64 bytes at most, and
+/// the rest of a large message for each stream. The reorder buffer is taken whole at the start; messages in parts come besides,
+/// as much as was given for them. All the rest together is 64 KB on either side.
+#[test]
+fn memory_is_within_its_bound_as_the_allocator_sees_it() {
+    const REST: isize = 64 << 10;
+    for flow in [Flow::None, Flow::Slowest] {
+        for contract in [Contract::Ordered, Contract::Arrival, Contract::Deadline(Duration::from_millis(5))] {
+            let (window, reorder, reassembly, max_message) = (2 << 20, 1 << 20, 12 << 10, 32 << 10);
+            let config = publisher::Config {
+                datagram: 512,
+                window,
+                max_message,
+                flow,
+                ..publisher::Config::new(SourceId(7))
+            };
+            let receiver =
+                subscriber::Config { reorder, reassembly, ..subscriber::Config::new(ReceiverId(1)) };
+            let (from, to) = held(contract, config, receiver);
+            let most = (window + window / 512 * 64 + 3 * max_message) as isize + REST;
+            assert!(from <= most, "{flow:?} {contract:?}: a publisher held {from} bytes, of {most}");
+
+            let most = (reorder + reassembly) as isize + REST;
+            assert!(to <= most, "{flow:?} {contract:?}: a subscriber held {to} bytes, of {most}");
+        }
+    }
+}
