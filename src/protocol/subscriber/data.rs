@@ -97,6 +97,10 @@ impl Subscriber {
         let at_once = deliverable && idle && stream.cursor.is_none();
         if !room || !(at_once || self.keep(index, sequence, received, &bytes[..length])) {
             self.stats.overruns += 1;
+            if let Some(stream) = self.streams[index].as_mut() {
+                // To ask for it is to catch up: those who lost what they had room for go first.
+                stream.catch_up_to = stream.catch_up_to.max(sequence);
+            }
             return;
         }
         let Some(stream) = self.streams[index].as_mut() else { return };
@@ -179,8 +183,7 @@ impl Subscriber {
             self.stats.reordered += 1;
             source.reordering.came_late(now.since(missing.found), now);
         } else if missing.tries == 1 {
-            // A repair that was asked for twice may answer either NAK, and says nothing (Karn's algorithm, RFC 6298, 3).
-            source.answer.sample(now.since(missing.asked));
+            source.answered(now.since(missing.asked));
         }
     }
 

@@ -273,14 +273,14 @@ impl Gaps {
     }
 
     /// Asks for what is due now, up to `until` and `credit` datagrams under way at a time, and sets when to ask again.
-    /// `ask` takes a range, or says that it takes no more; what it did not take stays due.
+    /// `ask` takes a range and how often it was asked for, or says that it takes no more; what it did not take stays due.
     pub(super) fn take_due(
         &mut self,
         now: Time,
         until: u64,
         mut credit: u64,
         retry: Retry,
-        mut ask: impl FnMut(Range) -> bool,
+        mut ask: impl FnMut(Range, u32) -> bool,
     ) {
         credit = credit.saturating_sub(self.missing.iter().map(|missing| missing.under_way(now)).sum());
         let together = now + retry.together;
@@ -308,7 +308,7 @@ impl Gaps {
             let last =
                 missing.last.min(missing.first + credit - 1).min(until).min(missing.first + MOST_ASKED - 1);
             let count = last - missing.first + 1;
-            if !ask(Range { first: missing.first, count: count as u32 }) {
+            if !ask(Range { first: missing.first, count: count as u32 }, missing.tries) {
                 full = true;
                 earliest = earliest.min(missing.due);
                 continue;
@@ -350,7 +350,7 @@ mod tests {
 
     fn take(gaps: &mut Gaps, now: Time, credit: u64) -> Vec<(u64, u64)> {
         let mut asked = Vec::new();
-        gaps.take_due(now, u64::MAX, credit, RETRY, |range| {
+        gaps.take_due(now, u64::MAX, credit, RETRY, |range, _| {
             asked.push((range.first, range.last()));
             true
         });
@@ -400,7 +400,7 @@ mod tests {
             gaps.found(Missing { due: Time(due), ..missing(first, first, Time(1)) });
         }
         let mut asked = Vec::new();
-        gaps.take_due(Time(10), u64::MAX, 100, retry, |range| {
+        gaps.take_due(Time(10), u64::MAX, 100, retry, |range, _| {
             asked.push(range.first);
             true
         });
@@ -409,7 +409,7 @@ mod tests {
         // However long others are taken along, what was just asked for is not.
         let retry = Retry { together: TIMEOUT * 2, ..RETRY };
         asked.clear();
-        gaps.take_due(Time(16), u64::MAX, 100, retry, |range| {
+        gaps.take_due(Time(16), u64::MAX, 100, retry, |range, _| {
             asked.push(range.first);
             true
         });
@@ -468,7 +468,7 @@ mod tests {
             gaps.found(missing(first, first, Time(1)));
         }
         let mut room = 2;
-        gaps.take_due(Time(1), u64::MAX, 100, RETRY, |_| {
+        gaps.take_due(Time(1), u64::MAX, 100, RETRY, |_, _| {
             room -= 1;
             room >= 0
         });

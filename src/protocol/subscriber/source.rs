@@ -26,6 +26,9 @@ const UNKNOWN_RETRY: Duration = Duration::from_millis(5);
 /// Where NAKs wait at random for those of others, each loss for a time of its own, one that goes out takes along those due
 /// within this part of a round trip.
 const TOGETHER: u32 = 4;
+/// When for this many times the wait no NAK was answered that was not repeated, the wait is doubled.
+const UNANSWERED: u32 = 8;
+const MOST_DOUBLINGS: u32 = 12;
 /// No retry waits longer.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
@@ -69,6 +72,10 @@ pub(super) struct Source {
     pub(super) quiet: bool,
     /// From a NAK to its repair.
     pub(super) answer: Smoothed,
+    /// Since when it was asked, again and again, and gave no repair for a NAK that was not repeated.
+    unanswered: Time,
+    /// How often the wait was doubled since it last did.
+    doublings: u32,
     pub(super) reordering: Reordering,
     pub(super) streams: HashMap<u32, Known>,
     pub(super) unnamed: usize,
@@ -93,6 +100,8 @@ impl Source {
             round_trip: None,
             quiet: false,
             answer: Smoothed::default(),
+            unanswered: Time::NEVER,
+            doublings: 0,
             reordering: Reordering::default(),
             streams: HashMap::new(),
             unnamed: 0,
@@ -162,11 +171,35 @@ impl Source {
         measured.unwrap_or(UNKNOWN_RETRY).clamp(LEAST_RETRY, LONGEST_RETRY)
     }
 
+    /// A NAK was sent, for some of what it asks for not the first.
+    pub(super) fn asked(&mut self, now: Time, again: bool) {
+        if self.unanswered == Time::NEVER {
+            self.unanswered = now;
+        } else if again && now.since(self.unanswered) >= self.patience() * UNANSWERED {
+            self.unanswered = now;
+            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+        }
+    }
+
+    /// A repair came for what was asked for once. A repair of what was asked for twice may answer either NAK, and says nothing
+    /// of how long an answer takes: until one comes that does, the wait stays doubled (Karn's algorithm, RFC 6298, 3 and 5).
+    pub(super) fn answered(&mut self, after: Duration) {
+        self.answer.sample(after);
+        self.unanswered = Time::NEVER;
+        self.doublings = 0;
+    }
+
+    /// How long an answer is waited for: what was measured, longer while none comes in that time, as where repairs wait for
+    /// the publisher's rate.
+    fn patience(&self) -> Duration {
+        (self.nak_timeout() * (1 << self.doublings)).min(LONGEST_RETRY)
+    }
+
     /// When NAKs are repeated. While the source is not heard from at all they come further and further apart.
     pub(super) fn retry(&self, now: Time) -> Retry {
         let alone = estimate::span(self.round_trip(), self.group_size()).is_zero();
         Retry {
-            timeout: self.nak_timeout(),
+            timeout: self.patience(),
             least: (now.since(self.heard) / 2).min(LONGEST_RETRY),
             together: if alone { Duration::ZERO } else { self.round_trip() / TOGETHER },
         }

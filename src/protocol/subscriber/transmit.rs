@@ -80,6 +80,13 @@ impl Subscriber {
             if source.gone {
                 continue;
             }
+            if stream.told.greetings == 0 {
+                // Who asks is to be known: a stranger's repairs go to all.
+                self.tell(index);
+                return self.status(now);
+            }
+            let Some(stream) = self.streams[index].as_mut() else { continue };
+            let Some(source) = &self.sources[stream.source] else { continue };
             let until = askable(stream, &self.pool, self.busy, by_arrival);
             // Half of what the sockets hold: live data comes besides.
             let credit = (buffered(self.config.receive_buffer, stream.datagram) / 2).max(LEAST_CREDIT);
@@ -89,9 +96,10 @@ impl Subscriber {
                 self.config.receiver,
                 Self::held(now, source.stamped),
             );
-            let mut asked = 0;
-            stream.gaps.take_due(now, until, credit, source.retry(now), |range| {
+            let (mut asked, mut again) = (0, false);
+            stream.gaps.take_due(now, until, credit, source.retry(now), |range, tries| {
                 let taken = list.push_range(range);
+                again |= taken && tries > 0;
                 asked += if taken { u64::from(range.count) } else { 0 };
                 taken
             });
@@ -106,7 +114,10 @@ impl Subscriber {
                 stamp: source.stamp,
                 ..Header::new(Kind::Nak, source.id, stream.id)
             };
-            let to = source.address;
+            let (to, source) = (source.address, stream.source);
+            if let Some(source) = self.source(source) {
+                source.asked(now, again);
+            }
             return Some(self.emit(header, to, length, now));
         }
         None
