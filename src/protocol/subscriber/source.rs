@@ -165,10 +165,12 @@ impl Source {
         self.round_trip.unwrap_or(UNKNOWN_ROUND_TRIP)
     }
 
-    /// How long a NAK may take to be answered.
+    /// How long a NAK may take to be answered. In a group not less than a round trip: a repair that came sooner was another's,
+    /// and says nothing.
     pub(super) fn nak_timeout(&self) -> Duration {
         let measured = self.answer.timeout().or(self.round_trip.map(|time| time * 2));
-        measured.unwrap_or(UNKNOWN_RETRY).clamp(LEAST_RETRY, LONGEST_RETRY)
+        let least = if self.known_group() > 1 { self.round_trip.unwrap_or_default() } else { Duration::ZERO };
+        measured.unwrap_or(UNKNOWN_RETRY).max(least).clamp(LEAST_RETRY, LONGEST_RETRY)
     }
 
     /// A NAK was sent, for some of what it asks for not the first.
