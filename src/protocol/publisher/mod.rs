@@ -488,6 +488,8 @@ impl Publisher {
             return;
         }
         stream.released = true;
+        // Nobody holds it back any more: what is looked at for that takes memory where it has none.
+        stream.held = None;
         stream.unsent = stream.window.next();
         if !stream.staged.is_empty() {
             // Parts of it are out, so it counts.
