@@ -101,4 +101,34 @@ mod tests {
         assert!(!bucket.has_any(Time(1)));
         assert!(!bucket.has_any(Time(5_000_000_000)));
     }
+
+    #[test]
+    fn it_is_never_fuller_than_full_nor_waits_for_ever() {
+        let mut bucket = Bucket::new(1_000.0, 10.0, Time(1));
+        assert_eq!(bucket.level(Time(1)), 1.0);
+        bucket.add(1e300);
+        assert_eq!(bucket.level(Time(2)), 1.0);
+        bucket.take(5.0);
+        assert_eq!(bucket.level(Time(2)), 0.5);
+        bucket.add(2.5);
+        assert_eq!(bucket.level(Time(2)), 0.75);
+        bucket.take(7.5);
+        // Nothing left is nothing to take, and no debt.
+        assert!(!bucket.has_any(Time(2)));
+        assert_eq!(bucket.ready_at(Time(2)), Time(3));
+        bucket.take(1e300);
+        assert_eq!(bucket.level(Time(3)), 0.0);
+        assert_eq!(
+            bucket.ready_at(Time(3)).since(Time(3)),
+            Duration::from_secs(3_600) + Duration::from_nanos(1)
+        );
+        assert_eq!(bucket.ready_at(Time(u64::MAX - 5)), Time::NEVER, "time does not wrap");
+    }
+
+    #[test]
+    fn a_depth_holds_what_comes_in_its_time() {
+        assert_eq!(depth(1e6, Duration::from_millis(2), 1.0), 2_000.0);
+        assert_eq!(depth(1e6, Duration::ZERO, 1_500.0), 1_500.0);
+        assert!(depth(f64::MAX, Duration::MAX, 1.0) > 0.0);
+    }
 }

@@ -165,4 +165,67 @@ mod tests {
         let timeout = smoothed.timeout().unwrap();
         assert!(timeout >= Duration::from_micros(100) && timeout < Duration::from_micros(110), "{timeout:?}");
     }
+
+    #[test]
+    fn no_wait_is_longer_than_its_span_whatever_was_measured() {
+        for round_trip in [0, 1, 50_000, 1_000_000_000, u32::MAX.into()].map(Duration::from_nanos) {
+            let mut before = Duration::ZERO;
+            for group in [0, 1, FEW, FEW + 1, 1_000, 9_999, 10_000, 10_001, u32::MAX] {
+                let longest = span(round_trip, group);
+                assert!(longest >= before && longest <= round_trip * 6 + Duration::from_micros(1), "{group}");
+                before = longest;
+                for uniform in [0.0, 1e-9, 0.5, 1.0 - f64::EPSILON] {
+                    assert!(
+                        backoff(round_trip, group, uniform) <= longest,
+                        "{round_trip:?} {group} {uniform}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_is_of_late() {
+        let at = |millis: u64| Time(millis * 1_000_000);
+        let trip = Duration::from_micros;
+        let mut least = Least::default();
+        assert_eq!(least.value(), None);
+        for (millis, sample, value) in [
+            (2_000, 50, 50),
+            (2_001, 80, 50),
+            (3_999, 40, 40),
+            (4_000, 90, 40),
+            (5_999, 95, 40),
+            (6_000, 99, 90),
+        ] {
+            least.sample(trip(sample), at(millis));
+            assert_eq!(least.value(), Some(trip(value)), "at {millis} ms");
+        }
+    }
+
+    #[test]
+    fn a_path_that_reorders_less_is_believed_slowly_and_never_beyond_the_largest() {
+        let mut reordering = Reordering::default();
+        reordering.came_late(Duration::from_secs(9), Time(1));
+        let largest = Reordering::LARGEST + Reordering::LARGEST / 4;
+        assert_eq!(reordering.span(Time(1)), largest);
+        reordering.came_late(Duration::ZERO, Time(2));
+        assert_eq!(reordering.span(Time(2)), largest - largest / 8);
+        assert_eq!(reordering.span(Time(2) + Reordering::MEMORY), largest - largest / 8, "still remembered");
+        assert_eq!(reordering.span(Time(3) + Reordering::MEMORY), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_time_out_is_the_mean_and_four_deviations() {
+        let mut smoothed = Smoothed::default();
+        smoothed.sample(Duration::from_nanos(800));
+        assert_eq!(smoothed.timeout(), Some(Duration::from_nanos(800 + 4 * 400)));
+        // Deviation 400 + (800 - 400) / 4, mean 800 + 800 / 8.
+        smoothed.sample(Duration::from_nanos(1_600));
+        assert_eq!(smoothed.timeout(), Some(Duration::from_nanos(900 + 4 * 500)));
+        for _ in 0..100 {
+            smoothed.sample(Duration::MAX);
+        }
+        assert!(smoothed.timeout() > Some(Duration::from_secs(1 << 33)), "it saturates");
+    }
 }

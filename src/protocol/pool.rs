@@ -188,11 +188,93 @@ impl<T> Row<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::MAX_SEQUENCE;
+    use std::collections::BTreeMap;
 
     #[test]
     fn what_cannot_be_had_is_found_out_and_not_died_of() {
         assert!(can_be_had(64 << 20));
         // Beyond any address space: 2^56 bytes.
         assert!(!can_be_had(1 << 56));
+    }
+
+    #[test]
+    fn every_sequence_number_has_a_slot_of_its_own_up_to_the_last() {
+        for (slot, chunk) in
+            [(512, 32_768), (1_408, 32_384), (100, 1 << 20), (65_515, 65_536), (2_000, 1_000)]
+        {
+            let slots = Slots::new(slot, chunk);
+            assert!((1..=64).contains(&slots.per_chunk));
+            assert!(slots.per_chunk == 1 || slots.per_chunk as usize * slot <= chunk, "they fit in a chunk");
+            let edges = [1, slots.per_chunk, 64, 1_000, MAX_SEQUENCE - 64, MAX_SEQUENCE, u64::MAX - 70];
+            for sequence in edges.into_iter().flat_map(|edge| edge..edge + 70) {
+                let (number, (place, offset)) = (slots.chunk_of(sequence), slots.place_of(sequence));
+                assert!(place < slots.per_chunk);
+                assert_eq!(slots.first_of(number) + place, sequence);
+                assert_eq!(offset, place as usize * slot);
+                assert_eq!(slots.chunk_of(slots.first_of(number)), number);
+                assert_eq!(slots.place_of(slots.first_of(number)), (0, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_map_whose_keys_have_no_holes() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for start in [0, 1, 7, MAX_SEQUENCE - 3, MAX_SEQUENCE + 1, u64::MAX - 300] {
+            let (mut row, mut map) = (Row::new(start, 4), BTreeMap::new());
+            for value in 0..200 {
+                let first = row.first();
+                match random.u8(..6) {
+                    0..3 => {
+                        map.insert(row.end(), value);
+                        row.push(value);
+                    }
+                    3 if row.push_first(value) => {
+                        assert_eq!(row.first(), first - 1);
+                        map.insert(row.first(), value);
+                    }
+                    3 => assert_eq!(first, 0, "there is always one before, but at the first"),
+                    4 => {
+                        assert_eq!(row.pop_first(), map.pop_first().map(|(_, value)| value));
+                        assert_eq!(row.first(), first + u64::from(row.first() != first));
+                    }
+                    _ => assert_eq!(row.pop_last(), map.pop_last().map(|(_, value)| value)),
+                }
+                assert_eq!((row.len(), row.is_empty()), (map.len(), map.is_empty()));
+                assert_eq!(row.end(), row.first() + map.len() as u64);
+                for (&number, value) in &map {
+                    assert_eq!(row.get(number), Some(value));
+                    assert_eq!(row.get_mut(number).as_deref(), Some(value));
+                }
+                let outside = [Some(0), row.first().checked_sub(1), Some(row.end()), Some(u64::MAX)];
+                for number in outside.into_iter().flatten().filter(|number| !map.contains_key(number)) {
+                    assert!(row.get(number).is_none() && row.get_mut(number).is_none());
+                }
+            }
+            while row.pop_first().is_some() {}
+            let first = row.first();
+            assert!(row.pop_first().is_none() && row.pop_last().is_none() && row.first() == first);
+            row.restart(start);
+            assert_eq!((row.first(), row.end()), (start, start));
+        }
+    }
+
+    #[test]
+    fn chunks_are_lent_once_and_lie_apart() {
+        let mut pool = Pool::new(10_050, 1_000, 4);
+        assert_eq!((pool.capacity(), pool.left(), pool.chunk_size()), (10, 10, 1_000));
+        let chunks: Vec<Chunk> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!((chunks.len(), pool.left()), (10, 0));
+        for (value, &chunk) in chunks.iter().enumerate() {
+            pool.bytes_mut(chunk, 0, 1_000).fill(value as u8);
+        }
+        for (value, &chunk) in chunks.iter().enumerate() {
+            assert!(pool.bytes(chunk, 0, 1_000).iter().all(|&byte| byte == value as u8));
+            assert_eq!(pool.bytes(chunk, 999, 1), [value as u8]);
+        }
+        pool.give(chunks[3]);
+        assert_eq!((pool.left(), pool.take(), pool.take()), (1, Some(chunks[3]), None));
+        assert_eq!(Pool::new(0, 1_000, 4).capacity(), 4, "there are at least so many");
     }
 }

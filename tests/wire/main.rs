@@ -1,5 +1,6 @@
 //! The wire format from outside: against its specification, against bytes that are wrong, against any bytes at all.
 
+mod edges;
 mod properties;
 mod refusals;
 mod spec;

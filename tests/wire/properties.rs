@@ -170,6 +170,13 @@ proptest! {
                     prop_assert_eq!((again.receiver, again.held), (read.receiver, read.held));
                     prop_assert!(again.positions().eq(read.positions()));
                 }
+                (Ok(Body::Heartbeat(again)), Ok(Body::Heartbeat(read))) => {
+                    prop_assert_eq!(
+                        (again.idle_interval, again.group_size, again.round_trip, again.limiting),
+                        (read.idle_interval, read.group_size, read.round_trip, read.limiting)
+                    );
+                    prop_assert!(again.streams().eq(read.streams()));
+                }
                 (again, read) => prop_assert_eq!(again, read),
             }
         }

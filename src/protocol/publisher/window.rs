@@ -134,6 +134,8 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::MAX_SEQUENCE;
+    use std::collections::VecDeque;
 
     #[test]
     fn the_trail_moves_by_chunks_and_names_the_message_that_starts_there() {
@@ -159,5 +161,77 @@ mod tests {
         assert!(window.shrink().is_none());
         window.clear().for_each(|chunk| pool.give(chunk));
         assert_eq!((window.trail(), window.next(), pool.left()), (10, 10, pool.capacity()));
+    }
+
+    /// Against a list of what is in it, from the first sequence number and up to the last there can be.
+    #[test]
+    fn from_the_trail_to_the_lead_everything_is_found_and_nothing_else() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for start in [1, 4, 5, MAX_SEQUENCE - 300] {
+            let mut pool = Pool::new(8 << 10, 1 << 10, 4);
+            let layout = Slots::new(256, 1 << 10);
+            let first_chunk = layout.chunk_of(start);
+            let mut window = Window {
+                layout,
+                chunks: Row::new(first_chunk, 4),
+                slots: Row::new(layout.first_of(first_chunk), 4),
+            };
+            // What lies before the start in its chunk is as good as sent.
+            window.grow(pool.take().unwrap());
+            let mut held: VecDeque<u64> = VecDeque::new();
+            let mut message = 1;
+            while window.next() <= start + 250 {
+                match random.u8(..8) {
+                    0 => {
+                        let oldest = window.oldest_last();
+                        let chunk = window.shrink();
+                        assert_eq!(oldest.is_some(), chunk.is_some());
+                        if let (Some(last), Some(chunk)) = (oldest, chunk) {
+                            pool.give(chunk);
+                            held.retain(|&sequence| sequence > last);
+                            assert_eq!(window.trail(), last + 1);
+                        }
+                    }
+                    1 if random.u8(..16) == 0 => {
+                        window.clear().for_each(|chunk| pool.give(chunk));
+                        held.clear();
+                        assert_eq!((window.trail(), window.chunks()), (window.next(), 0));
+                        // A window that was cleared is not written to any more: begin at the next chunk.
+                        let first = layout.chunk_of(window.next() - 1) + 1;
+                        let slots = Row::new(layout.first_of(first), 4);
+                        window = Window { layout, chunks: Row::new(first, 4), slots };
+                    }
+                    _ if window.has_room() => {
+                        let sequence = window.next();
+                        assert!(window.place(sequence).is_some(), "there is a place to pack it");
+                        window.seal(Slot { message, length: (sequence % 256) as u16, ..Slot::default() });
+                        held.push_back(sequence);
+                        message += 1;
+                    }
+                    _ => {
+                        assert_eq!(window.place(window.next()).map(|place| place.offset), None);
+                        if let Some(chunk) = pool.take() {
+                            window.grow(chunk);
+                        } else {
+                            pool.give(window.shrink().expect("a full window has a chunk to give up"));
+                            held.retain(|&sequence| sequence >= window.trail());
+                        }
+                    }
+                }
+                assert_eq!(window.chunks(), pool.capacity() - pool.left());
+                assert_eq!(window.next() - window.trail(), held.len() as u64);
+                assert_eq!(held.front().copied().unwrap_or(window.next()), window.trail());
+                for &sequence in &held {
+                    assert_eq!(window.slot(sequence).map(|slot| slot.length), Some((sequence % 256) as u16));
+                    let place = window.place(sequence).expect("it has a place");
+                    assert_eq!(place.offset, layout.place_of(sequence).1);
+                }
+                let first = window.slot(window.trail()).map(|slot| slot.message);
+                assert_eq!(window.trail_message(u64::MAX), first.unwrap_or(u64::MAX));
+                for outside in [0, window.trail() - 1, window.next(), MAX_SEQUENCE + 1, u64::MAX] {
+                    assert!(window.slot(outside).is_none() && window.slot_mut(outside).is_none());
+                }
+            }
+        }
     }
 }

@@ -327,6 +327,8 @@ impl Gaps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::MAX_SEQUENCE;
+    use std::collections::BTreeMap;
 
     const TIMEOUT: Duration = Duration::from_millis(1);
     const RETRY: Retry = Retry { timeout: TIMEOUT, least: Duration::ZERO, together: Duration::ZERO };
@@ -504,5 +506,56 @@ mod tests {
         gaps.confirmed(4, 5, Time(1) + TIMEOUT, TIMEOUT);
         assert_eq!(take(&mut gaps, Time(1) + TIMEOUT * 2, 100), []);
         assert_eq!(take(&mut gaps, Time(1) + TIMEOUT * 3, 100), [(1, 2), (4, 5)]);
+    }
+
+    /// Against a list of what is missing, from the first sequence number and up to the last there can be.
+    #[test]
+    fn what_is_missing_is_what_was_found_and_did_not_come() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for base in [1, MAX_SEQUENCE - 3_000].into_iter().cycle().take(60) {
+            let (mut gaps, mut open) = (Gaps::new(), BTreeMap::new());
+            let (mut lead, mut now) = (base, Time(1_000));
+            for _ in 0..300 {
+                now = now + Duration::from_micros(random.u64(..1_000));
+                let any = lead - random.u64(..(lead - base + 1).min(40));
+                match random.u8(..8) {
+                    0 | 1 => {
+                        let (first, last) = (lead + random.u64(1..4), lead + random.u64(4..9));
+                        gaps.found(missing(first, last, now));
+                        open.extend((first..=last).map(|sequence| (sequence, false)));
+                        lead = last;
+                    }
+                    2..5 => assert_eq!(fill(&mut gaps, any), open.remove(&any).is_some()),
+                    5 => {
+                        let expected = open.range(..=any).any(|(_, &given_up)| !given_up);
+                        assert_eq!(gaps.give_up_to(any, any + 1, GapReason::AgedOut), expected);
+                        open.range_mut(..=any).for_each(|(_, given_up)| *given_up = true);
+                    }
+                    6 => {
+                        while let Some(first) = gaps.first().filter(|first| first.given_up.is_some()) {
+                            (first.first..=first.last)
+                                .for_each(|sequence| assert_eq!(open.remove(&sequence), Some(true)));
+                            gaps.pop_first();
+                        }
+                    }
+                    _ => {
+                        let (credit, until) = (random.u64(1..30), any);
+                        let mut asked = 0;
+                        gaps.take_due(now, until, credit, RETRY, |range| {
+                            let wanted = |sequence| open.get(&sequence) == Some(&false) && sequence <= until;
+                            assert!((range.first..=range.last()).all(wanted), "nothing else is asked for");
+                            asked += u64::from(range.count);
+                            true
+                        });
+                        assert!(asked <= credit);
+                    }
+                }
+                let listed = gaps.missing.iter().flat_map(|missing| {
+                    assert_eq!((missing.before, missing.next), (missing.first, missing.last + 1));
+                    (missing.first..=missing.last).map(|sequence| (sequence, missing.given_up.is_some()))
+                });
+                assert!(listed.eq(open.iter().map(|(&sequence, &given_up)| (sequence, given_up))));
+            }
+        }
     }
 }

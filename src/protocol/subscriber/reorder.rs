@@ -140,17 +140,19 @@ impl Reorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::MAX_SEQUENCE;
     use std::collections::BTreeMap;
 
     #[test]
     fn it_keeps_what_a_map_would_and_gives_every_chunk_back() {
         let mut random = fastrand::Rng::with_seed(1);
-        for _ in 0..50 {
+        // From the first sequence number, and up to the last there can be.
+        for base in [0, MAX_SEQUENCE - 120].into_iter().cycle().take(50) {
             let mut pool = Pool::new(8 << 10, 1 << 10, 4);
             let mut window = Reorder::new(Slots::new(100, 1 << 10));
             let mut kept = BTreeMap::new();
             for step in 0..500_u64 {
-                let sequence = 1 + step / 10 + random.u64(..60);
+                let sequence = base + 1 + step / 10 + random.u64(..60);
                 match random.u8(..8) {
                     0..4 if !kept.contains_key(&sequence) => {
                         let bytes = vec![random.u8(..); random.usize(..92)];
@@ -175,7 +177,7 @@ mod tests {
                     }
                 }
                 assert_eq!(window.chunks(), pool.capacity() - pool.left());
-                for sequence in 1..120 {
+                for sequence in base + 1..base + 120 {
                     let found = window.get(&pool, sequence);
                     assert_eq!(found.is_some(), kept.contains_key(&sequence));
                     if let (Some((received, bytes)), Some(put)) = (found, kept.get(&sequence)) {
