@@ -16,7 +16,8 @@ pub const MAX_DATAGRAM: usize = 65_507;
 
 /// The last sequence number a stream may have, and the last message number: what is one more than either (a trail, a
 /// position, the number of the next message) leaves half of a `u64` free, so that adding any count or window to it never
-/// overflows. At a billion a second it is reached after 292 years.
+/// overflows. Numbers never wrap, and are compared as they are: at a billion a second this one is reached after 292 years
+/// (2^63 / 10^9 / 31,557,600 s), and 64 bits would be used up after 584.
 pub const MAX_SEQUENCE: u64 = i64::MAX as u64;
 
 /// Whether something can have this number: a datagram its sequence number, a message its own.
