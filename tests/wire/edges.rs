@@ -2,9 +2,10 @@
 
 use crate::{datagram, header, read_all};
 use nakcast::wire::data::emit_fragment;
+use nakcast::wire::topic::{check, check_pattern};
 use nakcast::wire::{
     Announce, Body, Confirmation, Datagram, End, FRAGMENT_LENGTH, Fragment, Header, Heartbeat, Kind,
-    MAX_SEQUENCE, Nak, Ncf, Position, Range, ReceiverId, Status, StreamState,
+    MAX_SEQUENCE, Nak, Ncf, Position, Range, ReceiverId, Status, StreamState, flag,
 };
 
 /// A payload of every type that is a list, with this many entries.
@@ -160,5 +161,33 @@ fn every_number_is_tried_at_the_edges_of_its_field() {
         emit_fragment(&mut payload, offset, total);
         let sound = u64::from(offset) + length as u64 <= u64::from(total);
         assert_eq!(Fragment::parse(&payload).is_ok(), sound, "{offset} of {total}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_topic_is_named() {
+    for (topic, named) in [
+        ("", "empty"),
+        ("a..b", "empty level"),
+        ("a.*", "`*`"),
+        ("a b", "' '"),
+        (&"a".repeat(256), "256 bytes, and may have at most 255"),
+    ] {
+        let told = check(topic).expect_err("it is no topic").to_string();
+        assert!(told.contains(named), "{told:?} names {named:?}");
+    }
+    let told = check_pattern("a.>.b").expect_err("it is no pattern").to_string();
+    assert!(told.contains("`>` the whole last one"), "{told:?}");
+}
+
+#[test]
+fn a_line_says_whether_what_an_ncf_names_is_gone() {
+    let mut payload = [0; 24];
+    Ncf::emit(&mut payload).push_confirmation(&Confirmation { first: 2, last: 5, next_message: 9 });
+    for (flags, told) in [(0, "being repaired 2..5 24 bytes"), (flag::GONE, "gone 2..5 next msg 9 24 bytes")]
+    {
+        let bytes = datagram(&Header { flags, ..header(Kind::Ncf) }, &payload);
+        let line = Datagram::parse(&bytes).expect("it is sound").to_string();
+        assert!(line.ends_with(told), "{line:?}");
     }
 }

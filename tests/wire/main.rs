@@ -37,6 +37,7 @@ fn read_all(bytes: &[u8]) -> Result<(), Invalid> {
     use nakcast::wire::Body;
 
     let datagram = Datagram::parse(bytes)?;
+    assert_eq!(Datagram::reread(bytes), datagram);
     match datagram.body()? {
         Body::Records(records) => assert_eq!(records.into_iter().count(), records.count() as usize),
         Body::Fragment(fragment) => assert!(!fragment.bytes.is_empty()),
