@@ -40,6 +40,12 @@ pub(crate) enum Command {
     /// Subscribe, and write what comes to standard output.
     #[command(after_help = EXIT_CODES, after_long_help = SUB_NOTES)]
     Sub(SubArgs),
+    /// Measure round trips: publish messages, and time them until `pong` has published each back.
+    #[command(after_help = EXIT_CODES, after_long_help = PING_NOTES)]
+    Ping(PingArgs),
+    /// Publish back what `ping` publishes, until Ctrl-C.
+    #[command(after_help = EXIT_CODES, after_long_help = PONG_NOTES)]
+    Pong(PongArgs),
     /// See it repair: a publisher and three subscribers that lose datagrams, on this machine alone.
     Demo(DemoArgs),
 }
@@ -49,10 +55,32 @@ impl Command {
         match self {
             Command::Pub(args) => args.common.verbose,
             Command::Sub(args) => args.common.verbose,
+            Command::Ping(args) => args.trip.common.verbose,
+            Command::Pong(args) => args.trip.common.verbose,
             Command::Demo(args) => args.verbose,
         }
     }
 }
+
+const PING_NOTES: &str = "\
+Without --rate a message leaves when the last one is back from every pong: a slow answer keeps the next from being sent, so \
+that slow times are measured less often than they would be met (coordinated omission), and the output says so. With --rate \
+each message has its moment, and its time counts from that, sent late or not: omission is corrected.
+
+A message is lost when it never came back: it or its answer was told as a gap, or its pong left. None is left out of the \
+counts silently. Under the default contract none is lost while the pong lives.
+
+Exit codes:
+  0  done, or told to end (Ctrl-C): the table is of what was measured so far
+  1  something failed at run time: a socket, a file, standard output; not as many pongs as --pongs answered; every pong left
+  2  what was typed cannot be meant: flags, addresses, topics, an interface";
+
+const PONG_NOTES: &str = "\
+Exit codes:
+  0  told to end (Ctrl-C), or --for was over without --once, or the stream of the first ping ended under --once
+  1  something failed at run time: a socket; under --once the ping fell silent or started anew without an end, or --for was \
+over before it ended
+  2  what was typed cannot be meant: flags, addresses, topics, an interface";
 
 const SUB_NOTES: &str = "\
 Slow readers: up to 32 MiB of output wait here while whoever reads standard output is busy, and 64 MiB of datagrams beyond \
@@ -77,7 +105,7 @@ pub(crate) struct Common {
     #[arg(short, long, value_name = "NAME|IP", value_parser = units::interface)]
     pub(crate) interface: Option<String>,
 
-    /// Source-specific multicast. sub: hear this sender alone; pub: send from this address.
+    /// Source-specific multicast. sub, ping, pong: hear this sender alone; pub: send from this address.
     #[arg(long, value_name = "ADDR", value_parser = units::source, allow_hyphen_values = true)]
     pub(crate) source: Option<IpAddr>,
 
@@ -89,7 +117,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) datagram: Option<usize>,
 
-    /// Receive buffer to ask the kernel for [default: sub 4M, pub 1M].
+    /// Receive buffer to ask the kernel for [default: sub 4M, pub 1M; ping and pong, which are both, have both].
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
 
@@ -229,6 +257,99 @@ pub(crate) enum FromArg {
     Live,
     /// With the oldest one the publisher can still repair.
     Window,
+}
+
+/// What ping and pong have in common.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TripArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// Puts the topics, `ping` and `pong`, below this one: PREFIX.ping and PREFIX.pong.
+    #[arg(short, long, value_name = "PREFIX")]
+    pub(crate) topic: Option<String>,
+
+    /// The group that answers come on [default: the same]. With one of their own, on another port, nobody's own datagrams
+    /// come back to it, which costs time on the way. Give it to ping and pong.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::group, allow_hyphen_values = true)]
+    pub(crate) reply_group: Option<SocketAddr>,
+
+    /// Look for messages again and again instead of sleeping until one comes: the least latency, and all of a processor.
+    #[arg(long)]
+    pub(crate) spin: bool,
+
+    /// What is promised to this side: ordered, deadline=TIME, arrival, best-effort.
+    #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract, allow_hyphen_values = true)]
+    pub(crate) contract: Contract,
+
+    /// Throw away that share of the datagrams that arrive, to see what loss does.
+    #[arg(long, value_name = "PERCENT", value_parser = units::percent, allow_hyphen_values = true)]
+    pub(crate) drop: Option<f64>,
+
+    /// Throw away the same ones again. Default: others each time.
+    #[arg(long, value_name = "N", requires = "drop", value_parser = units::seed, allow_hyphen_values = true)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PingArgs {
+    #[command(flatten)]
+    pub(crate) trip: TripArgs,
+
+    /// Messages a second: 0.5, 500, 10k, 1M; each is timed from the moment it is due. Default: the next leaves when the last
+    /// is back.
+    #[arg(long, value_name = "N", value_parser = units::rate, allow_hyphen_values = true)]
+    pub(crate) rate: Option<f64>,
+
+    /// Bytes of each message, 24 at least.
+    #[arg(long, value_name = "BYTES", default_value = "32", value_parser = units::bytes, allow_hyphen_values = true)]
+    pub(crate) size: usize,
+
+    /// Leave after N messages that count. With --duration, whichever comes first.
+    #[arg(long, value_name = "N", value_parser = units::count, allow_hyphen_values = true)]
+    pub(crate) count: Option<u64>,
+
+    /// How long to measure, after the warm-up [default: 10, or with --count until that is reached].
+    #[arg(long, value_name = "SECONDS", value_parser = units::some_time, allow_hyphen_values = true)]
+    pub(crate) duration: Option<Duration>,
+
+    /// How long to send messages before those that count.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds, allow_hyphen_values = true)]
+    pub(crate) warm_up: Duration,
+
+    /// Start when N pongs have answered once, 1024 at most.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = units::pongs, allow_hyphen_values = true)]
+    pub(crate) pongs: usize,
+
+    /// How long to wait for them.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = units::seconds, allow_hyphen_values = true)]
+    pub(crate) wait: Duration,
+
+    /// Write the histograms to FILE in HdrHistogram's log format, nanoseconds: of several pongs each under its tag.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hdr: Option<PathBuf>,
+
+    /// Draw latency by percentile to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Write one JSON object to standard output in place of the tables.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PongArgs {
+    #[command(flatten)]
+    pub(crate) trip: TripArgs,
+
+    /// Leave after so long. With --once, the ping did not end in time, and that is exit code 1.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds, allow_hyphen_values = true)]
+    pub(crate) time: Option<Duration>,
+
+    /// Leave when the first ping heard has ended. Default: stay, for others.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -82,6 +82,17 @@ impl From<nakcast::Error> for Failure {
     }
 }
 
+impl From<nakcast::SendError> for Failure {
+    fn from(error: nakcast::SendError) -> Failure {
+        match error {
+            nakcast::SendError::Datagram(_) => {
+                Failure::at_run_time(format_args!("{error}; a smaller --datagram is needed"))
+            }
+            _ => Failure::at_run_time(error),
+        }
+    }
+}
+
 /// The option that a setting of the library is set by.
 fn option(setting: &str) -> String {
     match setting {
@@ -102,7 +113,9 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
             Exit::Done
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            say::line(format_args!("error: a command is needed: pub, sub or demo; --help tells of each"));
+            say::line(format_args!(
+                "error: a command is needed: pub, sub, ping, pong or demo; --help tells of each"
+            ));
             Exit::Usage
         }
         _ => {

@@ -7,11 +7,16 @@ mod args;
 mod clock;
 mod demo;
 mod exit;
+mod figures;
+mod file;
 mod format;
 mod input;
+mod latency;
 mod output;
 mod pace;
+mod ping;
 mod plan;
+mod pong;
 mod publish;
 mod say;
 mod stop;
@@ -37,6 +42,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Pub(args) => publish::run(plan::publish(args)?),
         Command::Sub(args) => subscribe::run(plan::subscribe(args)?),
+        Command::Ping(args) => ping::run(plan::ping(args)?),
+        Command::Pong(args) => pong::run(plan::pong(args)?),
         Command::Demo(args) => demo::run(plan::demo(args)),
     }
 }

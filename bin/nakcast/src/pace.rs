@@ -25,6 +25,11 @@ impl Pace {
         ((now.saturating_duration_since(self.start).as_secs_f64() * self.rate) as u64).saturating_add(1)
     }
 
+    /// How many messages are due before `moment`.
+    pub(crate) fn before(&self, moment: Instant) -> u64 {
+        (moment.saturating_duration_since(self.start).as_secs_f64() * self.rate).ceil() as u64
+    }
+
     /// When message `number`, from 0, is due.
     pub(crate) fn moment(&self, number: u64) -> Instant {
         let after = Duration::try_from_secs_f64(number as f64 / self.rate).unwrap_or(Duration::MAX);

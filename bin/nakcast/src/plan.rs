@@ -1,5 +1,9 @@
 //! What was meant by what was typed: checked, with every default filled in.
 
+mod trip;
+
+pub(crate) use trip::{PingPlan, PongPlan, Trip, ping, pong};
+
 use crate::args::{Common, DemoArgs, FlowArg, FormatArg, FromArg, PubArgs, SubArgs};
 use crate::exit::Failure;
 use crate::format::Format;

@@ -1,69 +1,31 @@
 //! `--summary FILE`: counters as flat JSON, written at the end, however that comes.
 
 use crate::exit::{Exit, Failure};
+use crate::file::ResultFile;
 use nakcast::{PublisherStats, SubscriberStats};
 use serde_json::Value;
-use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::fs::Metadata;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the summary goes. The file is opened at the start, so that one that cannot be written is known before anything is
-/// sent; what it held is kept until it is known that the command can be meant.
+/// Where the summary goes, if it is asked for.
 #[derive(Debug, Default)]
-pub(crate) struct SummaryFile(Option<Target>);
-
-#[derive(Debug)]
-struct Target {
-    path: PathBuf,
-    file: File,
-    /// It was not there before.
-    made: bool,
-    /// It was emptied.
-    begun: bool,
-}
+pub(crate) struct SummaryFile(Option<ResultFile>);
 
 impl SummaryFile {
     pub(crate) fn open(path: Option<PathBuf>) -> Result<SummaryFile, Failure> {
-        let Some(path) = path else { return Ok(SummaryFile(None)) };
-        let mut made = true;
-        let mut outcome = File::options().write(true).create_new(true).open(&path);
-        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
-            made = false;
-            outcome = File::options().write(true).create(true).truncate(false).open(&path);
-        }
-        match outcome {
-            Ok(file) => Ok(SummaryFile(Some(Target { path, file, made, begun: false }))),
-            Err(error) => Err(failed(&path, &error)),
-        }
+        path.map(|path| ResultFile::open("--summary", path)).transpose().map(SummaryFile)
     }
 
     /// Refuses a file that is something else of the command's: the summary would take its place.
-    #[cfg(unix)]
     pub(crate) fn is_not(&self, other: Option<Metadata>, what: &str) -> Result<(), Failure> {
-        use std::os::unix::fs::MetadataExt;
-        let Some(Target { path, file, .. }) = &self.0 else { return Ok(()) };
-        let own = file.metadata().map_err(|error| failed(path, &error))?;
-        match other {
-            Some(other) if own.is_file() && (own.dev(), own.ino()) == (other.dev(), other.ino()) => Err(
-                Failure::usage(format_args!("--summary {}: that is the same file as {what}", path.display())),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses a file that is something else of the command's: this platform has no simple way to tell.
-    #[cfg(not(unix))]
-    pub(crate) fn is_not(&self, _: Option<Metadata>, _: &str) -> Result<(), Failure> {
-        Ok(())
+        self.0.as_ref().map_or(Ok(()), |file| file.is_not(other, what))
     }
 
     /// The command can be meant, and begins: the file is emptied.
     pub(crate) fn begin(&mut self) -> Result<(), Failure> {
-        match &mut self.0 {
-            Some(target) => target.begin().map_err(|error| failed(&target.path, &error)),
-            None => Ok(()),
-        }
+        self.0.as_mut().map_or(Ok(()), ResultFile::begin)
     }
 
     /// Ends the command: tells a failure, writes the summary, gives the exit code. Where what was typed could not be meant there
@@ -71,47 +33,26 @@ impl SummaryFile {
     pub(crate) fn end(self, mut summary: Summary, outcome: Result<Exit, Failure>) -> Exit {
         let exit = outcome.unwrap_or_else(Failure::told);
         summary.add("exit_code", exit as u64);
-        let Some(mut target) = self.0 else { return exit };
-        if exit == Exit::Usage {
-            if target.made {
-                let _ = std::fs::remove_file(&target.path);
-            }
-            return exit;
-        }
-        let json = summary.to_json();
-        match target.begin().and_then(|()| target.file.write_all(json.as_bytes())) {
+        let Some(mut file) = self.0.filter(|_| exit != Exit::Usage) else { return exit };
+        match file.write(summary.to_json().as_bytes()) {
             Ok(()) => exit,
-            Err(error) => {
-                let told = failed(&target.path, &error).told();
+            Err(failure) => {
+                let told = failure.told();
                 if exit == Exit::Done { told } else { exit }
             }
         }
     }
 }
 
-impl Target {
-    fn begin(&mut self) -> io::Result<()> {
-        // Of a pipe or a device nothing can be emptied.
-        if !std::mem::replace(&mut self.begun, true) && self.file.metadata()?.is_file() {
-            self.file.set_len(0)?;
-        }
-        Ok(())
-    }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::at_run_time(format_args!("--summary {}: {error}", path.display()))
-}
-
 /// Counters by name, in the order in which they are shown.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
-    fields: Vec<(&'static str, Value)>,
+    fields: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Summary {
     pub(crate) fn add(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.fields.push((name, value.into()));
+        self.fields.push((name.into(), value.into()));
     }
 
     fn add_all(&mut self, fields: &[(&'static str, u64)]) {
@@ -206,6 +147,24 @@ impl Summary {
             ("streams_refused", stats.streams_refused),
             ("send_failures", stats.send_failures),
         ]);
+        summary
+    }
+
+    /// What one that publishes and subscribes counted: each side's counters under a prefix of its own.
+    pub(crate) fn of_both(
+        command: &'static str,
+        publisher: &PublisherStats,
+        subscriber: &SubscriberStats,
+    ) -> Summary {
+        let mut summary = Summary::default();
+        summary.add("command", command);
+        for (side, counters) in [
+            ("publisher", Summary::of_publisher(publisher)),
+            ("subscriber", Summary::of_subscriber(subscriber)),
+        ] {
+            let counters = counters.fields.into_iter().filter(|(name, _)| name != "command");
+            summary.fields.extend(counters.map(|(name, value)| (format!("{side}_{name}").into(), value)));
+        }
         summary
     }
 

@@ -8,6 +8,8 @@ const SLOWEST: f64 = 1e-3;
 const FASTEST: f64 = 1e9;
 /// The most subscribers that a publisher of this command knows: the library's default.
 const MOST_SUBSCRIBERS: usize = 16_384;
+/// The most publishers that a subscriber of this command knows: the library's default.
+const MOST_PONGS: usize = 1_024;
 
 /// A number and what follows it.
 fn split(text: &str) -> Option<(f64, &str)> {
@@ -67,6 +69,14 @@ pub(crate) fn subscribers(text: &str) -> Result<usize, String> {
         _ => Err(format!(
             "it takes a whole number of subscribers from 0 to {MOST_SUBSCRIBERS}, which is how many a publisher knows"
         )),
+    }
+}
+
+/// How many pongs: as many as the sources a subscriber knows.
+pub(crate) fn pongs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MOST_PONGS).contains(&number) => Ok(number),
+        _ => Err(format!("it takes a whole number of pongs from 1 to {MOST_PONGS}")),
     }
 }
 
@@ -179,6 +189,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
                 .into(),
         ),
         None => Err("it takes seconds, as in 5 or 0.5, or a time with its unit, as in 200ms or 2m".into()),
+    }
+}
+
+/// The same, but more than none.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("in no time nothing can be measured; it takes seconds, as in 10 or 0.5".into()),
+        time => Ok(time),
     }
 }
 

@@ -23,7 +23,7 @@ fn refused(code: i32, arguments: &[&str], words: &[&str]) {
 const REFUSED: &[(&str, &[&str])] = &[
     // Commands and flags there are not.
     ("frob", &["frob"]),
-    ("", &["pub", "sub", "demo"]),
+    ("", &["pub", "sub", "ping", "pong", "demo"]),
     ("sub -i lo --cuont 1", &["--cuont", "--count"]),
     ("sub -i lo file", &["'file'"]),
     ("pub -i lo one two", &["'two'"]),
@@ -124,7 +124,34 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("sub -i lo --format=", &["--format", "json"]),
     ("sub -i lo --from -1", &["--from", "'-1'", "window"]),
     ("pub -i lo --flow fastest", &["--flow", "slowest"]),
+    // Round trips.
+    ("ping -i lo --size 23", &["--size", "23", "24"]),
+    ("ping -i lo --size 0", &["--size", "0 bytes", "24"]),
+    ("ping -i lo --size 17M", &["--size", "17825792", "16777216"]),
+    ("ping -i lo --rate 0", &["--rate", "'0'", "nothing", "0.001"]),
+    ("ping -i lo --rate 0 --size 23", &["--rate", "'0'"]),
+    ("ping -i lo --count 0", &["--count", "from 1"]),
+    ("ping -i lo --duration 0", &["--duration", "'0'", "seconds"]),
+    ("ping -i lo --warm-up -1", &["--warm-up", "'-1'", "seconds"]),
+    ("ping -i lo --wait soon", &["--wait", "'soon'", "seconds"]),
+    ("ping -i lo --pongs 0", &["--pongs", "'0'", "1 to 1024"]),
+    ("ping -i lo --pongs 1025", &["--pongs", "'1025'", "1 to 1024"]),
+    ("ping -i lo -t a..b", &["--topic", "a..b", "empty level"]),
+    ("pong -i lo -t a.*", &["--topic", "a.*"]),
+    ("ping -i lo -t a -t b", &["--topic", "multiple times"]),
+    ("ping -i lo --reply-group 10.0.0.1:5", &["--reply-group", "multicast"]),
+    ("ping -i lo --reply-group 239.255.77.1:0", &["--reply-group", "port"]),
+    ("ping -i lo --seed 1", &["--drop"]),
+    ("ping -i lo --drop 101", &["--drop", "101", "100"]),
+    ("ping -i lo --datagram 511", &["--datagram", "512", "65507"]),
+    ("ping -i lo --source 224.0.0.1", &["--source", "one sender"]),
+    ("ping -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
+    ("pong -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
+    ("pong -i lo --rcvbuf 1", &["--rcvbuf", "4096"]),
+    ("pong -i lo --for -1", &["--for", "'-1'", "seconds"]),
+    ("pong -i lo --rate 5", &["'--rate'"]),
     // Files.
+    ("ping -i lo --hdr=", &["--hdr", "a value is required"]),
     ("pub -i lo --summary=", &["--summary", "a value is required"]),
 ];
 
@@ -157,6 +184,9 @@ fn files_that_cannot_be_used_are_found_at_once() {
     refused(1, &["pub", "-i", "lo", "--wait-for", "9", "/nothing/here"], &["/nothing/here", "No such file"]);
     refused(1, &["pub", "-i", "lo", "/"], &["directory"]);
     refused(1, &["sub", "-i", "lo", "--summary", "/nothing/here"], &["--summary", "/nothing/here"]);
+    for option in ["--hdr", "--svg", "--summary"] {
+        refused(1, &["ping", "-i", "lo", option, "/nothing/here"], &[option, "/nothing/here"]);
+    }
 }
 
 #[test]
@@ -164,7 +194,7 @@ fn a_refusal_leaves_the_summary_s_file_as_it_was() {
     let scratch = Scratch::new();
     let (kept, new) = (scratch.path("kept"), scratch.path("new"));
     std::fs::write(&kept, "{}").unwrap();
-    for command in ["pub", "sub"] {
+    for command in ["pub", "sub", "ping", "pong"] {
         for flags in
             [&["-i", "nothing7"] as &[&str], &["-i", "lo", "-t", "a..b"], &["-i", "lo", "--rcvbuf", "1"]]
         {
@@ -172,6 +202,11 @@ fn a_refusal_leaves_the_summary_s_file_as_it_was() {
                 let arguments = [&[command], flags, &["--summary", path.to_str().unwrap()]].concat();
                 refused(2, &arguments, &[]);
             }
+        }
+    }
+    for option in ["--hdr", "--svg"] {
+        for path in [&kept, &new] {
+            refused(2, &["ping", "-i", "nothing7", option, path.to_str().unwrap()], &["nothing7"]);
         }
     }
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "{}");
@@ -200,6 +235,9 @@ fn a_summary_does_not_take_the_place_of_what_is_read_or_written() {
     let name = path.to_str().unwrap();
     std::fs::write(&path, "one\n").unwrap();
     refused(2, &["pub", "-i", "lo", "--summary", name, name], &["--summary", name, "to be published"]);
+    for (one, other) in [("--hdr", "--svg"), ("--hdr", "--summary"), ("--svg", "--summary")] {
+        refused(2, &["ping", "-i", "lo", one, name, other, name], &[other, name, "same file", one]);
+    }
     for (command, what) in [("pub", "to be published"), ("sub", "standard output")] {
         let mut command = nakcast(&[command, "-i", "lo", "--summary", name]);
         command.stdin(scratch.open("data"));
@@ -263,9 +301,15 @@ fn the_only_interface_is_taken_and_named_and_of_none_the_choices_are() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for arguments in
-        [&["--help"] as &[&str], &["pub", "--help"], &["sub", "-h"], &["demo", "-h"], &["--version"]]
-    {
+    for arguments in [
+        &["--help"] as &[&str],
+        &["pub", "--help"],
+        &["sub", "-h"],
+        &["ping", "--help"],
+        &["pong", "--help"],
+        &["demo", "-h"],
+        &["--version"],
+    ] {
         let mut command = nakcast(arguments);
         command.stdout(Stdio::piped());
         let mut process = Process::spawn(command);

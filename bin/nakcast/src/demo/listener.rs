@@ -3,6 +3,7 @@
 use super::PATIENCE;
 use crate::clock;
 use crate::exit::Failure;
+use crate::latency;
 use hdrhistogram::Histogram;
 use nakcast::{Error, Event, Subscriber, SubscriberStats};
 use std::sync::Arc;
@@ -12,8 +13,6 @@ use std::time::Duration;
 
 /// How often the live line's figures are renewed.
 const RENEW: Duration = Duration::from_millis(50);
-/// The longest latency that is told from others, nanoseconds: a minute.
-const LONGEST: u64 = 60_000_000_000;
 
 /// What a live line shows.
 #[derive(Debug, Default)]
@@ -60,7 +59,7 @@ impl Listener {
     pub(super) fn start(subscriber: Subscriber) -> Result<Listener, Failure> {
         let seen = Arc::new(Seen::default());
         let over = Arc::new(AtomicBool::new(false));
-        let latency = Histogram::new_with_bounds(1, LONGEST, 3).map_err(Failure::at_run_time)?;
+        let latency = latency::histogram()?;
         let (theirs, ended) = (Arc::clone(&seen), Arc::clone(&over));
         let thread = thread::Builder::new()
             .name("subscriber".into())

@@ -186,20 +186,11 @@ fn send(publisher: &mut Publisher, message: &[u8], stop: &Stop) -> Result<bool, 
                     return Ok(false);
                 }
             }
-            Err(error) => return Err(not_sent(&error)),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 fn flush(publisher: &mut Publisher) -> Result<(), Failure> {
-    publisher.flush().map_err(|error| not_sent(&error))
-}
-
-fn not_sent(error: &SendError) -> Failure {
-    match error {
-        SendError::Datagram(_) => {
-            Failure::at_run_time(format_args!("{error}; a smaller --datagram is needed"))
-        }
-        _ => Failure::at_run_time(error),
-    }
+    publisher.flush().map_err(Failure::from)
 }

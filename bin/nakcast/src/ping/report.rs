@@ -1,0 +1,211 @@
+//! What `ping` has measured, for people, for programs and for files.
+
+use super::Measured;
+use super::answers::{Answers, Pong};
+use crate::exit::Failure;
+use crate::figures::{grouped, time};
+use crate::latency::{self, Named, PERCENTILES};
+use nakcast::{Contract, ReceiverState};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+/// Characters of a column.
+const COLUMN: usize = 18;
+
+/// How it was measured.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) rate: Option<f64>,
+    pub(super) size: usize,
+    pub(super) warm_up: Duration,
+    pub(super) contract: Contract,
+    pub(super) spin: bool,
+    pub(super) groups: (SocketAddr, SocketAddr),
+    pub(super) seed: Option<u64>,
+}
+
+/// All that is to be told.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    settings: &'a Settings,
+    measured: &'a Measured,
+    answers: &'a Answers,
+    names: Vec<String>,
+    /// Where the pongs are, if that is known: when all that hear the ping are on one machine, they are there.
+    place: Option<IpAddr>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        measured: &'a Measured,
+        answers: &'a Answers,
+        listeners: &[ReceiverState],
+    ) -> Report<'a> {
+        let names = answers.pongs.iter().map(Pong::name).collect();
+        let mut places = listeners.iter().map(|listener| listener.address.ip());
+        let place = places.next().filter(|first| places.all(|other| other == *first));
+        Report { settings, measured, answers, names, place }
+    }
+
+    fn named(&self) -> Vec<Named<'_>> {
+        let pongs = self.names.iter().zip(&self.answers.pongs);
+        pongs.map(|(name, pong)| Named { name, histogram: &pong.latency }).collect()
+    }
+
+    /// The content of `--hdr`.
+    pub(super) fn log(&self) -> Result<Vec<u8>, Failure> {
+        let begun = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.measured.begun_ns);
+        latency::log(&self.title(), begun, self.measured.time, &self.named())
+    }
+
+    /// The content of `--svg`.
+    pub(super) fn plot(&self) -> String {
+        latency::plot(&self.title(), &self.named())
+    }
+
+    /// Writes it to standard output.
+    pub(super) fn print(&self, as_json: bool) -> Result<(), Failure> {
+        let text = if as_json { format!("{:#}\n", self.json()) } else { self.table() };
+        let mut output = io::stdout().lock();
+        match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::at_run_time(format_args!("standard output: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One line: what was measured, and whether what that leaves out was corrected.
+    fn title(&self) -> String {
+        let Settings { rate, size, spin, .. } = self.settings;
+        let waiting = if *spin { "spinning" } else { "blocking" };
+        let how = match rate {
+            Some(rate) => format!("{rate} a second, from when each was due (coordinated omission corrected)"),
+            None => "one under way at a time (coordinated omission not corrected)".into(),
+        };
+        format!("nakcast ping: round trips of {size} bytes, {waiting}, {how}")
+    }
+
+    fn table(&self) -> String {
+        let Measured { unsent, stopped, .. } = *self.measured;
+        let mut text = self.title();
+        let _ = write!(
+            text,
+            "\n{} messages in {:.3} s, after {:?} of warm-up that do not count",
+            grouped(self.answers.counted()),
+            self.measured.time.as_secs_f64(),
+            self.settings.warm_up
+        );
+        text.push_str(if stopped { "; told to end\n" } else { "\n" });
+        if unsent > 0 {
+            let _ = writeln!(
+                text,
+                "the rate was not reached: {} messages were due and not sent, and none of them is in the times below",
+                grouped(unsent)
+            );
+        }
+        if self.answers.pongs.is_empty() {
+            return text;
+        }
+        text.push('\n');
+        self.row(&mut text, "pong", |pong| pong.name());
+        if let Some(place) = self.place {
+            self.row(&mut text, "at", |_| place.to_string());
+        }
+        self.row(&mut text, "count", |pong| grouped(pong.latency.len()));
+        self.row(&mut text, "lost", |pong| grouped(self.answers.lost(pong)));
+        if self.answers.pongs.iter().any(|pong| pong.gaps > 0) {
+            self.row(&mut text, "in gaps", |pong| grouped(pong.gaps));
+        }
+        let shown = |pong: &Pong, value: u64| if pong.latency.is_empty() { "-".into() } else { time(value) };
+        self.row(&mut text, "min", |pong| shown(pong, pong.latency.min()));
+        for (name, share) in PERCENTILES {
+            self.row(&mut text, name, |pong| shown(pong, pong.latency.value_at_quantile(share)));
+        }
+        self.row(&mut text, "max", |pong| shown(pong, pong.latency.max()));
+        self.row(&mut text, "mean", |pong| shown(pong, pong.latency.mean() as u64));
+        for (name, pong) in self.names.iter().zip(&self.answers.pongs) {
+            let bars = latency::bars(&pong.latency);
+            if !bars.is_empty() {
+                let _ = write!(text, "\npong {name}\n{bars}");
+            }
+        }
+        text
+    }
+
+    /// A row of the table: a column for each pong.
+    fn row(&self, text: &mut String, name: &str, cell: impl Fn(&Pong) -> String) {
+        let _ = write!(text, "{name:<8}");
+        for pong in &self.answers.pongs {
+            let _ = write!(text, "  {:>COLUMN$}", cell(pong));
+        }
+        text.push('\n');
+    }
+
+    fn json(&self) -> Value {
+        let Settings { rate, size, warm_up, contract, spin, groups, seed } = self.settings;
+        let Measured { time, unsent, stopped, deserted, .. } = self.measured;
+        json!({
+            "command": "ping",
+            "group": groups.0.to_string(),
+            "reply_group": groups.1.to_string(),
+            "size": size,
+            "rate": rate,
+            "coordinated_omission_corrected": rate.is_some(),
+            "contract": contract_name(*contract),
+            "spin": spin,
+            "seed": seed,
+            "warm_up_seconds": warm_up.as_secs_f64(),
+            "measured_seconds": time.as_secs_f64(),
+            "told_to_end": stopped,
+            "every_pong_left": deserted,
+            "sent": self.answers.counted(),
+            "unsent": unsent,
+            "pongs": self.answers.pongs.iter().map(|pong| self.pong(pong)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn pong(&self, pong: &Pong) -> Value {
+        let latency = &pong.latency;
+        let known = |value: f64| if latency.is_empty() { Value::Null } else { json!(value) };
+        let whole = |value: u64| if latency.is_empty() { Value::Null } else { json!(value) };
+        let mut object = Map::new();
+        object.insert("source".into(), pong.name().into());
+        object.insert("address".into(), self.place.map_or(Value::Null, |place| place.to_string().into()));
+        object.insert("count".into(), latency.len().into());
+        object.insert("lost".into(), self.answers.lost(pong).into());
+        object.insert("in_gaps".into(), pong.gaps.into());
+        object.insert("left".into(), (!pong.here).into());
+        object.insert("min_ns".into(), whole(latency.min()));
+        for (name, share) in PERCENTILES {
+            object.insert(format!("{}_ns", name.replace('.', "_")), whole(latency.value_at_quantile(share)));
+        }
+        object.insert("max_ns".into(), whole(latency.max()));
+        object.insert("mean_ns".into(), known(latency.mean()));
+        object.insert("stdev_ns".into(), known(latency.stdev()));
+        Value::Object(object)
+    }
+}
+
+/// A contract as it is typed.
+fn contract_name(contract: Contract) -> String {
+    match contract {
+        Contract::Ordered => "ordered".into(),
+        Contract::Deadline(deadline) => format!("deadline={}us", deadline.as_micros()),
+        Contract::Arrival => "arrival".into(),
+        Contract::BestEffort => "best-effort".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// How many pongs, in words.
+pub(super) fn pongs(number: usize) -> String {
+    match number {
+        1 => "1 pong is here".into(),
+        _ => format!("{number} pongs are here"),
+    }
+}
