@@ -114,7 +114,7 @@ fn a_quarantined_receiver_never_slows_another() {
     let state = network.publisher(id).receivers().into_iter().find(|state| state.id == ReceiverId(2));
     assert!(state.is_some_and(|state| state.good_standing && !state.quarantined));
     // It asks for all of the window, and again, and is never done.
-    let mut ask = |network: &mut Network| {
+    let ask = |network: &mut Network| {
         let from = network.address(greedy).unwrap();
         network.with_publisher(id, |core, now| core.handle_datagram(now, from, &nak_for_all(now, stream)));
     };

@@ -541,7 +541,7 @@ mod tests {
                     _ => {
                         let (credit, until) = (random.u64(1..30), any);
                         let mut asked = 0;
-                        gaps.take_due(now, until, credit, RETRY, |range| {
+                        gaps.take_due(now, until, credit, RETRY, |range, _| {
                             let wanted = |sequence| open.get(&sequence) == Some(&false) && sequence <= until;
                             assert!((range.first..=range.last()).all(wanted), "nothing else is asked for");
                             asked += u64::from(range.count);
