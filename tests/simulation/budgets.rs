@@ -237,7 +237,6 @@ fn receivers_whose_repairs_wait_for_the_rate_ask_rarely() {
 /// While a receiver holds streams back their heartbeats ask on for leave to go on, every four milliseconds for each: at a low
 /// rate that must leave something for the repairs it waits for.
 #[test]
-#[ignore = "known: seed 160040763572000; the heartbeats of streams that are held back take all of a low rate"]
 fn heartbeats_of_streams_that_are_held_back_leave_the_rate_to_repairs() {
     let mut network = Network::new(1);
     let config = subscriber::Config { receive_buffer: 64 << 10, ..subscriber(1) };

@@ -5,7 +5,7 @@ use super::places::Place;
 use super::receivers::Receiver;
 use super::shares::RepairQueue;
 use super::transmit::{Control, To};
-use super::{Bucket, Flow, Publisher, Time};
+use super::{BackPressure, Bucket, Flow, Hold, Publisher, Time};
 use crate::protocol::crowd::{self, CROWD};
 use crate::protocol::estimate::{self, Least};
 use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};
@@ -358,10 +358,13 @@ impl Publisher {
         loop {
             let stream = &self.streams[id as usize - 1];
             let held = stream.held?;
-            let super::Hold { by: super::BackPressure::Receiver(receiver), stream: culprit } =
-                self.held_by(id, now)?
-            else {
-                return Some(now + self.config.patience);
+            let (receiver, culprit) = match self.room(id, now) {
+                Err(Hold { by: BackPressure::Receiver(receiver), stream }) => (receiver, stream),
+                Err(_) => return Some(now + self.config.patience),
+                Ok(_) => {
+                    self.streams[id as usize - 1].held = None;
+                    return None;
+                }
             };
             let patience = self.config.patience;
             let stream = &mut self.streams[culprit as usize - 1];

@@ -31,7 +31,7 @@ pub use timers::Reason;
 pub use transmit::{To, Transmit};
 
 use super::bucket::Bucket;
-use super::pool::{Chunk, Pool, Slots};
+use super::pool::{Pool, Slots};
 use super::time::Time;
 use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, ReceiverId};
 use receivers::Receivers;
@@ -92,6 +92,17 @@ pub enum BackPressure {
 struct Hold {
     by: BackPressure,
     stream: u32,
+}
+
+/// The memory for a stream's next datagram.
+#[derive(Clone, Copy, Debug)]
+enum Room {
+    /// The stream has it.
+    Here,
+    /// The pool has it.
+    Free,
+    /// The oldest chunk of this stream.
+    OldestOf(u32),
 }
 
 /// The state machine. See the module's documentation.
@@ -296,14 +307,18 @@ impl Publisher {
 
     /// Makes sure of a slot for the next datagram of a stream, and of leave to send it.
     fn reserve(&mut self, id: u32, now: Time) -> Result<(), Refused> {
-        let hold = self.held_by(id, now);
+        let room = self.room(id, now).map(|room| self.take_room(id, room));
         let stream = &mut self.streams[id as usize - 1];
-        let Some(Hold { by, stream: culprit }) = hold else {
+        let Err(Hold { by, stream: culprit }) = room else {
             stream.held = None;
             return Ok(());
         };
         // By a receiver: the rate is kept, whoever waits.
-        stream.held = matches!(by, BackPressure::Receiver(_)).then(|| stream.held.unwrap_or(now));
+        let before = stream.held;
+        stream.held = matches!(by, BackPressure::Receiver(_)).then(|| before.unwrap_or(now));
+        if stream.held.is_some() && before.is_none() {
+            self.held_back(id, now);
+        }
         self.stats.back_pressured += 1;
         match by {
             BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),
@@ -317,35 +332,41 @@ impl Publisher {
         Err(Refused::BackPressured { by })
     }
 
-    /// What stands between a stream and its next datagram. Takes memory for it where that is all it needs.
-    fn held_by(&mut self, id: u32, now: Time) -> Option<Hold> {
+    /// Where the next datagram of a stream has its memory, or what stands between the two.
+    fn room(&self, id: u32, now: Time) -> Result<Room, Hold> {
         let stream = &self.streams[id as usize - 1];
         let next = stream.window.next();
         if self.config.flow == Flow::Slowest
             && let Some((receiver, limit)) = stream.places.limit()
             && next > limit
         {
-            return Some(Hold { by: BackPressure::Receiver(receiver), stream: id });
+            return Err(Hold { by: BackPressure::Receiver(receiver), stream: id });
         }
         if stream.backlog() >= BACKLOG {
-            return Some(Hold { by: BackPressure::Rate, stream: id });
+            return Err(Hold { by: BackPressure::Rate, stream: id });
         }
         if stream.window.has_room() {
-            return None;
+            Ok(Room::Here)
+        } else if self.pool.left() > 0 {
+            Ok(Room::Free)
+        } else {
+            self.spare(id, now).map(Room::OldestOf)
         }
-        let chunk = match self.pool.take() {
-            Some(chunk) => chunk,
-            None => match self.reclaim(id, now) {
-                Ok(chunk) => chunk,
-                Err(hold) => return Some(hold),
-            },
-        };
-        self.streams[id as usize - 1].window.grow(chunk);
-        None
     }
 
-    /// Takes the oldest chunk of a stream that has more than its share, for a stream that needs one.
-    fn reclaim(&mut self, id: u32, now: Time) -> Result<Chunk, Hold> {
+    fn take_room(&mut self, id: u32, room: Room) {
+        let chunk = match room {
+            Room::Here => None,
+            Room::Free => self.pool.take(),
+            Room::OldestOf(other) => self.streams[other as usize - 1].window.shrink(),
+        };
+        if let Some(chunk) = chunk {
+            self.streams[id as usize - 1].window.grow(chunk);
+        }
+    }
+
+    /// The stream that gives up its oldest chunk for one that needs memory: one that has more than its share.
+    fn spare(&self, id: u32, now: Time) -> Result<u32, Hold> {
         let mine = self.streams[id as usize - 1].window.chunks();
         let holding = self.streams.iter().filter(|stream| stream.window.chunks() > 0).count();
         let share = self.pool.capacity() / holding.max(1);
@@ -358,11 +379,7 @@ impl Publisher {
         let mut refusal = Hold { by: BackPressure::Window, stream: id };
         for candidate in [richest, id] {
             match self.may_lose(candidate, now) {
-                Ok(()) => {
-                    if let Some(chunk) = self.streams[candidate as usize - 1].window.shrink() {
-                        return Ok(chunk);
-                    }
-                }
+                Ok(()) => return Ok(candidate),
                 // A stream that has nothing to give says nothing of what must come first.
                 Err(BackPressure::Window) => {}
                 Err(by) => refusal = Hold { by, stream: candidate },
@@ -488,7 +505,6 @@ impl Publisher {
             return;
         }
         stream.released = true;
-        // Nobody holds it back any more: what is looked at for that takes memory where it has none.
         stream.held = None;
         stream.unsent = stream.window.next();
         if !stream.staged.is_empty() {

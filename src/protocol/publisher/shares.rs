@@ -35,6 +35,8 @@ const MOST_CATCHING_UP: f64 = 65_536.0;
 const PROMPT_TO_LIVE: f64 = 3.0;
 /// So many bytes of them may go in a row while live data waits: eight runs.
 const MOST_PROMPT: f64 = 524_288.0;
+/// Bytes of a heartbeat that shows one stream, or somewhat more.
+const HEARTBEAT: f64 = 136.0;
 
 /// The shares.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ struct Rate {
     catching_up: Bucket,
     /// Repairs that wait are confirmed from this: what is said of them must not take what they wait for.
     confirmations: Bucket,
+    /// Streams that wait are shown in heartbeats from this.
+    heartbeats: Bucket,
 }
 
 impl Rate {
@@ -77,7 +81,13 @@ impl Shares {
                 let rate = bytes * share;
                 Bucket::new(rate, bucket::depth(rate, Duration::from_millis(1), 1_500.0), now)
             };
-            Rate { all: part(1.0), prompt: part(0.75), catching_up: part(0.1), confirmations: part(0.05) }
+            Rate {
+                all: part(1.0),
+                prompt: part(0.75),
+                catching_up: part(0.1),
+                confirmations: part(0.05),
+                heartbeats: part(0.05),
+            }
         });
         Shares { rate, prompt: MOST_PROMPT, catching_up: 0.0, live: now }
     }
@@ -117,6 +127,16 @@ impl Shares {
         let Some(rate) = &mut self.rate else { return false };
         let share = rate.prompt.has_any(now) || !live_waits;
         !(share && rate.all.has_any(now)) && rate.confirmations.has_any(now)
+    }
+
+    /// Whether a stream may be shown in a heartbeat it could do without.
+    pub(super) fn shows(&mut self, now: Time) -> bool {
+        let Some(rate) = &mut self.rate else { return true };
+        let may = rate.heartbeats.has_any(now);
+        if may {
+            rate.heartbeats.take(HEARTBEAT);
+        }
+        may
     }
 
     /// Live data went out.

@@ -1,6 +1,6 @@
 //! What happens when time passes: heartbeats, flushes, patience, receivers that fell silent.
 
-use super::{Publisher, Time};
+use super::{BackPressure, Hold, Publisher, Time};
 use crate::protocol::crowd;
 use crate::protocol::publisher::transmit::To;
 use std::cmp::Reverse;
@@ -112,6 +112,20 @@ impl Publisher {
         let Some(stream) = self.stream(id) else { return };
         stream.beats.count = 0;
         stream.beats.at = at;
+        self.look_at_beats(id, at);
+    }
+
+    /// A stream is held back anew: heartbeats ask for leave to go on.
+    pub(super) fn held_back(&mut self, id: u32, now: Time) {
+        let few = self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS;
+        let at = now + (FIRST_BEAT.max(few) * (1 << HELD_DOUBLINGS)).min(self.config.idle_interval);
+        let Some(stream) = self.stream(id) else { return };
+        stream.beats.at = stream.beats.at.min(at);
+        self.look_at_beats(id, at);
+    }
+
+    fn look_at_beats(&mut self, id: u32, at: Time) {
+        let Some(stream) = self.stream(id) else { return };
         if at < stream.beats.look {
             stream.beats.look = at;
             self.timers.beats.push(Reverse((at, id)));
@@ -203,28 +217,36 @@ impl Publisher {
             self.timers.beats.pop();
             let idle = self.config.idle_interval;
             let few = self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS;
-            let stream = &mut self.streams[id as usize - 1];
+            let stream = &self.streams[id as usize - 1];
             if stream.released || stream.beats.look != at {
                 continue;
             }
+            let held = stream.held.is_some();
+            // Leave may have been given since, and the sender have given up.
+            let holds = held && matches!(self.room(id, now), Err(Hold { by: BackPressure::Receiver(_), .. }));
+            // Beyond what any change is followed by, and while more than that waits to be said anyway.
+            let extra = stream.backlog() > 0 || (held && stream.beats.count > HELD_DOUBLINGS);
+            let stream = &mut self.streams[id as usize - 1];
             if stream.beats.at > now {
                 stream.beats.look = stream.beats.at;
                 self.timers.beats.push(Reverse((stream.beats.at, id)));
                 continue;
             }
+            let shown = !extra || self.shares.shows(now);
             if stream.is_over() {
                 self.end_soon(id);
-            } else {
+            } else if shown {
                 self.outbox.beating.push_back(id);
             }
             let stream = &mut self.streams[id as usize - 1];
+            stream.held = stream.held.filter(|_| holds);
             // Who is held back asks on for leave to go on: the status that gave it may be lost.
-            let doublings = stream.beats.count.min(if stream.held.is_some() { HELD_DOUBLINGS } else { 16 });
+            let doublings = stream.beats.count.min(if held && shown { HELD_DOUBLINGS } else { 16 });
             let interval = FIRST_BEAT.max(few) * (1 << doublings);
             stream.beats.count += 1;
             // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
             stream.beats.look = Time::NEVER;
-            if interval < idle || stream.closed {
+            if interval < idle || held || stream.closed {
                 stream.beats.at = now + interval.min(idle);
                 stream.beats.look = stream.beats.at;
                 self.timers.beats.push(Reverse((stream.beats.at, id)));
