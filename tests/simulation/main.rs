@@ -4,6 +4,7 @@
 //! `NAKCAST_SEED=7 NAKCAST_TRACE=1 cargo test --test simulation every_seed_holds -- --nocapture`. As many as one likes:
 //! `scripts/soak 20m`.
 
+mod anew;
 mod budgets;
 mod crowd;
 mod directed;

@@ -294,7 +294,7 @@ impl Subscriber {
         }
     }
 
-    /// A source that had fallen silent is heard again: its streams go on where they were.
+    /// A source that had fallen silent, or seemed to be replaced, is heard again: its streams go on where they were.
     pub(super) fn revive(&mut self, now: Time, source: usize) {
         self.tick = self.tick.min(now);
         let Some(known) = self.sources[source].as_mut() else { return };
@@ -308,7 +308,7 @@ impl Subscriber {
         let streams = known.subscribed();
         for index in streams {
             let Some(stream) = self.streams[index].as_mut() else { continue };
-            if stream.ending != Some(EndReason::Silent) {
+            if !matches!(stream.ending, Some(EndReason::Silent | EndReason::Replaced)) {
                 continue;
             }
             stream.ending = None;

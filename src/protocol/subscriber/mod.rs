@@ -67,7 +67,7 @@ pub struct Subscriber {
     pool: Pool,
     sources: Vec<Option<Source>>,
     by_id: HashMap<SourceId, usize>,
-    /// A publisher's endpoint has a socket of its own, so an address names one source: whichever came last.
+    /// A publisher's endpoint has a socket of its own, so an address names one source: the last that began there.
     by_address: HashMap<SocketAddr, usize>,
     streams: Vec<Option<Stream>>,
     /// Streams with something to deliver.
@@ -195,7 +195,7 @@ impl Subscriber {
             && known.address == from
             && !known.gone
         {
-            known.hear(now, header.stamp);
+            known.hear(now, header);
             self.accept(now, stream, &datagram, bytes);
             return;
         }
@@ -224,30 +224,36 @@ impl Subscriber {
     fn meet(&mut self, now: Time, from: SocketAddr, datagram: &Datagram<'_>) -> Option<usize> {
         let header = &datagram.header;
         if let Some(&index) = self.by_id.get(&header.source) {
-            let source = self.sources[index].as_mut()?;
+            let source = self.sources[index].as_ref()?;
             if source.address != from {
                 self.stats.impostors += 1;
                 return None;
             }
-            if source.replaced {
-                self.stats.duplicates += 1;
-                return None;
+            let replaced = source.replaced;
+            // Signs of life come on and on: it is enough to look with those.
+            if replaced || matches!(header.kind, Kind::Heartbeat | Kind::Announce) {
+                if self.owns(now, from, Some(index), header.sent) {
+                    self.by_address.insert(from, index);
+                } else if replaced {
+                    self.stats.duplicates += 1;
+                    return None;
+                }
             }
-            source.hear(now, header.stamp);
+            let source = self.sources[index].as_mut()?;
+            source.replaced = false;
+            source.hear(now, header);
             if source.gone {
                 self.revive(now, index);
             }
             return Some(index);
         }
-        if let Some(&other) = self.by_address.get(&from) {
-            self.replace(other);
-        }
+        let owns = self.owns(now, from, None, header.sent);
         if self.by_id.len() >= self.config.max_sources && !self.make_room() {
             self.stats.sources_refused += 1;
             return None;
         }
         let mut source = Source::new(header.source, from, now);
-        source.hear(now, header.stamp);
+        source.hear(now, header);
         self.tick = self.tick.min(now);
         let index = self.sources.iter().position(Option::is_none).unwrap_or_else(|| {
             self.sources.push(None);
@@ -255,8 +261,26 @@ impl Subscriber {
         });
         self.sources[index] = Some(source);
         self.by_id.insert(header.source, index);
-        self.by_address.insert(from, index);
+        if owns {
+            self.by_address.insert(from, index);
+        }
         Some(index)
+    }
+
+    /// Whether a source, a new one where it has no number, is the one that sends from an address now. The other that did is
+    /// over then: what came now was sent later than all that came of it, or it was silent for as long as it may be. Else
+    /// what came is late, of a source that is over: also where the other was not known before.
+    fn owns(&mut self, now: Time, address: SocketAddr, source: Option<usize>, sent: u64) -> bool {
+        let Some(&other) = self.by_address.get(&address) else { return true };
+        if source == Some(other) {
+            return true;
+        }
+        let over = |other: &Source| other.gone || sent > other.sent || now.since(other.heard) > other.idle();
+        let owns = self.sources[other].as_ref().is_none_or(over);
+        if owns {
+            self.replace(other);
+        }
+        owns
     }
 
     /// Forgets the source that can best be spared: one that is gone, or has no stream that is subscribed to.

@@ -3,7 +3,7 @@
 use super::gaps::Retry;
 use crate::protocol::estimate::{self, Reordering, Smoothed};
 use crate::protocol::time::Time;
-use crate::wire::SourceId;
+use crate::wire::{Header, SourceId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub(super) struct Source {
     /// The newest transmit stamp heard, and when.
     pub(super) stamp: u64,
     pub(super) stamped: Time,
+    /// The latest that something of it was sent first, by its wall clock.
+    pub(super) sent: u64,
     /// When it was sent status last.
     pub(super) told: Time,
     pub(super) idle: Option<Duration>,
@@ -81,7 +83,7 @@ pub(super) struct Source {
     pub(super) unnamed: usize,
     /// Silent, or replaced: its streams are over.
     pub(super) gone: bool,
-    /// Another source sends from its address now: what still comes of this one is old.
+    /// Another source sends from its address now: what still comes of this one is old, while the other is heard.
     pub(super) replaced: bool,
 }
 
@@ -94,6 +96,7 @@ impl Source {
             heard: now,
             stamp: 0,
             stamped: now,
+            sent: 0,
             told: Time(0),
             idle: None,
             group_size: None,
@@ -122,10 +125,11 @@ impl Source {
     }
 
     /// Something came of it.
-    pub(super) fn hear(&mut self, now: Time, stamp: u64) {
+    pub(super) fn hear(&mut self, now: Time, header: &Header) {
         self.heard = now;
-        if stamp >= self.stamp {
-            self.stamp = stamp;
+        self.sent = self.sent.max(header.sent);
+        if header.stamp >= self.stamp {
+            self.stamp = header.stamp;
             self.stamped = now;
         }
     }
