@@ -17,6 +17,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(1);
 /// Datagrams a second, and the bytes of the one message in each.
 const RATE: u32 = 10_000;
 const MESSAGE: usize = 1_000;
+/// Bytes of a status message on one stream.
+const STATUS: u64 = 104;
 
 /// Whose loss it is.
 #[derive(Clone, Copy)]
@@ -76,7 +78,8 @@ struct Row {
     naks: f64,
     naks_each: f64,
     repairs: f64,
-    statuses: f64,
+    /// Of status: datagrams a second, and bytes for each byte of data.
+    statuses: [f64; 2],
     recovery: [f64; 3],
     missing: u64,
 }
@@ -145,7 +148,10 @@ fn run(group: usize, loss: Loss, datagrams: u64, seed: u64) -> Row {
         naks: per(after.naks - before.naks, lost),
         naks_each: per(after.naks - before.naks, recovery.took.len() as u64),
         repairs: per(after.repair_bytes - before.repair_bytes, after.datagram_bytes - before.datagram_bytes),
-        statuses: statuses as f64 / seconds,
+        statuses: [
+            statuses as f64 / seconds,
+            per(statuses * STATUS, after.datagram_bytes - before.datagram_bytes),
+        ],
         recovery: [at(0.5), at(0.99), at(1.0)],
         missing: datagrams * group as u64 - here,
     }
@@ -167,9 +173,9 @@ fn main() {
     }
     println!(
         "| receivers | loss | datagrams lost by someone | NAKs for each | NAKs for each receiver's loss | repair bytes per data byte | \
-         status a second | recovery p50 | p99 | max |"
+         status datagrams a second | status bytes per data byte | recovery p50 | p99 | max |"
     );
-    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for group in GROUPS.into_iter().filter(|&group| group <= most) {
         for (name, loss) in [
             ("shared 1%", Loss::Shared(0.01)),
@@ -181,8 +187,8 @@ fn main() {
             let row = run(group, loss, datagrams, seed);
             let [half, late, last] = row.recovery;
             println!(
-                "| {group} | {name} | {} | {:.1} | {:.2} | {:.3} | {:.0} | {half:.1} | {late:.1} | {last:.1} |",
-                row.lost, row.naks, row.naks_each, row.repairs, row.statuses
+                "| {group} | {name} | {} | {:.1} | {:.2} | {:.3} | {:.0} | {:.4} | {half:.1} | {late:.1} | {last:.1} |",
+                row.lost, row.naks, row.naks_each, row.repairs, row.statuses[0], row.statuses[1]
             );
             assert_eq!(row.missing, 0, "every datagram comes in the end");
         }

@@ -395,9 +395,9 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Most streams known at a time, subscribed to or not; further ones are refused and counted. Default 65,536; each costs up to
-    /// 100 bytes, and one that is subscribed to about 6 KiB (nearly all of it room for what is missing, made at once so that
-    /// loss allocates nothing).
+    /// Most streams known at a time, subscribed to or not; further ones are refused and counted, once those that are over have
+    /// made room. Default 65,536; each costs up to 100 bytes, and so do as many that are over. One that is subscribed to costs
+    /// about 6 KiB (nearly all of it room for what is missing, made at once so that loss allocates nothing).
     pub fn max_streams(mut self, streams: usize) -> Self {
         self.core.max_streams = streams;
         self

@@ -97,7 +97,8 @@ impl Endpoint {
 ///
 /// A message that comes alone leaves at once, on the caller's thread. Messages that come faster than the system can send
 /// them share datagrams and system calls; none waits longer than the builder's `max_delay`. Dropping a publisher closes it,
-/// waiting at most a second for subscribers known to lack something, and not at all while panicking.
+/// waiting at most a second for subscribers known to lack something. While panicking it neither waits nor ends the stream:
+/// what was sent is no whole, and subscribers find the source silent once its endpoint is gone.
 #[derive(Debug)]
 pub struct Publisher {
     endpoint: Endpoint,
@@ -334,8 +335,12 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        let linger = if std::thread::panicking() { Duration::ZERO } else { DROP_LINGER };
-        if let Err(unconfirmed) = self.finish(linger, false) {
+        if std::thread::panicking() {
+            // It was not to end here: subscribers are not told that this is all. They find the source silent.
+            let _unsent = self.flush();
+            return;
+        }
+        if let Err(unconfirmed) = self.finish(DROP_LINGER, false) {
             tracing::warn!(topic = self.topic, "dropped a publisher: {unconfirmed}");
         }
     }

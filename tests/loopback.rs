@@ -569,3 +569,20 @@ fn large_messages_on_many_topics_take_turns_with_the_memory() {
     }
     reader.join().unwrap();
 }
+
+#[test]
+fn a_publisher_that_panics_does_not_say_that_this_was_all() {
+    let reader = read(subscribe(61).topic(">").open().unwrap());
+    let panicked = std::thread::spawn(|| {
+        let idle = Duration::from_millis(50);
+        let builder = Publisher::builder(group(61)).topic("a").interface("lo").idle_interval(idle);
+        let mut publisher = builder.open().unwrap();
+        publisher.wait_for(1, Some(DEADLINE)).unwrap();
+        publisher.send(b"one").unwrap();
+        panic!("as this test wants it");
+    });
+    assert!(panicked.join().is_err());
+    let seen = reader.join().unwrap();
+    assert_eq!((seen.messages, seen.lost), (vec![b"one".to_vec()], 0));
+    assert_eq!(seen.end, Some(EndReason::Silent));
+}

@@ -75,6 +75,8 @@ pub(crate) struct Working {
     refusals_alone: Seldom,
     wall_clock: Time,
     stop: bool,
+    /// The service thread has ended: who waits does its work.
+    unserved: bool,
 }
 
 impl Shared {
@@ -86,13 +88,20 @@ impl Shared {
     /// Waits for a change, at most until `until`; false when that has come.
     pub(crate) fn wait(&self, working: &mut MutexGuard<'_, Working>, until: Option<Time>) -> bool {
         working.hand_over(self);
-        match until.and_then(|until| self.clock.instant(until)) {
-            None => {
-                self.changed.wait(working);
-                true
+        let serve = working.unserved.then(|| self.clock.now() + SOON);
+        match until.into_iter().chain(serve).min().and_then(|at| self.clock.instant(at)) {
+            None => self.changed.wait(working),
+            Some(instant) => {
+                let timed_out = self.changed.wait_until(working, instant).timed_out();
+                if timed_out && serve.is_none() {
+                    return false;
+                }
             }
-            Some(instant) => !self.changed.wait_until(working, instant).timed_out(),
         }
+        if working.unserved {
+            working.serve(self);
+        }
+        until.is_none_or(|until| !until.is_due(self.clock.now()))
     }
 
     /// Waits for changes until `look` finds what it wants, at most until `until`: true when it did. After that it looks once
@@ -224,6 +233,33 @@ impl Working {
             self.wake_by(shared, wake, now);
         }
         self.flushing = false;
+    }
+
+    /// What the service thread does when it wakes; true when there is more to do at once.
+    fn serve(&mut self, shared: &Shared) -> bool {
+        let now = shared.clock.now();
+        if now.since(self.transmitted) >= PAUSE {
+            self.hand_over(shared);
+        }
+        let drained = self.receive(shared);
+        let now = shared.clock.now();
+        if now.since(self.wall_clock) >= WALL_CLOCK_CHECK {
+            self.wall_clock = now;
+            self.publisher.set_wall_offset(shared.clock.wall_offset());
+        }
+        self.publisher.handle_timeout(now);
+        let sent = self.transmit(shared);
+        if sent.runs > 0 {
+            self.transmitted = shared.clock.now();
+        }
+        self.wakes_at = Time::NEVER;
+        self.flushing = false;
+        self.arm(shared);
+        if !self.watched {
+            let now = shared.clock.now();
+            self.wake_by(shared, now + PAUSE, now);
+        }
+        !drained || sent.more
     }
 
     /// Takes in NAKs and status; false when there may be more.
@@ -390,6 +426,7 @@ impl Service {
                 refusals_alone: Seldom::default(),
                 wall_clock: clock.now(),
                 stop: false,
+                unserved: false,
             }),
             changed: Condvar::new(),
             clock,
@@ -417,8 +454,19 @@ impl Drop for Service {
     }
 }
 
+/// Says that the service thread has ended, however it did.
+struct Ended<'s>(&'s Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unserved = true;
+        self.0.changed.notify_all();
+    }
+}
+
 /// The service thread's work: to wait, to receive, to do what is due, to transmit.
 fn serve(shared: &Shared, mut waiter: Waiter) {
+    let _ended = Ended(shared);
     let mut until = Time(0);
     let mut counted = 0;
     loop {
@@ -433,32 +481,10 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
         if working.stop {
             return;
         }
-        let now = shared.clock.now();
-        if now.since(working.transmitted) >= PAUSE {
-            working.hand_over(shared);
-        }
-        let drained = working.receive(shared);
-        let now = shared.clock.now();
-        if now.since(working.wall_clock) >= WALL_CLOCK_CHECK {
-            working.wall_clock = now;
-            working.publisher.set_wall_offset(shared.clock.wall_offset());
-        }
-        working.publisher.handle_timeout(now);
-        let sent = working.transmit(shared);
-        if sent.runs > 0 {
-            working.transmitted = shared.clock.now();
-        }
         let calls = waiter.system_calls;
         working.publisher.count_sending(0, calls - counted);
         counted = calls;
-        working.wakes_at = Time::NEVER;
-        working.flushing = false;
-        working.arm(shared);
-        if !working.watched {
-            let now = shared.clock.now();
-            working.wake_by(shared, now + PAUSE, now);
-        }
-        until = if drained && !sent.more { working.wakes_at } else { Time(0) };
+        until = if working.serve(shared) { Time(0) } else { working.wakes_at };
         MutexGuard::unlock_fair(working);
         shared.changed.notify_all();
     }
@@ -492,6 +518,23 @@ mod tests {
         };
         assert!(service.shared.wait_for(&mut working, Some(now), &mut second_look));
         assert!(!service.shared.wait_for(&mut working, Some(now), |_| false));
+    }
+
+    #[test]
+    fn who_waits_is_served_without_the_service_thread_too() {
+        let mut service = service();
+        let shared = Arc::clone(&service.shared);
+        shared.lock().stop = true;
+        shared.alarm.wake();
+        service.thread.take().unwrap().join().unwrap();
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        working.publisher.open_stream("t", now).unwrap();
+        let heartbeats = |publisher: &Publisher| publisher.stats().heartbeats >= 3;
+        assert!(shared.wait_for(&mut working, Some(now + Duration::from_secs(20)), heartbeats));
+        let soon = shared.clock.now() + Duration::from_millis(5);
+        assert!(!shared.wait_for(&mut working, Some(soon), |_| false));
+        assert!(soon.is_due(shared.clock.now()));
     }
 
     #[test]

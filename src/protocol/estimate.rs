@@ -2,6 +2,7 @@
 //! network reorders; and the random wait before a first NAK that is computed from them.
 
 use super::time::{Time, nanos};
+use std::f64::consts::E;
 use std::time::Duration;
 
 /// A smoothed time and its mean deviation (RFC 6298, section 2: gains of 1/8 and 1/4, time-out at mean + 4 deviations).
@@ -96,10 +97,11 @@ pub fn backoff(round_trip: Duration, group_size: u32, uniform: f64) -> Duration 
     if longest <= 0.0 {
         return Duration::ZERO;
     }
-    let lambda = f64::from(group_size).ln() + 1.0;
-    let spread = lambda.exp() - 1.0;
-    let x = uniform * (lambda / longest) + lambda / (longest * spread);
-    let wait = longest / lambda * (x * spread * (longest / lambda)).ln();
+    // With L = ln(group) + 1, e^L is e times the group, and the RFC's formula comes down to T/L ln(1 + u (e^L - 1)). The
+    // logarithm is not the platform's: a seed gives the same waits on all of them.
+    let lambda = libm::log(f64::from(group_size)) + 1.0;
+    let spread = E * f64::from(group_size) - 1.0;
+    let wait = longest / lambda * libm::log(1.0 + uniform * spread);
     Duration::from_nanos(wait.clamp(0.0, longest) as u64)
 }
 
@@ -110,7 +112,7 @@ pub fn span(round_trip: Duration, group_size: u32) -> Duration {
     if group_size <= FEW {
         return Duration::ZERO;
     }
-    round_trip.mul_f64((f64::from(group_size).log10() * 1.5).min(6.0))
+    round_trip.mul_f64((libm::log10(f64::from(group_size)) * 1.5).min(6.0))
 }
 
 /// As many may ask for the same at once.

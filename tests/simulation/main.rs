@@ -13,6 +13,7 @@ mod invariants;
 mod lies;
 mod memory;
 mod network;
+mod peers;
 mod published;
 mod scenario;
 

@@ -55,7 +55,8 @@ impl From<nakcast::Error> for Failure {
             Error::Interface(_)
             | Error::Topic { .. }
             | Error::Setting { .. }
-            | Error::TooManyTopics { .. } => Exit::Usage,
+            | Error::TooManyTopics { .. }
+            | Error::Memory { .. } => Exit::Usage,
             Error::Socket(
                 SocketError::NotMulticast { .. }
                 | SocketError::PortZero { .. }
@@ -72,6 +73,10 @@ impl From<nakcast::Error> for Failure {
             Error::Topic { .. } => format!("--{error}"),
             Error::TooManyTopics { .. } => format!("--topic: {error}"),
             Error::Setting { name, problem } => format!("{}: {problem}", option(name)),
+            Error::Memory { name, .. } => {
+                let text = error.to_string();
+                format!("{}{}", option(name), text.strip_prefix(name).unwrap_or(&text))
+            }
             Error::Socket(SocketError::SourceNotUnicast { .. } | SocketError::SourceFamily { .. }) => {
                 format!("--source: {error}")
             }

@@ -103,6 +103,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("pub -i lo --window 0 --count 1", &["--window", "'0'", "131072"]),
     ("pub -i lo --window 1k", &["--window", "'1k'", "131072"]),
     ("pub -i lo --window 64MB", &["--window", "'64MB'", "64M"]),
+    ("pub -i lo --window 1024G --count 1", &["--window: ", "not to be had"]),
     ("pub -i lo --window 2000G", &["--window", "'2000G'", "1024G"]),
     ("pub -i lo --window 99999999999G", &["--window", "any machine"]),
     ("pub -i lo --rcvbuf 1", &["--rcvbuf", "4096"]),

@@ -8,18 +8,42 @@ pub(super) struct Assembly {
     pub(super) bytes: Vec<u8>,
     /// How many of them are here.
     received: usize,
-    /// The sequence numbers it lies between, as far as they are known.
+    /// The lowest sequence number it has, of those that are known.
     pub(super) first: u64,
-    pub(super) last: u64,
     /// The one its last part has.
     pub(super) end: u64,
+    /// The length of all its parts but the last, and the sequence number of the first; none while only the last is here.
+    parts: Option<(usize, u64)>,
+    /// Sequence number and offset of the last part, once it is here.
+    tail: Option<(u64, usize)>,
 }
 
 impl Assembly {
-    /// Puts a part in its place. The caller has checked that it lies inside and comes once.
-    fn put(&mut self, offset: usize, part: &[u8]) {
+    /// Puts a part in its place: false when that is not where the other parts say it lies. Its sequence number comes once, so
+    /// no two have one place. The caller has checked that it lies inside.
+    fn put(&mut self, sequence: u64, offset: usize, part: &[u8]) -> bool {
+        let total = self.bytes.len();
+        if offset + part.len() == total {
+            self.tail = Some((sequence, offset));
+            self.end = sequence;
+        } else {
+            let begin = sequence.checked_sub((offset / part.len()) as u64);
+            let Some(parts) = begin.map(|begin| (part.len(), begin)) else { return false };
+            if *self.parts.get_or_insert(parts) != parts || !offset.is_multiple_of(part.len()) {
+                return false;
+            }
+        }
+        if let Some((length, begin)) = self.parts {
+            let last = (total - 1) / length;
+            self.end = begin.saturating_add(last as u64);
+            if self.tail.is_some_and(|tail| tail != (self.end, last * length)) {
+                return false;
+            }
+        }
+        self.first = self.first.min(sequence);
         self.bytes[offset..offset + part.len()].copy_from_slice(part);
         self.received += part.len();
+        true
     }
 
     fn is_complete(&self) -> bool {
@@ -34,8 +58,10 @@ pub(super) enum Assembled {
     Partly,
     /// The message is whole.
     Whole,
-    /// There is no memory for it, or it contradicts the other parts.
+    /// There is no memory for it.
     Refused,
+    /// It contradicts the other parts.
+    Contradicts,
 }
 
 /// The messages of one stream that are being put together. In order there is one at most.
@@ -113,24 +139,18 @@ impl Assemblies {
                     return Assembled::Refused;
                 }
                 let Some(bytes) = memory.take(total) else { return Assembled::Refused };
-                let mut assembly = Assembly { bytes, ..Assembly::default() };
-                assembly.first = sequence;
-                assembly.last = sequence;
-                // All parts but the last are of one length.
-                let rest = total.saturating_sub(offset + part.len());
-                assembly.end = sequence + rest.div_ceil(part.len().max(1)) as u64;
-                self.open.insert(at, (message, assembly));
+                self.open.insert(at, (message, Assembly { bytes, first: sequence, ..Assembly::default() }));
                 at
             }
         };
         let assembly = &mut self.open[at].1;
-        if assembly.bytes.len() != total {
-            return Assembled::Refused;
+        if assembly.bytes.len() != total || !assembly.put(sequence, offset, part) {
+            Assembled::Contradicts
+        } else if assembly.is_complete() {
+            Assembled::Whole
+        } else {
+            Assembled::Partly
         }
-        assembly.first = assembly.first.min(sequence);
-        assembly.last = assembly.last.max(sequence);
-        assembly.put(offset, part);
-        if assembly.is_complete() { Assembled::Whole } else { Assembled::Partly }
     }
 
     /// Where a message stands, or would.
@@ -192,7 +212,7 @@ mod tests {
                 assert_eq!(open.get(5).map(|assembly| assembly.end), Some(22));
             }
             let assembly = open.get(5).unwrap();
-            assert_eq!((assembly.first, assembly.last), (20, 22));
+            assert_eq!((assembly.first, assembly.end), (20, 22));
             assert_eq!(assembly.bytes, [20, 20, 20, 20, 21, 21, 21, 21, 22, 22]);
             assert!(open.remove(5, &mut budget) && !open.remove(5, &mut budget));
         }
@@ -218,8 +238,26 @@ mod tests {
 
     #[test]
     fn parts_that_contradict_each_other_are_refused() {
-        let (mut open, mut budget) = (Assemblies::default(), Memory::new(1_000));
-        put(&mut open, 1, 1, 0, &mut budget);
-        assert_eq!(open.put(1, 2, 4, 11, &[0; 4], &mut budget), Assembled::Refused);
+        // Sequence, offset, total and length of what comes; the last of them is one too many.
+        let contradicting: [&[(u64, usize, usize, usize)]; 9] = [
+            &[(1, 0, 10, 4), (2, 4, 11, 4)],
+            &[(1, 0, 10, 4), (2, 5, 10, 5)],
+            &[(1, 0, 10, 4), (2, 3, 10, 4)],
+            &[(1, 0, 10, 4), (2, 4, 10, 3)],
+            &[(1, 0, 10, 4), (3, 4, 10, 4)],
+            &[(1, 0, 10, 4), (2, 0, 10, 4)],
+            &[(3, 8, 10, 2), (1, 4, 10, 4)],
+            &[(3, 7, 10, 3), (2, 4, 10, 4)],
+            &[(1, 8, 10, 1)],
+        ];
+        for parts in contradicting {
+            let (mut open, mut budget) = (Assemblies::default(), Memory::new(1_000));
+            for (at, &(sequence, offset, total, length)) in parts.iter().enumerate() {
+                let outcome = open.put(1, sequence, offset, total, &vec![0; length], &mut budget);
+                let last = at + 1 == parts.len();
+                let expected = if last { Assembled::Contradicts } else { Assembled::Partly };
+                assert_eq!(outcome, expected, "{parts:?}");
+            }
+        }
     }
 }

@@ -30,11 +30,15 @@ impl Subscriber {
         }
         self.stats.announces += 1;
         let opened = self.opened;
-        let total: usize = self.sources.iter().flatten().map(|source| source.streams.len()).sum();
-        let (most, wanted) = (self.config.max_streams, self.wants(announce.topic));
+        let wanted = self.wants(announce.topic);
+        let is_new = self.source(source).is_some_and(|source| source.known(header.stream).is_none());
+        if is_new && !self.has_room() {
+            self.stats.streams_refused += 1;
+            return Ok(());
+        }
         let Some(known) = self.source(source) else { return Ok(()) };
         known.set_idle(announce.idle_interval);
-        let first = match known.streams.get(&header.stream) {
+        let first = match known.known(header.stream) {
             Some(&Known::Subscribed(stream)) => {
                 if let Some(state) = self.streams[stream].as_mut() {
                     state.ask_state = Time::NEVER;
@@ -43,14 +47,10 @@ impl Subscriber {
                 self.see_trail(stream, announce.trail, Some(announce.trail_message));
                 return Ok(());
             }
-            Some(Known::Ignored) => return Ok(()),
+            Some(Known::Ignored | Known::Over) => return Ok(()),
             Some(&Known::Unnamed(Unnamed { first, .. })) => {
                 known.unnamed -= 1;
                 first
-            }
-            None if total >= most => {
-                self.stats.streams_refused += 1;
-                return Ok(());
             }
             None => None,
         };
@@ -159,7 +159,7 @@ impl Subscriber {
                 }
             };
             let Some(known) = self.source(source) else { break };
-            match known.streams.get(&state.stream) {
+            match known.known(state.stream) {
                 Some(&Known::Subscribed(index)) => {
                     let Some(stream) = self.streams[index].as_mut() else { continue };
                     if state.lead + 1 - state.trail > stream.reach {
@@ -180,7 +180,7 @@ impl Subscriber {
                         self.tell(index);
                     }
                 }
-                Some(Known::Ignored | Known::Unnamed(_)) => {}
+                Some(Known::Ignored | Known::Unnamed(_) | Known::Over) => {}
                 None => self.meet_stream(now, source, state.stream, None),
             }
         }
@@ -234,13 +234,27 @@ impl Subscriber {
         {
             return Err(Invalid::Number);
         }
+        let most = self.config.max_streams;
         let Some(known) = self.source(source) else { return Ok(()) };
-        let Some(&Known::Subscribed(index)) = known.streams.get(&header.stream) else {
-            // Over before its name was known: there may be something in its window all the same.
-            if !known.streams.contains_key(&header.stream) && lead > 0 {
-                self.meet_stream(now, source, header.stream, None);
+        let index = match known.known(header.stream) {
+            Some(&Known::Subscribed(index)) => index,
+            Some(Known::Ignored) => {
+                if let Some(known) = self.source(source) {
+                    known.is_over(header.stream, most);
+                }
+                return Ok(());
             }
-            return Ok(());
+            Some(Known::Over) => {
+                self.say_ended(source, header.stream, lead);
+                return Ok(());
+            }
+            Some(Known::Unnamed(_)) => return Ok(()),
+            // Over before its name was known: there may be something in its window all the same.
+            None if lead > 0 => {
+                self.meet_stream(now, source, header.stream, None);
+                return Ok(());
+            }
+            None => return Ok(()),
         };
         let Some(stream) = self.streams[index].as_mut() else { return Ok(()) };
         if lead < stream.highest || header.message < stream.highest_after {

@@ -7,7 +7,10 @@ use super::{Contract, Subscriber};
 use crate::protocol::event::GapReason;
 use crate::protocol::pool::Pool;
 use crate::protocol::time::Time;
-use crate::wire::{Datagram, Invalid, Kind, MAX_SEQUENCE};
+use crate::wire::{Datagram, Header, Invalid, Kind, MAX_SEQUENCE};
+
+/// What was asked for so often is given up when what comes for it is impossible again.
+const CONTRADICTIONS: u32 = 4;
 
 impl Subscriber {
     pub(super) fn handle_data(
@@ -19,15 +22,18 @@ impl Subscriber {
     ) -> Result<(), Invalid> {
         let header = &datagram.header;
         let Some(known) = self.source(source) else { return Ok(()) };
-        match known.streams.get_mut(&header.stream) {
-            Some(&mut Known::Subscribed(stream)) => {
+        match known.known(header.stream) {
+            Some(&Known::Subscribed(stream)) => {
                 self.recent = Some((header.source, header.stream, source, stream));
                 self.accept(now, stream, datagram, bytes);
             }
+            Some(Known::Over) => self.stats.duplicates += 1,
             Some(Known::Ignored) => self.stats.ignored += 1,
-            Some(Known::Unnamed(unnamed)) => {
+            Some(Known::Unnamed(_)) => {
                 let content = sound(datagram).and_then(|()| Content::parse(datagram))?;
-                unnamed.first.get_or_insert((header.sequence, content.starts));
+                if let Some(Known::Unnamed(unnamed)) = known.streams.get_mut(&header.stream) {
+                    unnamed.first.get_or_insert((header.sequence, content.starts));
+                }
                 self.stats.unnamed += 1;
             }
             None => {
@@ -60,7 +66,7 @@ impl Subscriber {
         let length = datagram.payload.as_ptr() as usize - bytes.as_ptr() as usize + datagram.payload.len();
         if length > stream.datagram {
             self.stats.oversized += 1;
-            return;
+            return self.contradicted(index, header);
         }
         stream.data = now;
         let ahead = sequence > stream.highest;
@@ -84,7 +90,7 @@ impl Subscriber {
                 }
                 Some(missing) if content.starts < missing.before || content.after > missing.next => {
                     self.stats.contradictions += 1;
-                    return;
+                    return self.contradicted(index, header);
                 }
                 Some(missing) => missing.first < sequence && sequence < missing.last,
             }
@@ -134,6 +140,18 @@ impl Subscriber {
         }
         if watch {
             self.watch(now, index);
+        }
+    }
+
+    /// What came for what is missing cannot be it. When it still does not after it was asked for several times, nothing else
+    /// ever will: the stream goes on without.
+    fn contradicted(&mut self, index: usize, header: &Header) {
+        let Some(stream) = self.streams[index].as_mut() else { return };
+        if header.kind == Kind::Repair
+            && stream.gaps.get(header.sequence).is_some_and(|missing| missing.tries >= CONTRADICTIONS)
+        {
+            stream.gaps.give_up_at(header.sequence, GapReason::Contradiction);
+            self.gave_up(index);
         }
     }
 

@@ -224,9 +224,8 @@ impl Subscriber {
             let total = fragment.total as usize;
             let begun = fragment.is_first() || !in_order || stream.assemblies.get(number).is_some();
             let assembled = if !begun {
-                Assembled::Refused
+                Assembled::Contradicts
             } else if total > max_message {
-                self.stats.assemblies_refused += 1;
                 Assembled::Refused
             } else {
                 stream.assemblies.put(
@@ -240,14 +239,20 @@ impl Subscriber {
             };
             match assembled {
                 Assembled::Partly => return None,
-                Assembled::Refused => {
+                Assembled::Refused | Assembled::Contradicts => {
                     let first =
                         stream.assemblies.get(number).map_or(cursor.sequence, |assembly| assembly.first);
                     stream.bury(number, &mut self.reassembly);
                     if in_order {
                         stream.next_message = number + 1;
                     }
-                    let reason = if begun { GapReason::Overrun } else { GapReason::Contradiction };
+                    let reason = if assembled == Assembled::Refused {
+                        self.stats.assemblies_refused += 1;
+                        GapReason::Overrun
+                    } else {
+                        self.stats.contradictions += 1;
+                        GapReason::Contradiction
+                    };
                     let last = cursor.sequence;
                     stream.losses.push_back(Loss { first: first.min(last), last, messages: 1, reason });
                     return None;

@@ -73,10 +73,10 @@ impl Missing {
         (self.asked_to.min(self.last) + 1).saturating_sub(self.first)
     }
 
-    /// What is left of a range whose front is here: the rest may never have been asked for.
+    /// What is left of a range whose front is here: where that was asked for, the rest may never have been.
     fn from(self, first: u64, before: u64) -> Missing {
         let rest = Missing { first, before, ..self };
-        if rest.asked_to < first {
+        if rest.tries > 0 && rest.asked_to < first {
             Missing { tries: 0, due: rest.found, asked: Time(0), ..rest }
         } else {
             rest
@@ -222,6 +222,13 @@ impl Gaps {
             index += 1;
         }
         any
+    }
+
+    /// What is missing around a sequence number will not come.
+    pub(super) fn give_up_at(&mut self, sequence: u64, reason: GapReason) {
+        if let Some(at) = self.index_of(sequence) {
+            self.missing[at].given_up.get_or_insert(reason);
+        }
     }
 
     /// What is missing wholly before `trail` will not come.
@@ -378,6 +385,16 @@ mod tests {
             assert!(fill(&mut gaps, sequence));
         }
         assert!(gaps.is_empty());
+    }
+
+    #[test]
+    fn when_the_front_of_a_range_comes_before_it_was_asked_for_the_rest_keeps_its_time() {
+        let mut gaps = Gaps::new();
+        gaps.found(Missing { due: Time(50), ..missing(1, 4, Time(1)) });
+        gaps.filled(1, 1, 2, Time(10));
+        gaps.filled(3, 3, 4, Time(10));
+        assert!([2, 4].iter().all(|&sequence| gaps.get(sequence).unwrap().due == Time(50)));
+        assert_eq!(gaps.earliest(), Time(50));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub use timers::Reason;
 pub use transmit::Transmit;
 
 use super::crowd;
+use super::event::EndReason;
 use super::pool::Pool;
 use super::time::{Time, nanos};
 use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
@@ -78,6 +79,8 @@ pub struct Subscriber {
     asking: BinaryHeap<Reverse<(Time, usize, u32)>>,
     /// Streams whose publishers are to be told of them.
     telling: VecDeque<usize>,
+    /// Sources whose streams ended long ago, and which do not know that this is known: the stream, and its last number.
+    ended: Vec<(usize, u32, u64)>,
     /// Memory left for messages in parts.
     reassembly: Memory,
     /// The one datagram whose delivery was interrupted.
@@ -113,6 +116,7 @@ impl Subscriber {
             lossy: Vec::with_capacity(16),
             asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
+            ended: Vec::new(),
             reassembly: Memory::new(config.reassembly),
             parked: Vec::new(),
             recent: None,
@@ -317,6 +321,7 @@ impl Subscriber {
             self.lossy.retain(|&other| other != stream);
             self.telling.retain(|&other| other != stream);
         }
+        self.ended.retain(|&(source, ..)| source != index);
         self.sources[index] = None;
         self.by_id.remove(&id);
         if self.by_address.get(&address) == Some(&index) {
@@ -329,10 +334,9 @@ impl Subscriber {
     /// A stream of a source that was not heard of before: its name is asked for.
     fn meet_stream(&mut self, now: Time, source: usize, stream: u32, first: Option<(u64, u64)>) {
         let wait = self.backoff(source);
-        let most = self.config.max_streams;
-        let total: usize = self.sources.iter().flatten().map(|source| source.streams.len()).sum();
+        let room = self.has_room();
         let Some(known) = self.source(source) else { return };
-        if known.unnamed >= MOST_UNNAMED || total >= most {
+        if known.unnamed >= MOST_UNNAMED || !room {
             self.stats.streams_refused += 1;
             return;
         }
@@ -340,6 +344,36 @@ impl Subscriber {
         known.streams.insert(stream, Known::Unnamed(Unnamed { first, ask: now + wait, tries: 0 }));
         self.asking.push(Reverse((now + wait, source, stream)));
         self.urgent = true;
+    }
+
+    /// Whether one more stream may be known. Where there are as many as may be, those that are over make room.
+    fn has_room(&mut self) -> bool {
+        let most = self.config.max_streams;
+        let full = |subscriber: &Subscriber| {
+            subscriber.sources.iter().flatten().map(Source::going_on).sum::<usize>() >= most
+        };
+        if !full(self) {
+            return true;
+        }
+        for index in 0..self.sources.len() {
+            if self.sources[index].as_ref().is_some_and(|source| source.gone) {
+                self.remove_source(index);
+            }
+        }
+        for slot in &mut self.streams {
+            let over = |stream: &mut Stream| stream.over && stream.ending == Some(EndReason::Closed);
+            if let Some(stream) = slot.take_if(over)
+                && let Some(source) = self.sources[stream.source].as_mut()
+            {
+                source.is_over(stream.id, most);
+            }
+        }
+        let there = |index: &usize| self.streams[*index].is_some();
+        self.ready.retain(there);
+        self.lossy.retain(there);
+        self.telling.retain(there);
+        self.recent = None;
+        !full(self)
     }
 
     /// A random wait before asking for what others may be asking for too.

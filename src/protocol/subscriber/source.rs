@@ -41,6 +41,8 @@ pub(super) enum Known {
     Ignored,
     /// Its topic is not known yet.
     Unnamed(Unnamed),
+    /// It was one of those, and is over.
+    Over,
 }
 
 /// A stream whose topic is asked for.
@@ -81,6 +83,10 @@ pub(super) struct Source {
     pub(super) reordering: Reordering,
     pub(super) streams: HashMap<u32, Known>,
     pub(super) unnamed: usize,
+    /// How many of its streams are known to be over.
+    over: usize,
+    /// Those up to this one that are not known are over too, or as good as that.
+    forgotten: u32,
     /// Silent, or replaced: its streams are over.
     pub(super) gone: bool,
     /// Another source sends from its address now: what still comes of this one is old, while the other is heard.
@@ -108,6 +114,8 @@ impl Source {
             reordering: Reordering::default(),
             streams: HashMap::new(),
             unnamed: 0,
+            over: 0,
+            forgotten: 0,
             gone: false,
             replaced: false,
         }
@@ -122,6 +130,33 @@ impl Source {
         let mut streams: Vec<(u32, usize)> = self.streams.iter().filter_map(number).collect();
         streams.sort_unstable();
         streams.into_iter().map(|(_, stream)| stream).collect()
+    }
+
+    /// What is known of one of its streams.
+    pub(super) fn known(&self, stream: u32) -> Option<&Known> {
+        self.streams.get(&stream).or((stream <= self.forgotten && stream > 0).then_some(&Known::Over))
+    }
+
+    /// How many of its streams are not over.
+    pub(super) fn going_on(&self) -> usize {
+        self.streams.len() - self.over
+    }
+
+    /// A stream is over for good. Streams are counted up: of more than `most` that are over, those with the lower numbers
+    /// are taken together.
+    pub(super) fn is_over(&mut self, stream: u32, most: usize) {
+        if matches!(self.streams.insert(stream, Known::Over), Some(Known::Over)) {
+            return;
+        }
+        self.over += 1;
+        if self.over > most {
+            let over = |(&id, known): (&u32, &Known)| matches!(known, Known::Over).then_some(id);
+            let mut ids: Vec<u32> = self.streams.iter().filter_map(over).collect();
+            let (_, &mut middle, _) = ids.select_nth_unstable(self.over / 2);
+            self.forgotten = self.forgotten.max(middle);
+            self.streams.retain(|&id, known| id > middle || !matches!(known, Known::Over));
+            self.over = ids.len() - self.over / 2 - 1;
+        }
     }
 
     /// Something came of it.

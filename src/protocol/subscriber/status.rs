@@ -239,8 +239,38 @@ impl Subscriber {
         (again < Time::NEVER).then_some(again)
     }
 
+    /// A publisher still waits for somebody to say that a stream has ended which is over, and forgotten, here.
+    pub(super) fn say_ended(&mut self, source: usize, stream: u32, lead: u64) {
+        let known = self.source(source).is_some_and(|source| !source.quiet);
+        if known && self.ended.len() < MOST_POSITIONS {
+            self.ended.push((source, stream, lead));
+            self.urgent = true;
+        }
+    }
+
+    /// What publishers should know of streams that are forgotten here.
+    fn ended(&mut self, now: Time) -> Option<Transmit> {
+        let &(index, ..) = self.ended.last()?;
+        let source = self.sources[index].as_ref()?;
+        let (id, stamp, stamped, to) = (source.id, source.stamp, source.stamped, source.address);
+        let mut list =
+            Status::emit(&mut self.buffer[HEADER_LENGTH..], self.config.receiver, Self::held(now, stamped));
+        self.ended.retain(|&(source, stream, lead)| {
+            let (position, limit) = (lead + 1, lead + 1);
+            source != index
+                || !list.push_position(&Position { stream, ended: true, missed: 0, position, limit })
+        });
+        let length = list.length();
+        self.stats.statuses += 1;
+        let header = Header { stamp, ..Header::new(Kind::Status, id, 0) };
+        Some(self.emit(header, to, length, now))
+    }
+
     /// What the publisher of the first stream that is to be told of should know of this and its other streams.
     pub(super) fn status(&mut self, now: Time) -> Option<Transmit> {
+        if let Some(transmit) = self.ended(now) {
+            return Some(transmit);
+        }
         let first = loop {
             let &index = self.telling.front()?;
             if self.is_listening(index) {
