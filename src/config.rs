@@ -388,7 +388,7 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Most publishers known at a time; further ones are refused and counted. Default 1,024; each costs up to 800
+    /// Most publishers known at a time; further ones are refused and counted. Default 1,024; each costs up to 900
     /// bytes, and its streams besides.
     pub fn max_sources(mut self, sources: usize) -> Self {
         self.core.max_sources = sources;
@@ -396,8 +396,8 @@ impl SubscriberBuilder {
     }
 
     /// Most streams known at a time, subscribed to or not; further ones are refused and counted, once those that are over have
-    /// made room. Default 65,536; each costs up to 100 bytes, and so do as many that are over. One that is subscribed to costs
-    /// about 6 KiB (nearly all of it room for what is missing, made at once so that loss allocates nothing).
+    /// made room. Default 65,536; each costs up to 100 bytes. One that is subscribed to costs about 6 KiB (nearly all of it room
+    /// for what is missing, made at once so that loss allocates nothing).
     pub fn max_streams(mut self, streams: usize) -> Self {
         self.core.max_streams = streams;
         self

@@ -126,7 +126,7 @@ impl Shared {
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         let now = self.clock.now();
         working.take_over(self, now);
-        if !working.watched {
+        if !working.watched || working.unserved {
             working.receive(self);
             self.changed.notify_all();
         }

@@ -142,6 +142,8 @@ fn streams_that_are_over_make_room_for_others() {
             while let Some(ready) = subscriber.advance(&bytes) {
                 ended += u32::from(matches!(subscriber.event(&ready, &bytes), Event::StreamEnd(_)));
             }
+            // The publisher is told of the end first.
+            while subscriber.poll_transmit(now).is_some() {}
         }
     }
     assert_eq!((ended, subscriber.stats().streams_refused), (8, 0));

@@ -265,3 +265,51 @@ fn heartbeats_of_streams_that_are_held_back_leave_the_rate_to_repairs() {
     let heard = network.subscriber(to).stats().messages;
     assert_eq!(heard, 200, "{} heartbeats, {} repairs", stats.heartbeats, stats.repairs);
 }
+
+/// Signs of life never take all of a rate, however low: what is to be said leaves.
+#[test]
+fn a_rate_that_signs_of_life_use_up_carries_messages_all_the_same() {
+    let mut network = Network::new(1);
+    let to = network.add_subscriber(subscriber(1), wire(), wire());
+    let config = publisher::Config { max_rate: Some(10_000), ..publisher::Config::new(SourceId(7)) };
+    let id = network.add_publisher(config, wire(), wire());
+    let streams = ["a", "b", "c", "d"].map(|topic| network.open_stream(id, topic).unwrap());
+    for stream in streams {
+        network.publish(id, stream, vec![1; 100]);
+    }
+    network.run_for(60 * SECOND);
+    assert_eq!(network.subscriber(to).stats().messages, 4);
+}
+
+/// What a stranger asks for that needs no repair takes a tenth of the rate at the most.
+#[test]
+fn strangers_who_ask_for_names_leave_the_rate_to_live_data() {
+    let mut network = Network::new(1);
+    let to = network.add_subscriber(subscriber(1), wire(), wire());
+    let config = publisher::Config { max_rate: Some(8_000_000), ..publisher::Config::new(SourceId(7)) };
+    let id = network.add_publisher(config, wire(), wire());
+    let stream = network.open_stream(id, "t").unwrap();
+    network.run_for(100 * MILLISECOND);
+    let mut bytes = vec![0; 200];
+    let before = network.publisher(id).stats().announces;
+    for round in 0..1_000 {
+        if round % 2 == 0 {
+            network.publish(id, stream, vec![1; 1_000]);
+        }
+        for _ in 0..10 {
+            network.with_publisher(id, |core, now| {
+                let length = Nak::emit(&mut bytes[HEADER_LENGTH..], ReceiverId(99), 0).length();
+                let flags = nakcast::wire::flag::NAME_WANTED;
+                let header = Header { stamp: now.0, flags, ..Header::new(Kind::Nak, SourceId(7), stream) };
+                header.emit(&mut bytes, length);
+                let stranger = SocketAddr::from(([10, 8, 8, 8], 8));
+                core.handle_datagram(now, stranger, &bytes[..HEADER_LENGTH + length]);
+            });
+        }
+        network.run_for(MILLISECOND);
+    }
+    network.run_for(100 * MILLISECOND);
+    assert_eq!(network.subscriber(to).stats().messages, 500);
+    let announces = network.publisher(id).stats().announces - before;
+    assert!((100..2_000).contains(&announces), "{announces}");
+}

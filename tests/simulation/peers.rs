@@ -284,6 +284,7 @@ fn what_is_over_and_forgotten_is_not_heard_twice_and_is_said_to_have_ended() {
             core.handle_datagram(now, from, &datagram);
             heard.take(&mut core, &datagram);
         }
+        while core.poll_transmit(now).is_some() {}
     }
     let all = STREAMS as usize;
     assert_eq!(heard, Heard { messages: vec![1; all], gaps: vec![], ends: vec![EndReason::Closed; all] });
@@ -306,4 +307,100 @@ fn what_is_over_and_forgotten_is_not_heard_twice_and_is_said_to_have_ended() {
     }
     said.sort_unstable();
     assert_eq!(said, (1..=STREAMS).map(|stream| (stream, true, 2)).collect::<Vec<_>>());
+}
+
+/// An End of a stream, whose window holds nothing any more where the trail is behind its lead.
+fn end_of(stream: u32, lead: u64, message: u64, trail: u64) -> Vec<u8> {
+    let mut payload = [0; 16];
+    let length = End { trail }.emit(&mut payload);
+    emit(Header { sequence: lead, message, ..Header::new(Kind::End, SOURCE, stream) }, &payload[..length])
+}
+
+fn announce_of(stream: u32, topic: &str) -> Vec<u8> {
+    let mut payload = [0; 100];
+    let (idle_interval, datagram) = (500_000, 1_408);
+    let announce =
+        Announce { age: 0, trail: 1, trail_message: 1, idle_interval, window: 100, datagram, topic };
+    let length = announce.emit(&mut payload);
+    emit(Header { message: 1, ..Header::new(Kind::Announce, SOURCE, stream) }, &payload[..length])
+}
+
+#[test]
+fn who_is_not_subscribed_says_nothing_of_an_end() {
+    let now = Time(1_000_000_000);
+    let config =
+        subscriber::Config { patterns: vec!["other".into()], ..subscriber::Config::new(ReceiverId(1)) };
+    let mut core = subscriber::Subscriber::new(config, now);
+    let from = SocketAddr::from(([10, 9, 9, 9], 9));
+    core.handle_datagram(now, from, &announce_of(1, "t"));
+    for _ in 0..5 {
+        core.handle_datagram(now, from, &end_of(1, 3, 4, 1));
+        assert!(core.poll_transmit(now).is_none());
+    }
+}
+
+#[test]
+fn streams_over_before_their_name_was_heard_take_no_room() {
+    let now = Time(1_000_000_000);
+    let config = subscriber::Config { max_streams: 2, ..subscriber::Config::new(ReceiverId(1)) };
+    let mut core = subscriber::Subscriber::new(config, now);
+    let from = SocketAddr::from(([10, 9, 9, 9], 9));
+    let mut payload = [0; 5];
+    emit_record_in(&mut payload);
+    for stream in 1..=10 {
+        let header = Header { sequence: 1, message: 1, ..Header::new(Kind::Data, SOURCE, stream) };
+        core.handle_datagram(now, from, &emit(header, &payload));
+        core.handle_datagram(now, from, &end_of(stream, 1, 2, 2));
+    }
+    core.handle_datagram(now, from, &announce_of(11, "t"));
+    assert_eq!((core.stats().streams, core.stats().streams_refused), (1, 0));
+}
+
+#[test]
+fn a_source_that_was_forgotten_is_not_heard_twice() {
+    let mut now = Time(1_000_000_000);
+    let config = subscriber::Config { max_streams: 1, ..subscriber::Config::new(ReceiverId(1)) };
+    let mut core = subscriber::Subscriber::new(config, now);
+    let from = SocketAddr::from(([10, 9, 9, 9], 9));
+    let mut heard = Heard::default();
+    let mut first = [announce_of(1, "t"), data(Kind::Data, 1, 1)];
+    for datagram in &first {
+        core.handle_datagram(now, from, datagram);
+        heard.take(&mut core, datagram);
+    }
+    assert_eq!(heard.messages, [1]);
+    now = now + Duration::from_secs(60);
+    core.handle_timeout(now);
+    heard.take(&mut core, &[]);
+    assert_eq!(heard.ends, [EndReason::Silent]);
+    // Another takes its room.
+    let other = {
+        let mut payload = [0; 100];
+        let announce = Announce {
+            age: 0,
+            trail: 1,
+            trail_message: 1,
+            idle_interval: 500_000,
+            window: 100,
+            datagram: 1_408,
+            topic: "t",
+        };
+        let length = announce.emit(&mut payload);
+        emit(Header { message: 1, ..Header::new(Kind::Announce, SourceId(5), 1) }, &payload[..length])
+    };
+    core.handle_datagram(now, SocketAddr::from(([10, 9, 9, 8], 9)), &other);
+    assert_eq!((core.stats().streams, core.stats().sources), (1, 1));
+    now = now + Duration::from_secs(60);
+    core.handle_timeout(now);
+    heard.take(&mut core, &[]);
+    // Its announce says that it stands at its first message, which is here already.
+    first[0] = announce(1, 2, 100, 1_408);
+    for datagram in &first {
+        core.handle_datagram(now, from, datagram);
+        heard.take(&mut core, datagram);
+    }
+    let next = data(Kind::Data, 2, 2);
+    core.handle_datagram(now, from, &next);
+    heard.take(&mut core, &next);
+    assert_eq!((heard.messages, heard.gaps), (vec![1, 2], vec![]));
 }

@@ -91,7 +91,12 @@ impl Publisher {
             None => false,
         };
         let id = header.stream;
-        if header.has(flag::NAME_WANTED) {
+        if header.has(flag::NAME_WANTED) && !self.shares.answers(now) {
+            self.stats.control_dropped += 1;
+        } else if header.has(flag::NAME_WANTED) && self.streams[id as usize - 1].released {
+            // It has no name any more, but an end.
+            self.end_soon(id);
+        } else if header.has(flag::NAME_WANTED) {
             let to = if known && self.receivers.len() == 1 { To::Receiver(from) } else { To::Group };
             self.announce(id, to);
         }
@@ -122,7 +127,9 @@ impl Publisher {
             }
             waiting.push(Range { first, count: (range.last() - first + 1) as u32 });
         }
-        if let Some(first) = gone {
+        if gone.is_some() && !self.shares.answers(now) {
+            self.stats.control_dropped += 1;
+        } else if let Some(first) = gone {
             let next_message = {
                 let stream = &self.streams[id as usize - 1];
                 stream.window.trail_message(stream.upcoming())

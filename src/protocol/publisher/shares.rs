@@ -37,6 +37,8 @@ const PROMPT_TO_LIVE: f64 = 3.0;
 const MOST_PROMPT: f64 = 524_288.0;
 /// Bytes of a heartbeat that shows one stream, or somewhat more.
 const HEARTBEAT: f64 = 136.0;
+/// Bytes of an announce or an NCF, or somewhat more.
+const ANSWER: f64 = 160.0;
 
 /// The shares.
 #[derive(Debug)]
@@ -60,6 +62,10 @@ struct Rate {
     confirmations: Bucket,
     /// Streams that wait are shown in heartbeats from this.
     heartbeats: Bucket,
+    /// NAKs that ask for names, and for what is gone, are answered from this: anybody can send those.
+    answers: Bucket,
+    /// What signs of life take of the whole: at a rate so low that they would take more, it is exceeded by what they do.
+    control: Bucket,
 }
 
 impl Rate {
@@ -87,6 +93,8 @@ impl Shares {
                 catching_up: part(0.1),
                 confirmations: part(0.05),
                 heartbeats: part(0.05),
+                answers: part(0.1),
+                control: part(0.5),
             }
         });
         Shares { rate, prompt: MOST_PROMPT, catching_up: 0.0, live: now }
@@ -139,6 +147,16 @@ impl Shares {
         may
     }
 
+    /// Whether a NAK may be answered that no repair answers.
+    pub(super) fn answers(&mut self, now: Time) -> bool {
+        let Some(rate) = &mut self.rate else { return true };
+        let may = rate.answers.has_any(now);
+        if may {
+            rate.answers.take(ANSWER);
+        }
+        may
+    }
+
     /// Live data went out.
     pub(super) fn take_live(&mut self, bytes: usize, now: Time) {
         self.live = now;
@@ -163,13 +181,13 @@ impl Shares {
     }
 
     /// A control datagram went out; a confirmation has a part of its own.
-    pub(super) fn take_control(&mut self, bytes: usize, confirmation: bool) {
-        if let Some(rate) = &mut self.rate
-            && confirmation
-        {
-            rate.confirmations.take(bytes as f64);
+    pub(super) fn take_control(&mut self, bytes: usize, confirmation: bool, now: Time) {
+        let Some(rate) = &mut self.rate else { return };
+        let part = if confirmation { &mut rate.confirmations } else { &mut rate.control };
+        if confirmation || part.has_any(now) {
+            part.take(bytes as f64);
+            rate.all.take(bytes as f64);
         }
-        self.take(bytes);
     }
 
     /// What was taken last did not go out after all.

@@ -14,6 +14,8 @@ const FIRST_BEAT: Duration = Duration::from_millis(1);
 const FIRST_BEAT_ROUND_TRIPS: u32 = 3;
 /// While a stream is held back by a receiver, its heartbeats come no further apart than the first doubled so often.
 const HELD_DOUBLINGS: u32 = 2;
+/// Of many streams that are held back so many are looked at at a time, whether they still are: each may look at all others.
+const MOST_LOOKS: usize = 8;
 /// A change in the group is told in a heartbeat after this, together with others that come meanwhile.
 const TELL_SOON: Duration = Duration::from_millis(5);
 /// Announces in slow rotation, at each idle interval.
@@ -210,6 +212,7 @@ impl Publisher {
     }
 
     fn beats_due(&mut self, now: Time) {
+        let mut looks = MOST_LOOKS;
         while let Some(&Reverse((at, id))) = self.timers.beats.peek() {
             if !at.is_due(now) {
                 break;
@@ -223,7 +226,10 @@ impl Publisher {
             }
             let held = stream.held.is_some();
             // Leave may have been given since, and the sender have given up.
-            let holds = held && matches!(self.room(id, now), Err(Hold { by: BackPressure::Receiver(_), .. }));
+            let looked = held && looks > 0;
+            looks -= usize::from(looked);
+            let holds = held
+                && (!looked || matches!(self.room(id, now), Err(Hold { by: BackPressure::Receiver(_), .. })));
             // Beyond what any change is followed by, and while more than that waits to be said anyway.
             let extra = stream.backlog() > 0 || (held && stream.beats.count > HELD_DOUBLINGS);
             let stream = &mut self.streams[id as usize - 1];
@@ -256,9 +262,15 @@ impl Publisher {
 
     fn announce_some(&mut self) {
         let count = self.streams.len() as u32;
-        for _ in 0..count.min(ANNOUNCES) {
-            self.announce(self.timers.rotation % count + 1, To::Group);
+        let mut announces = 0;
+        for _ in 0..count {
+            if announces == ANNOUNCES {
+                break;
+            }
+            let id = self.timers.rotation % count + 1;
             self.timers.rotation = self.timers.rotation.wrapping_add(1);
+            announces += u32::from(!self.streams[id as usize - 1].released);
+            self.announce(id, To::Group);
         }
     }
 }

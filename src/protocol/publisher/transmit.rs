@@ -88,7 +88,8 @@ enum Last {
     /// A control datagram of this length.
     Control(usize),
     Live,
-    Repairs(RepairQueue, Share),
+    /// To the group, or to one alone.
+    Repairs(RepairQueue, Share, To),
 }
 
 impl Outbox {
@@ -209,13 +210,14 @@ impl Publisher {
                     self.stats.datagram_bytes -= piece.length as u64;
                     self.enqueue(piece.stream);
                 }
-                Last::Repairs(queue, paid) => {
+                Last::Repairs(queue, paid, to) => {
                     self.shares.give_back(Some((queue, paid)), piece.length);
                     if let Some(slot) =
                         self.streams[piece.stream as usize - 1].window.slot_mut(piece.sequence)
                     {
                         slot.queued = true;
                         self.stats.repairs -= 1;
+                        self.stats.repairs_unicast -= u64::from(to != To::Group);
                         self.stats.repair_bytes -= piece.length as u64;
                         self.outbox.queue(queue).push_front((piece.stream, piece.sequence));
                     }
@@ -289,7 +291,7 @@ impl Publisher {
         } else {
             return None;
         };
-        self.shares.take_control(length, confirms);
+        self.shares.take_control(length, confirms, now);
         self.outbox.last = Last::Control(length);
         Some(Transmit { to, segment: length, count: 1 })
     }
@@ -501,7 +503,7 @@ impl Publisher {
             self.outbox.queue(queue).pop_front();
         }
         let to = to?;
-        let (transmit, bytes) = self.finish_run(run, to, Last::Repairs(queue, paid));
+        let (transmit, bytes) = self.finish_run(run, to, Last::Repairs(queue, paid, to));
         self.shares.take_repair(queue, paid, bytes, now);
         self.stats.repairs += transmit.count as u64;
         self.stats.repair_bytes += bytes as u64;

@@ -24,6 +24,9 @@ impl Assembly {
     fn put(&mut self, sequence: u64, offset: usize, part: &[u8]) -> bool {
         let total = self.bytes.len();
         if offset + part.len() == total {
+            if self.tail.is_some() {
+                return false;
+            }
             self.tail = Some((sequence, offset));
             self.end = sequence;
         } else {
@@ -239,7 +242,7 @@ mod tests {
     #[test]
     fn parts_that_contradict_each_other_are_refused() {
         // Sequence, offset, total and length of what comes; the last of them is one too many.
-        let contradicting: [&[(u64, usize, usize, usize)]; 9] = [
+        let contradicting: [&[(u64, usize, usize, usize)]; 10] = [
             &[(1, 0, 10, 4), (2, 4, 11, 4)],
             &[(1, 0, 10, 4), (2, 5, 10, 5)],
             &[(1, 0, 10, 4), (2, 3, 10, 4)],
@@ -249,6 +252,7 @@ mod tests {
             &[(3, 8, 10, 2), (1, 4, 10, 4)],
             &[(3, 7, 10, 3), (2, 4, 10, 4)],
             &[(1, 8, 10, 1)],
+            &[(2, 6, 10, 4), (3, 4, 10, 6)],
         ];
         for parts in contradicting {
             let (mut open, mut budget) = (Assemblies::default(), Memory::new(1_000));

@@ -64,7 +64,10 @@ impl Subscriber {
         let listened = now.since(opened);
         let is_new =
             u128::from(announce.age) <= listened.as_nanos() || known.first_heard.since(opened) > known.idle();
-        let start = if is_new {
+        let start = if known.returned {
+            // What it sent before may have been delivered: nothing comes twice.
+            Start { sequence: lead + 1, message: next_message, catch_up_to: 0 }
+        } else if is_new {
             Start { sequence: 1, message: 1, catch_up_to: 0 }
         } else if self.config.start == StartAt::Window {
             Start { sequence: announce.trail, message: announce.trail_message, catch_up_to: lead }
@@ -234,21 +237,20 @@ impl Subscriber {
         {
             return Err(Invalid::Number);
         }
-        let most = self.config.max_streams;
         let Some(known) = self.source(source) else { return Ok(()) };
         let index = match known.known(header.stream) {
             Some(&Known::Subscribed(index)) => index,
-            Some(Known::Ignored) => {
-                if let Some(known) = self.source(source) {
-                    known.is_over(header.stream, most);
-                }
-                return Ok(());
-            }
             Some(Known::Over) => {
                 self.say_ended(source, header.stream, lead);
                 return Ok(());
             }
-            Some(Known::Unnamed(_)) => return Ok(()),
+            // Unless something of it can still be had, its name does not matter any more.
+            Some(known) => {
+                if matches!(known, Known::Ignored) || end.trail > lead {
+                    self.source(source).into_iter().for_each(|known| known.ignored_is_over(header.stream));
+                }
+                return Ok(());
+            }
             // Over before its name was known: there may be something in its window all the same.
             None if lead > 0 => {
                 self.meet_stream(now, source, header.stream, None);

@@ -147,9 +147,11 @@ impl Subscriber {
     /// ever will: the stream goes on without.
     fn contradicted(&mut self, index: usize, header: &Header) {
         let Some(stream) = self.streams[index].as_mut() else { return };
-        if header.kind == Kind::Repair
-            && stream.gaps.get(header.sequence).is_some_and(|missing| missing.tries >= CONTRADICTIONS)
-        {
+        // Of several, the others are mostly repaired first, and then it stands alone.
+        let often = |missing: &Missing| {
+            missing.tries >= CONTRADICTIONS * if missing.first == missing.last { 1 } else { 4 }
+        };
+        if header.kind == Kind::Repair && stream.gaps.get(header.sequence).is_some_and(often) {
             stream.gaps.give_up_at(header.sequence, GapReason::Contradiction);
             self.gave_up(index);
         }

@@ -179,7 +179,11 @@ impl Subscriber {
             stream.over = true;
             stream.window.clear(&mut self.pool);
             stream.assemblies.clear(&mut self.reassembly);
-            self.tell(index);
+            if self.sources[stream.source].as_ref().is_some_and(|source| source.quiet) {
+                self.moved(index);
+            } else {
+                self.tell(index);
+            }
             return Some(What::End(reason));
         }
         None
@@ -261,6 +265,9 @@ impl Subscriber {
             }
             if in_order {
                 stream.next_message = number + 1;
+            } else {
+                // A part too many does not begin it anew.
+                stream.forget_parts_of(number);
             }
             stream.lent = Some(number);
             let Cursor { sequence, sent, received, .. } = cursor;

@@ -274,6 +274,11 @@ impl Gaps {
             if missing.first > last {
                 break;
             }
+            // What lies beside it has to be asked for all the same.
+            let asked_to = if missing.tries == 0 { missing.last } else { missing.asked_to.min(missing.last) };
+            if missing.first < first || asked_to > last {
+                continue;
+            }
             let wait = retry * (1 << missing.tries.min(MOST_CONFIRMED.ilog2()));
             missing.due = missing.due.max(now + wait.min(LONGEST_WAIT));
         }

@@ -26,6 +26,7 @@ mod control;
 mod data;
 mod deliver;
 mod gaps;
+mod ids;
 mod reorder;
 mod source;
 mod stats;
@@ -41,7 +42,6 @@ pub use timers::Reason;
 pub use transmit::Transmit;
 
 use super::crowd;
-use super::event::EndReason;
 use super::pool::Pool;
 use super::time::{Time, nanos};
 use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
@@ -57,6 +57,8 @@ use stream::Stream;
 const CHUNK: usize = 64 << 10;
 /// The reorder buffer has at least this many chunks.
 const LEAST_CHUNKS: usize = 4;
+/// So many sources that were forgotten are known again.
+const MOST_DEPARTED: usize = 256;
 /// Streams of one source whose names may be asked for at a time.
 const MOST_UNNAMED: usize = 4_096;
 
@@ -79,6 +81,10 @@ pub struct Subscriber {
     asking: BinaryHeap<Reverse<(Time, usize, u32)>>,
     /// Streams whose publishers are to be told of them.
     telling: VecDeque<usize>,
+    /// How many streams are over, and their publishers were told so, since this was looked at.
+    ends_told: usize,
+    /// Sources that were forgotten with streams that were subscribed to, the last of them last.
+    departed: VecDeque<SourceId>,
     /// Sources whose streams ended long ago, and which do not know that this is known: the stream, and its last number.
     ended: Vec<(usize, u32, u64)>,
     /// Memory left for messages in parts.
@@ -116,6 +122,8 @@ impl Subscriber {
             lossy: Vec::with_capacity(16),
             asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
+            ends_told: 0,
+            departed: VecDeque::new(),
             ended: Vec::new(),
             reassembly: Memory::new(config.reassembly),
             parked: Vec::new(),
@@ -257,6 +265,7 @@ impl Subscriber {
             return None;
         }
         let mut source = Source::new(header.source, from, now);
+        source.returned = self.departed.contains(&header.source);
         source.hear(now, header);
         self.tick = self.tick.min(now);
         let index = self.sources.iter().position(Option::is_none).unwrap_or_else(|| {
@@ -312,6 +321,12 @@ impl Subscriber {
             return false;
         }
         let (id, address) = (source.id, source.address);
+        if !streams.is_empty() {
+            if self.departed.len() == MOST_DEPARTED {
+                self.departed.pop_front();
+            }
+            self.departed.push_back(id);
+        }
         for stream in streams {
             if let Some(mut stream) = self.streams[stream].take() {
                 stream.window.clear(&mut self.pool);
@@ -350,7 +365,7 @@ impl Subscriber {
     fn has_room(&mut self) -> bool {
         let most = self.config.max_streams;
         let full = |subscriber: &Subscriber| {
-            subscriber.sources.iter().flatten().map(Source::going_on).sum::<usize>() >= most
+            subscriber.sources.iter().flatten().map(|source| source.streams.len()).sum::<usize>() >= most
         };
         if !full(self) {
             return true;
@@ -360,12 +375,14 @@ impl Subscriber {
                 self.remove_source(index);
             }
         }
+        if std::mem::take(&mut self.ends_told) == 0 {
+            return !full(self);
+        }
         for slot in &mut self.streams {
-            let over = |stream: &mut Stream| stream.over && stream.ending == Some(EndReason::Closed);
-            if let Some(stream) = slot.take_if(over)
+            if let Some(stream) = slot.take_if(|stream| stream.over && stream.told.ended)
                 && let Some(source) = self.sources[stream.source].as_mut()
             {
-                source.is_over(stream.id, most);
+                source.forget_over(stream.id);
             }
         }
         let there = |index: &usize| self.streams[*index].is_some();

@@ -1,6 +1,7 @@
 //! A source as a subscriber knows it: where it sends from, when it was heard, which streams it has.
 
 use super::gaps::Retry;
+use super::ids::Ids;
 use crate::protocol::estimate::{self, Reordering, Smoothed};
 use crate::protocol::time::Time;
 use crate::wire::{Header, SourceId};
@@ -41,7 +42,7 @@ pub(super) enum Known {
     Ignored,
     /// Its topic is not known yet.
     Unnamed(Unnamed),
-    /// It was one of those, and is over.
+    /// It was subscribed to, and is over.
     Over,
 }
 
@@ -83,10 +84,12 @@ pub(super) struct Source {
     pub(super) reordering: Reordering,
     pub(super) streams: HashMap<u32, Known>,
     pub(super) unnamed: usize,
-    /// How many of its streams are known to be over.
-    over: usize,
-    /// Those up to this one that are not known are over too, or as good as that.
-    forgotten: u32,
+    /// Those that were subscribed to, are over, and are not kept any more.
+    over: Ids,
+    /// Those that were not subscribed to and are over.
+    ignored: Ids,
+    /// It was here before, and forgotten for want of room: what it had sent by then may have been delivered.
+    pub(super) returned: bool,
     /// Silent, or replaced: its streams are over.
     pub(super) gone: bool,
     /// Another source sends from its address now: what still comes of this one is old, while the other is heard.
@@ -114,8 +117,9 @@ impl Source {
             reordering: Reordering::default(),
             streams: HashMap::new(),
             unnamed: 0,
-            over: 0,
-            forgotten: 0,
+            over: Ids::default(),
+            ignored: Ids::default(),
+            returned: false,
             gone: false,
             replaced: false,
         }
@@ -134,29 +138,27 @@ impl Source {
 
     /// What is known of one of its streams.
     pub(super) fn known(&self, stream: u32) -> Option<&Known> {
-        self.streams.get(&stream).or((stream <= self.forgotten && stream > 0).then_some(&Known::Over))
+        self.streams.get(&stream).or_else(|| {
+            if self.over.contains(stream) {
+                Some(&Known::Over)
+            } else {
+                self.ignored.contains(stream).then_some(&Known::Ignored)
+            }
+        })
     }
 
-    /// How many of its streams are not over.
-    pub(super) fn going_on(&self) -> usize {
-        self.streams.len() - self.over
+    /// A stream that is not subscribed to is over.
+    pub(super) fn ignored_is_over(&mut self, stream: u32) {
+        if let Some(Known::Unnamed(_)) = self.streams.remove(&stream) {
+            self.unnamed -= 1;
+        }
+        self.ignored.insert(stream);
     }
 
-    /// A stream is over for good. Streams are counted up: of more than `most` that are over, those with the lower numbers
-    /// are taken together.
-    pub(super) fn is_over(&mut self, stream: u32, most: usize) {
-        if matches!(self.streams.insert(stream, Known::Over), Some(Known::Over)) {
-            return;
-        }
-        self.over += 1;
-        if self.over > most {
-            let over = |(&id, known): (&u32, &Known)| matches!(known, Known::Over).then_some(id);
-            let mut ids: Vec<u32> = self.streams.iter().filter_map(over).collect();
-            let (_, &mut middle, _) = ids.select_nth_unstable(self.over / 2);
-            self.forgotten = self.forgotten.max(middle);
-            self.streams.retain(|&id, known| id > middle || !matches!(known, Known::Over));
-            self.over = ids.len() - self.over / 2 - 1;
-        }
+    /// A stream that was subscribed to is over, and nothing more is kept of it.
+    pub(super) fn forget_over(&mut self, stream: u32) {
+        self.streams.remove(&stream);
+        self.over.insert(stream);
     }
 
     /// Something came of it.

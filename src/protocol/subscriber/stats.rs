@@ -60,7 +60,7 @@ pub struct SubscriberStats {
     pub unexpected: u64,
     /// Sources refused because there were too many.
     pub sources_refused: u64,
-    /// Streams refused because there were too many.
+    /// Datagrams, announces and lines of heartbeats of streams that were refused because there were too many.
     pub streams_refused: u64,
     /// Sources known now.
     pub sources: u64,

@@ -241,8 +241,11 @@ impl Subscriber {
 
     /// A publisher still waits for somebody to say that a stream has ended which is over, and forgotten, here.
     pub(super) fn say_ended(&mut self, source: usize, stream: u32, lead: u64) {
-        let known = self.source(source).is_some_and(|source| !source.quiet);
-        if known && self.ended.len() < MOST_POSITIONS {
+        let Some(known) = self.sources[source].as_ref() else { return };
+        // In a crowd only a few at a time: it says the end on and on.
+        let group = known.known_group().max(1);
+        let now = !known.quiet || self.random.u32(..group) < crowd::CROWD;
+        if now && self.ended.len() < MOST_POSITIONS {
             self.ended.push((source, stream, lead));
             self.urgent = true;
         }
@@ -293,6 +296,7 @@ impl Subscriber {
                 if let Some(stream) = self.streams[index].as_mut() {
                     let position = stream.position();
                     stream.speak = Time::NEVER;
+                    self.ends_told += usize::from(stream.has_ended() && !stream.told.ended);
                     stream.told = Told {
                         position,
                         limit,

@@ -246,6 +246,11 @@ impl Stream {
         self.dead.insert(message);
     }
 
+    /// A message that is whole: other parts that come are of no use either.
+    pub(super) fn forget_parts_of(&mut self, message: u64) {
+        self.dead.insert(message);
+    }
+
     pub(super) fn is_dead(&self, message: u64) -> bool {
         self.dead.contains(&message)
     }
