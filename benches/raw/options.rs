@@ -37,13 +37,20 @@ All of one run must agree on mode, size and group. To measure across namespaces:
   scripts/lab exec 1 target/release/deps/raw-… send --interface eth0 --mode gso-gro
 ";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+/// How datagrams are sent and received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One datagram per send, one per recv.
     Single,
+    /// sendmmsg to recvmmsg.
     Mmsg,
+    /// UDP_SEGMENT to UDP_GRO: the fastest there is.
     GsoGro,
+    /// UDP_SEGMENT to recvmmsg.
     GsoMmsg,
+    /// Round trips, waiting in recv.
     PingBlock,
+    /// Round trips, spinning.
     PingSpin,
 }
 
@@ -72,39 +79,55 @@ impl Mode {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+/// Which sides a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The sender, with receivers that it starts.
     Both,
+    /// The sender.
     Send,
+    /// A receiver.
     Receive,
 }
 
-pub(crate) struct Options {
+/// What is measured, where.
+#[derive(Clone, Debug)]
+pub struct Options {
     pub(crate) role: Role,
     pub(crate) modes: Vec<Mode>,
-    size: Option<usize>,
-    pub(crate) duration: Duration,
-    pub(crate) interface: String,
-    pub(crate) group: SocketAddrV4,
-    pub(crate) receivers: usize,
-    pub(crate) window: u64,
-    pub(crate) spin: bool,
+    pub(crate) size: Option<usize>,
+    /// How long.
+    pub duration: Duration,
+    /// The name of the interface.
+    pub interface: String,
+    /// The group; the port after it is used as well.
+    pub group: SocketAddrV4,
+    /// Receiving processes that the sender waits for.
+    pub receivers: usize,
+    /// Bytes in flight at most.
+    pub window: u64,
+    /// Look for data and credits again and again, in place of sleeping.
+    pub spin: bool,
     cpu: Option<usize>,
     peer_cpu: Option<usize>,
     free: bool,
     pub(crate) json: bool,
 }
 
+/// The sizes a datagram may have: room for a header, and what UDP carries over IPv4.
+pub(crate) const SIZES: std::ops::RangeInclusive<usize> = 32..=65_507;
+
 impl Options {
-    /// `None` when help was asked for.
-    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-        let mut options = Options {
-            role: Role::Both,
-            modes: Vec::new(),
-            size: None,
+    /// For one side of a measurement with datagrams of `size` bytes, or the nearest size there can be: 32 to 65,507. For three
+    /// seconds, with one receiver, blocking.
+    pub fn new(role: Role, mode: Mode, size: usize, interface: &str, group: SocketAddrV4) -> Options {
+        Options {
+            role,
+            modes: vec![mode],
+            size: Some(size.clamp(*SIZES.start(), *SIZES.end())),
             duration: Duration::from_secs(3),
-            interface: "lo".to_owned(),
-            group: "239.255.77.254:7790".parse().expect("a group and a port"),
+            interface: interface.to_owned(),
+            group,
             receivers: 1,
             window: 1 << 20,
             spin: false,
@@ -112,7 +135,14 @@ impl Options {
             peer_cpu: None,
             free: false,
             json: false,
-        };
+        }
+    }
+
+    /// `None` when help was asked for.
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+        let group = "239.255.77.254:7790".parse().expect("a group and a port");
+        let mut options = Options::new(Role::Both, Mode::Single, 0, "lo", group);
+        (options.modes, options.size) = (Vec::new(), None);
         while let Some(argument) = arguments.next() {
             let name = argument.as_str();
             let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
@@ -150,7 +180,7 @@ impl Options {
         if options.role != Role::Both && options.modes.len() != 1 {
             return Err("send and receive want one --mode".to_owned());
         }
-        if options.size.is_some_and(|size| !(32..=65_507).contains(&size)) {
+        if options.size.is_some_and(|size| !SIZES.contains(&size)) {
             return Err("--size: 32 to 65507".to_owned());
         }
         if !options.group.ip().is_multicast()
@@ -165,7 +195,7 @@ impl Options {
     }
 
     /// Datagrams of this many bytes.
-    pub(crate) fn size(&self, mode: Mode) -> usize {
+    pub fn size(&self, mode: Mode) -> usize {
         self.size.unwrap_or(if mode.round_trip() { 32 } else { 1408 })
     }
 

@@ -95,8 +95,39 @@ pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What this process has used, in user and in system.
-pub(crate) fn cpu_time() -> Duration {
+/// Processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// In the program itself.
+    pub user: Duration,
+    /// In the kernel, on its behalf.
+    pub system: Duration,
+}
+
+impl Cpu {
+    /// Both together.
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// What was used since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Cpu) -> Cpu {
+        let system = self.system.saturating_sub(earlier.system);
+        Cpu { user: self.user.saturating_sub(earlier.user), system }
+    }
+}
+
+/// Now by the monotonic clock (`CLOCK_MONOTONIC`), nanoseconds: the same for all processes of a machine.
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) writes to a live structure; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// What this process, with all its threads, has used since it began: getrusage(2).
+pub fn cpu_time() -> Cpu {
     // SAFETY: zeros are a valid rusage, which the kernel overwrites.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -104,7 +135,7 @@ pub(crate) fn cpu_time() -> Duration {
         usage
     };
     let time = |t: libc::timeval| Duration::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64);
-    time(usage.ru_utime) + time(usage.ru_stime)
+    Cpu { user: time(usage.ru_utime), system: time(usage.ru_stime) }
 }
 
 /// Buffers for several datagrams to a call.

@@ -6,13 +6,13 @@ use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::options::{Mode, Options};
-use crate::socket::{self, Batch};
+use crate::socket::{self, Batch, Cpu};
 
 /// Longer than any scheduling: what has not come by then is not under way.
 const LOST: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(10);
 /// A side that hears nothing for so long is alone.
-const ALONE: Duration = Duration::from_secs(30);
+pub(crate) const ALONE: Duration = Duration::from_secs(30);
 
 /// The beginning of every datagram: what it is, where its sender hears credits, and a number.
 const HEADER: usize = 16;
@@ -26,19 +26,35 @@ const CREDIT: u8 = 4;
 const DONE: u8 = 5;
 
 /// What one process did in a run.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Side {
-    pub(crate) datagrams: u64,
-    pub(crate) lost: u64,
-    pub(crate) elapsed: Duration,
-    pub(crate) cpu: Duration,
-    pub(crate) calls: u64,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Side {
+    /// Datagrams sent, or received.
+    pub datagrams: u64,
+    /// Sent and not received.
+    pub lost: u64,
+    /// From its first datagram to its last.
+    pub elapsed: Duration,
+    /// Processor time meanwhile.
+    pub cpu: Duration,
+    /// System calls: those that send, receive and wait.
+    pub calls: u64,
 }
 
 /// The sender and what the receivers told it.
-pub(crate) struct Sides {
-    pub(crate) sender: Side,
-    pub(crate) receivers: Vec<Side>,
+#[derive(Clone, Debug)]
+pub struct Sides {
+    /// The sender.
+    pub sender: Side,
+    /// The receivers, in the order in which they were first heard.
+    pub receivers: Vec<Side>,
+}
+
+impl Sides {
+    /// Datagrams a second that the slowest receiver received.
+    pub fn datagrams_per_second(&self) -> f64 {
+        let rates = self.receivers.iter().map(|side| side.datagrams as f64 / side.elapsed.as_secs_f64());
+        rates.min_by(f64::total_cmp).unwrap_or(0.0)
+    }
 }
 
 fn header(kind: u8, port: u16, number: u64) -> [u8; HEADER] {
@@ -54,7 +70,7 @@ fn number(datagram: &[u8], at: usize) -> u64 {
     bytes.map(u64::from_le_bytes).unwrap_or_default()
 }
 
-fn timed_out(e: &io::Error) -> bool {
+pub(crate) fn timed_out(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
@@ -80,7 +96,10 @@ struct Sender {
 }
 
 /// Sends for as long as the options say, and gathers what came of it.
-pub(crate) fn send(options: &Options, mode: Mode) -> io::Result<Sides> {
+///
+/// # Errors
+/// What the sockets say; and when not as many receivers as the options say are heard, or one falls silent.
+pub fn send(options: &Options, mode: Mode) -> io::Result<Sides> {
     let (size, run) = (options.size(mode), options.run(mode));
     let credits = socket::unicast()?;
     let port = credits.local_addr()?.port();
@@ -115,7 +134,7 @@ pub(crate) fn send(options: &Options, mode: Mode) -> io::Result<Sides> {
             break;
         }
     }
-    let (elapsed, cpu) = (begun.elapsed(), socket::cpu_time() - cpu);
+    let (elapsed, cpu) = (begun.elapsed(), socket::cpu_time().since(cpu).total());
     let side = Side { datagrams: sender.sent, lost: 0, elapsed, cpu, calls: sender.calls };
     Ok(Sides { sender: side, receivers: sender.end()? })
 }
@@ -248,12 +267,15 @@ struct Receiver {
     received: u64,
     credited: u64,
     calls: u64,
-    begun: Option<(Instant, Duration)>,
+    begun: Option<(Instant, Cpu)>,
     done: Option<Side>,
 }
 
 /// Receives one run, and tells the sender what came of it.
-pub(crate) fn receive(options: &Options, mode: Mode) -> io::Result<()> {
+///
+/// # Errors
+/// What the sockets say; and when no sender is heard for half a minute.
+pub fn receive(options: &Options, mode: Mode) -> io::Result<()> {
     let size = options.size(mode) as u64;
     let data = socket::member(options, options.group)?;
     // The kernel counts its own bookkeeping and the rounding up of buffers against the receive buffer.
@@ -372,7 +394,7 @@ impl Receiver {
             datagrams: self.received,
             lost: sent.saturating_sub(self.received),
             elapsed: begun.elapsed(),
-            cpu: socket::cpu_time() - cpu,
+            cpu: socket::cpu_time().since(cpu).total(),
             calls: self.calls,
         };
         self.done = Some(side);
@@ -389,24 +411,24 @@ impl Receiver {
 }
 
 /// How to wait for data, and when to give up.
-struct Patience {
+pub(crate) struct Patience {
     spin: bool,
     spins: u64,
     since: Option<Instant>,
 }
 
 impl Patience {
-    fn new(socket: &UdpSocket, spin: bool) -> io::Result<Patience> {
+    pub(crate) fn new(socket: &UdpSocket, spin: bool) -> io::Result<Patience> {
         socket.set_nonblocking(spin)?;
         Ok(Patience { spin, spins: 0, since: None })
     }
 
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.since = None;
     }
 
     /// After a call that gave nothing. One that blocks has waited long enough already.
-    fn wait(&mut self) -> io::Result<()> {
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.spins += 1;
         if self.spin && !self.spins.is_multiple_of(1 << 16) {
             std::hint::spin_loop();
