@@ -210,6 +210,7 @@ impl Working {
         }
         self.streak += 1;
         if self.watched && self.streak > STREAK {
+            self.publisher.count_sending(0, 1);
             self.watched = !shared.watch.set(&shared.socket, false);
         }
     }
@@ -218,6 +219,7 @@ impl Working {
     fn hand_over(&mut self, shared: &Shared) {
         self.streak = 0;
         if !self.watched {
+            self.publisher.count_sending(0, 1);
             self.watched = shared.watch.set(&shared.socket, true);
         }
     }

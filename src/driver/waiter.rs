@@ -143,8 +143,7 @@ impl Waiter {
         if self.armed <= now {
             self.armed = Time::NEVER;
             // Were nothing armed in its place, it would be readable for ever to who waits for the descriptor.
-            #[cfg(target_os = "linux")]
-            self.alarm.timer.clear();
+            self.clear_timer();
         }
         if until < self.armed {
             self.armed = until;
@@ -174,18 +173,28 @@ impl Waiter {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             outcome => outcome?,
         }
+        let mut timer_went_off = false;
         for event in &self.events {
             match event.token() {
-                TIMER => {
-                    #[cfg(target_os = "linux")]
-                    self.alarm.timer.clear();
-                    self.armed = Time::NEVER;
-                }
+                TIMER => timer_went_off = true,
                 WAKER => {}
                 Token(token) => ready(token),
             }
         }
+        if timer_went_off {
+            self.clear_timer();
+            self.armed = Time::NEVER;
+        }
         Ok(())
+    }
+
+    /// Has the timer not be readable any more.
+    fn clear_timer(&mut self) {
+        #[cfg(target_os = "linux")]
+        {
+            self.system_calls += 1;
+            self.alarm.timer.clear();
+        }
     }
 }
 
@@ -193,5 +202,22 @@ impl Waiter {
 impl std::os::fd::AsRawFd for Waiter {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.poll.as_raw_fd()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_system_call_counts() {
+        let clock = Clock::start();
+        let mut waiter = Waiter::new().unwrap();
+        let until = clock.now() + Duration::from_millis(1);
+        waiter.wait(until, &clock, |_| {}).unwrap();
+        assert!(until.is_due(clock.now()));
+        assert_eq!(waiter.system_calls, 3, "the timer set, waited for, and read");
+        waiter.wait(Time(0), &clock, |_| {}).unwrap();
+        assert_eq!(waiter.system_calls, 4, "a look");
     }
 }

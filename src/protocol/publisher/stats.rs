@@ -68,7 +68,8 @@ pub struct PublisherStats {
     pub events_dropped: u64,
     /// Datagrams the socket did not take.
     pub send_failures: u64,
-    /// System calls made for all this.
+    /// System calls made for all this: those that send, receive, wait, and set what wakes. What a lock and a thread that is
+    /// woken take (futex, sched_yield, eventfd) is not in it.
     pub system_calls: u64,
 }
 
