@@ -1,9 +1,11 @@
 //! What can be typed. What is meant by it is in [`plan`](crate::plan).
 
+use crate::pace::Load;
 use crate::units;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nakcast::Contract;
-use std::net::{IpAddr, SocketAddr};
+use nakcast::{Contract, Flow};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +48,12 @@ pub(crate) enum Command {
     /// Publish back what `ping` publishes, until Ctrl-C.
     #[command(after_help = EXIT_CODES, after_long_help = PONG_NOTES)]
     Pong(PongArgs),
+    /// Measure throughput and one-way latency between processes that it starts on this machine, beside raw sockets.
+    #[command(after_help = EXIT_CODES, after_long_help = BENCH_NOTES)]
+    Bench(BenchArgs),
+    /// One process of `bench`.
+    #[command(hide = true)]
+    BenchSide(SideArgs),
     /// See it repair: a publisher and three subscribers that lose datagrams, on this machine alone.
     Demo(DemoArgs),
 }
@@ -57,6 +65,8 @@ impl Command {
             Command::Sub(args) => args.common.verbose,
             Command::Ping(args) => args.trip.common.verbose,
             Command::Pong(args) => args.trip.common.verbose,
+            Command::Bench(args) => args.verbose,
+            Command::BenchSide(args) => args.verbose,
             Command::Demo(args) => args.verbose,
         }
     }
@@ -74,6 +84,29 @@ Exit codes:
   0  done, or told to end (Ctrl-C): the table is of what was measured so far
   1  something failed at run time: a socket, a file, standard output; not as many pongs as --pongs answered; every pong left
   2  what was typed cannot be meant: flags, addresses, topics, an interface";
+
+const BENCH_NOTES: &str = "\
+One publisher and its subscribers, each a process of its own, use the library's public face: one `send` for each message, and \
+`poll`. Beside them, in turn, raw sockets with datagrams as long as those were on average: the most that segmentation and \
+receive offload carry with nothing lost, and at a --rate the one-way latency with one datagram a call.
+
+With --rate max a message in some hundreds is timed, from the call that sends it: who waits for room sends less, and what \
+that leaves out is not corrected. With a rate each message has its moment, and its time counts from that, sent late or not: \
+coordinated omission is corrected.
+
+What the columns mean (--json has them under the longer names, an object a line for each size and rate):
+  messages/s, MB/s   messages_per_second, bytes_per_second: payload that the slowest subscriber received
+  raw MB/s, of raw   raw_bytes_per_second, ratio_to_raw: bytes of raw datagrams, and our payload as a share of them
+  lost               lost: messages told as gaps, of all subscribers together; sent * subscribers = received + lost
+  cpu pub, cpu sub   cpu_seconds_per_million_publisher, _subscriber: user and system (getrusage), a subscriber's on average
+  calls/msg          syscalls_per_message: the publisher's and one subscriber's, as their counters have them: to send, to \
+receive, to wait, and to set what wakes; not what locks take (futex, sched_yield)
+  p50, p99, p99.9    latency_p50_ns and the like: from when a message was due to when the subscriber's code had it
+
+Exit codes:
+  0  done, or told to end (Ctrl-C): what was measured until then is told
+  1  something failed at run time: a process, a socket, a file, standard output; messages neither came nor were told as lost
+  2  what was typed cannot be meant: flags, addresses, an interface";
 
 const PONG_NOTES: &str = "\
 Exit codes:
@@ -191,6 +224,25 @@ pub(crate) struct PubArgs {
 pub(crate) enum FlowArg {
     None,
     Slowest,
+}
+
+impl From<FlowArg> for Flow {
+    fn from(flow: FlowArg) -> Flow {
+        match flow {
+            FlowArg::None => Flow::None,
+            FlowArg::Slowest => Flow::Slowest,
+        }
+    }
+}
+
+/// As it is typed.
+impl fmt::Display for FlowArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FlowArg::None => "none",
+            FlowArg::Slowest => "slowest",
+        })
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -350,6 +402,139 @@ pub(crate) struct PongArgs {
     /// Leave when the first ping heard has ended. Default: stay, for others.
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchArgs {
+    /// The interface, by name or address.
+    #[arg(short, long, value_name = "NAME|IP", default_value = "lo", value_parser = units::interface)]
+    pub(crate) interface: String,
+
+    /// The multicast group and port, IPv4; the two ports after it are used as well [default: any that nobody else is likely
+    /// to have].
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = units::group_of_three, allow_hyphen_values = true)]
+    pub(crate) group: Option<SocketAddrV4>,
+
+    /// Bytes of each message, 8 at least; several, separated by commas, are measured one after the other.
+    #[arg(long, value_name = "BYTES,..", default_value = "32,256,1024", value_delimiter = ',', value_parser = units::bytes, allow_hyphen_values = true)]
+    pub(crate) size: Vec<usize>,
+
+    /// Messages a second, 500, 10k, 1M, or `max`: as fast as it goes. Several, separated by commas, are measured one after the
+    /// other.
+    #[arg(long, value_name = "max|N,..", default_value = "max", value_delimiter = ',', value_parser = units::load, allow_hyphen_values = true)]
+    pub(crate) rate: Vec<Load>,
+
+    /// Subscribers, each a process of its own, 64 at most.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = units::bench_subscribers, allow_hyphen_values = true)]
+    pub(crate) subscribers: usize,
+
+    /// How long to measure each, after the warm-up [default: 3, or with --count until that is reached].
+    #[arg(long, value_name = "SECONDS", value_parser = units::some_time, allow_hyphen_values = true)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Messages of each. With --duration, whichever comes first.
+    #[arg(long, value_name = "N", value_parser = units::count, allow_hyphen_values = true)]
+    pub(crate) count: Option<u64>,
+
+    /// How long to send messages before those that count.
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = units::seconds, allow_hyphen_values = true)]
+    pub(crate) warm_up: Duration,
+
+    /// Measure each so many times, 1 to 1000, and tell the median of each figure.
+    #[arg(long, value_name = "N", value_parser = units::runs, allow_hyphen_values = true)]
+    pub(crate) runs: Option<usize>,
+
+    /// What is promised to the subscribers: ordered, deadline=TIME, arrival, best-effort.
+    #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract, allow_hyphen_values = true)]
+    pub(crate) contract: Contract,
+
+    /// Who is waited for: nobody, or the slowest subscriber that makes progress.
+    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = FlowArg::Slowest)]
+    pub(crate) flow: FlowArg,
+
+    /// Largest datagram to send, 512 to 65507 [default: 1408].
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
+    pub(crate) datagram: Option<usize>,
+
+    /// Throw away that share of the datagrams that arrive at each subscriber, to see what loss does.
+    #[arg(long, value_name = "PERCENT", value_parser = units::percent, allow_hyphen_values = true)]
+    pub(crate) drop: Option<f64>,
+
+    /// Throw away the same ones again. Default: others each time.
+    #[arg(long, value_name = "N", requires = "drop", value_parser = units::seed, allow_hyphen_values = true)]
+    pub(crate) seed: Option<u64>,
+
+    /// Look for messages, and for the moment to send the next, again and again instead of sleeping: all of a processor for
+    /// each side. Raw sockets do the same.
+    #[arg(long)]
+    pub(crate) spin: bool,
+
+    /// Leave the raw sockets out.
+    #[arg(long)]
+    pub(crate) no_raw: bool,
+
+    /// Write the figures to FILE as JSON, an object a line; `-`: to standard output, in place of the table.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// What the README shows, medians of five runs unless --runs says otherwise: messages of 32, 256 and 1024 bytes as fast as
+    /// they go, and 256 bytes at 10k and 100k a second. The tables are printed in Markdown; throughput.svg and latency.svg are
+    /// drawn into DIR.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "rate", "no_raw", "count"])]
+    pub(crate) matrix: Option<PathBuf>,
+
+    /// Say more on stderr.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What one process of `bench` is told by the one that starts it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SideArgs {
+    #[arg(value_enum)]
+    pub(crate) role: Role,
+    #[arg(long)]
+    pub(crate) group: SocketAddrV4,
+    #[arg(long)]
+    pub(crate) interface: String,
+    #[arg(long)]
+    pub(crate) size: usize,
+    #[arg(long, value_parser = units::load)]
+    pub(crate) rate: Load,
+    #[arg(long)]
+    pub(crate) subscribers: usize,
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    #[arg(long, value_parser = units::seconds)]
+    pub(crate) duration: Option<Duration>,
+    #[arg(long, value_parser = units::seconds)]
+    pub(crate) warm_up: Duration,
+    #[arg(long, value_parser = units::contract)]
+    pub(crate) contract: Contract,
+    #[arg(long, value_enum)]
+    pub(crate) flow: FlowArg,
+    #[arg(long)]
+    pub(crate) datagram: Option<usize>,
+    #[arg(long, value_parser = units::percent)]
+    pub(crate) drop: Option<f64>,
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    #[arg(long)]
+    pub(crate) spin: bool,
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What a process of `bench` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    Publish,
+    Subscribe,
+    /// The raw limit, and its one-way latency.
+    RawSend,
+    RawReceive,
+    RawOneWaySend,
+    RawOneWayReceive,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -119,7 +119,7 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             say::line(format_args!(
-                "error: a command is needed: pub, sub, ping, pong or demo; --help tells of each"
+                "error: a command is needed: pub, sub, ping, pong, bench or demo; --help tells of each"
             ));
             Exit::Usage
         }

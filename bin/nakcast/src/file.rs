@@ -1,4 +1,4 @@
-//! A file that a command writes at its end: a summary, a histogram, a plot.
+//! What a command writes at its end: a file (a summary, a histogram, a plot), or standard output.
 
 use crate::exit::Failure;
 use std::fs::{File, Metadata};
@@ -81,6 +81,17 @@ impl ResultFile {
 
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::at_run_time(format_args!("{} {}: {error}", self.option, self.path.display()))
+    }
+}
+
+/// Writes to standard output; that nobody reads it is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::at_run_time(format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,8 @@
 //! [`exit::Exit`].
 
 mod args;
+#[cfg(target_os = "linux")]
+mod bench;
 mod clock;
 mod demo;
 mod exit;
@@ -44,6 +46,14 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Sub(args) => subscribe::run(plan::subscribe(args)?),
         Command::Ping(args) => ping::run(plan::ping(args)?),
         Command::Pong(args) => pong::run(plan::pong(args)?),
+        #[cfg(target_os = "linux")]
+        Command::Bench(args) => bench::run(plan::bench(args)?),
+        #[cfg(target_os = "linux")]
+        Command::BenchSide(args) => bench::side(args),
+        #[cfg(not(target_os = "linux"))]
+        Command::Bench(_) | Command::BenchSide(_) => Err(Failure::at_run_time(
+            "bench is for Linux: the raw limit that it measures beside is made of Linux's own calls",
+        )),
         Command::Demo(args) => demo::run(plan::demo(args)),
     }
 }

@@ -1,6 +1,36 @@
 //! Sending at a rate: message `n` has its moment, `n / rate` after the start, whatever became of those before it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
+
+/// How many messages are to be sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Load {
+    /// As fast as it goes.
+    Max,
+    /// So many a second.
+    Rate(f64),
+}
+
+impl Load {
+    /// Messages a second, if that was said.
+    pub(crate) fn rate(self) -> Option<f64> {
+        match self {
+            Load::Max => None,
+            Load::Rate(rate) => Some(rate),
+        }
+    }
+}
+
+/// As it is typed.
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Load::Max => f.write_str("max"),
+            Load::Rate(rate) => rate.fmt(f),
+        }
+    }
+}
 
 /// When messages are due.
 #[derive(Clone, Copy, Debug)]

@@ -1,18 +1,22 @@
 //! What was meant by what was typed: checked, with every default filled in.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod trip;
 
+#[cfg(target_os = "linux")]
+pub(crate) use bench::{BenchPlan, Case, Json, bench, raw_group};
 pub(crate) use trip::{PingPlan, PongPlan, Trip, ping, pong};
 
-use crate::args::{Common, DemoArgs, FlowArg, FormatArg, FromArg, PubArgs, SubArgs};
+use crate::args::{Common, DemoArgs, FormatArg, FromArg, PubArgs, SubArgs};
 use crate::exit::Failure;
 use crate::format::Format;
 use crate::summary::SummaryFile;
 use nakcast::net::InterfaceError;
 use nakcast::wire::topic;
-use nakcast::{Error, Flow, Publisher, PublisherBuilder, StartAt, Subscriber, SubscriberBuilder};
+use nakcast::{Error, Publisher, PublisherBuilder, StartAt, Subscriber, SubscriberBuilder};
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -102,15 +106,11 @@ pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
         None if args.frames => Input::Frames(file),
         None => Input::Lines(file),
     };
-    let flow = match args.flow {
-        FlowArg::None => Flow::None,
-        FlowArg::Slowest => Flow::Slowest,
-    };
     let mut endpoint = Publisher::builder(common.group)
         .ttl(common.ttl)
         .window(args.window)
         .max_message(max_message)
-        .flow(flow)
+        .flow(args.flow.into())
         .patience(args.patience);
     if let Some(interface) = sending_interface(&common)? {
         endpoint = endpoint.interface(interface);
@@ -211,12 +211,15 @@ pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
 }
 
 pub(crate) fn demo(args: DemoArgs) -> DemoPlan {
-    // A group and port of its own: two demos on one machine do not hear each other.
     let seed = any_number();
+    DemoPlan { group: any_group(seed).into(), time: args.seconds, rate: args.rate, drop: args.drop, seed }
+}
+
+/// A group and port of one's own: two demos on one machine do not hear each other.
+fn any_group(seed: u64) -> SocketAddrV4 {
     let [a, b, c, d, ..] = seed.to_le_bytes();
     let port = 20_000 + u16::from_le_bytes([c, d]) % 40_000;
-    let group = SocketAddr::from(([239, 255, 64 + a % 128, b], port));
-    DemoPlan { group, time: args.seconds, rate: args.rate, drop: args.drop, seed }
+    SocketAddrV4::new([239, 255, 64 + a % 128, b].into(), port)
 }
 
 /// A number that is another each time.

@@ -1,6 +1,7 @@
 //! Quantities as people type them: `10k`, `64M`, `1.5s`, `5%`.
 
-use std::net::{IpAddr, SocketAddr};
+use crate::pace::Load;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 /// The least and the most messages a second: one in 1,000 seconds, and more than any machine sends.
@@ -8,6 +9,9 @@ const SLOWEST: f64 = 1e-3;
 const FASTEST: f64 = 1e9;
 /// The most subscribers that a publisher of this command knows: the library's default.
 const MOST_SUBSCRIBERS: usize = 16_384;
+/// The most subscribers and runs of a bench: each is a process, and takes its time.
+const MOST_BENCH_SUBSCRIBERS: usize = 64;
+const MOST_RUNS: usize = 1_000;
 /// The most publishers that a subscriber of this command knows: the library's default.
 const MOST_PONGS: usize = 1_024;
 
@@ -40,6 +44,14 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         Some(0.0) => Err(format!("at that rate nothing would ever be sent; {wanted}")),
         Some(_) => Err(format!("that is less than one message in 1,000 seconds; {wanted}")),
         None => Err(wanted.into()),
+    }
+}
+
+/// Messages a second, or `max`.
+pub(crate) fn load(text: &str) -> Result<Load, String> {
+    match text {
+        "max" => Ok(Load::Max),
+        _ => rate(text).map(Load::Rate).map_err(|problem| format!("{problem}; or max, as fast as it goes")),
     }
 }
 
@@ -78,6 +90,21 @@ pub(crate) fn pongs(text: &str) -> Result<usize, String> {
         Ok(number) if (1..=MOST_PONGS).contains(&number) => Ok(number),
         _ => Err(format!("it takes a whole number of pongs from 1 to {MOST_PONGS}")),
     }
+}
+
+/// How many subscribers a bench has.
+pub(crate) fn bench_subscribers(text: &str) -> Result<usize, String> {
+    whole(text, MOST_BENCH_SUBSCRIBERS, "subscribers")
+}
+
+/// How often each is measured.
+pub(crate) fn runs(text: &str) -> Result<usize, String> {
+    whole(text, MOST_RUNS, "runs")
+}
+
+fn whole(text: &str, most: usize, what: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("it takes a whole number of {what} from 1 to {most}"))
 }
 
 /// What repeats a choice of datagrams.
@@ -217,6 +244,32 @@ pub(crate) fn group(text: &str) -> Result<SocketAddr, String> {
     Ok(group)
 }
 
+/// An IPv4 multicast group, and a port that two others come after.
+pub(crate) fn group_of_three(text: &str) -> Result<SocketAddrV4, String> {
+    match group(text)? {
+        SocketAddr::V4(group) if group.port() <= u16::MAX - 2 => Ok(group),
+        SocketAddr::V4(_) => {
+            Err("the two ports after it are used as well; it takes one from 1 to 65533".into())
+        }
+        SocketAddr::V6(_) => Err(
+            "the raw sockets that it is measured beside are IPv4; it takes a group as in 239.255.77.1:7700"
+                .into(),
+        ),
+    }
+}
+
+/// A contract as it is typed.
+pub(crate) fn contract_text(contract: nakcast::Contract) -> String {
+    use nakcast::Contract;
+    match contract {
+        Contract::Ordered => "ordered".into(),
+        Contract::Deadline(deadline) => format!("deadline={}us", deadline.as_micros()),
+        Contract::Arrival => "arrival".into(),
+        Contract::BestEffort => "best-effort".into(),
+        other => format!("{other:?}"),
+    }
+}
+
 /// A delivery contract.
 pub(crate) fn contract(text: &str) -> Result<nakcast::Contract, String> {
     use nakcast::Contract;
@@ -248,6 +301,11 @@ mod tests {
         assert_eq!(rate("0.5"), Ok(0.5));
         assert_eq!(rate("0.001"), Ok(1e-3));
         assert_eq!(rate("99999999999999999999G"), Ok(FASTEST));
+        assert_eq!((load("max"), load("10k")), (Ok(Load::Max), Ok(Load::Rate(10_000.0))));
+        assert!(load("fast").unwrap_err().contains("or max"));
+        for load_typed in [Load::Max, Load::Rate(0.5), Load::Rate(1e6), Load::Rate(123.456)] {
+            assert_eq!(load(&load_typed.to_string()), Ok(load_typed), "as one process tells another");
+        }
         assert!(rate("0").unwrap_err().contains("nothing would ever"));
         assert!(rate("0.0001").unwrap_err().contains("1,000 seconds"));
         for bad in ["0", "0k", "0.0009", "", "k", "-1", "1e3", "1kk", "inf", "nan", "1.2.3", " 1"] {
@@ -303,6 +361,9 @@ mod tests {
         use nakcast::Contract;
         assert_eq!(contract("deadline=5ms"), Ok(Contract::Deadline(Duration::from_millis(5))));
         assert_eq!(contract("best-effort"), Ok(Contract::BestEffort));
+        for typed in ["ordered", "deadline=5000us", "arrival", "best-effort"] {
+            assert_eq!(contract_text(contract(typed).unwrap()), typed);
+        }
         for bad in ["", "deadline", "deadline=", "deadline=5", "deadline=0s", "Ordered"] {
             assert!(contract(bad).is_err(), "{bad}");
         }

@@ -3,6 +3,7 @@
 mod bars;
 mod log;
 mod plot;
+pub(crate) mod svg;
 
 pub(crate) use bars::bars;
 pub(crate) use log::log;
@@ -10,6 +11,7 @@ pub(crate) use plot::plot;
 
 use crate::exit::Failure;
 use hdrhistogram::Histogram;
+use serde_json::{Map, Value};
 
 /// The longest latency there is room for from the start, nanoseconds: a minute.
 const LONGEST: u64 = 60_000_000_000;
@@ -32,4 +34,19 @@ pub(crate) fn histogram() -> Result<Histogram<u64>, Failure> {
 pub(crate) struct Named<'a> {
     pub(crate) name: &'a str,
     pub(crate) histogram: &'a Histogram<u64>,
+}
+
+/// The figures of a histogram for JSON, nanoseconds, their names behind `prefix`; none of them is a number when it is empty.
+pub(crate) fn fields(prefix: &str, histogram: &Histogram<u64>) -> Map<String, Value> {
+    let known = |value: Value| if histogram.is_empty() { Value::Null } else { value };
+    let mut fields = Map::new();
+    let mut add = |name: &str, value| fields.insert(format!("{prefix}{name}_ns"), known(value));
+    add("min", histogram.min().into());
+    for (name, share) in PERCENTILES {
+        add(&name.replace('.', "_"), histogram.value_at_quantile(share).into());
+    }
+    add("max", histogram.max().into());
+    add("mean", histogram.mean().into());
+    add("stdev", histogram.stdev().into());
+    fields
 }

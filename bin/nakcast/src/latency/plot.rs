@@ -2,25 +2,20 @@
 //! each further nine has as much room as the one before.
 
 use super::Named;
+use super::svg::{self, COLOURS, HEIGHT, LEGEND_LINE, WIDTH, legend, line, text};
 use crate::figures::time;
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
-/// The picture, and what of it the curves have, pixels.
-const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 520.0;
+/// What of the picture the curves have, pixels.
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 30.0;
 const TOP: f64 = 60.0;
 const BOTTOM: f64 = 60.0;
-/// A line of the legend.
-const LEGEND_LINE: f64 = 18.0;
 /// The most curves that are named; more would hide them.
 const NAMED: usize = 12;
 /// Points of a curve for each halving of what is slower.
 const DENSITY: u32 = 10;
-/// Told apart by people who see colours differently, too.
-const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
 /// Where a share and a latency are.
 struct Axes {
@@ -58,10 +53,7 @@ impl Axes {
 /// The picture: a curve for each histogram that has anything.
 pub(crate) fn plot(title: &str, histograms: &[Named<'_>]) -> String {
     let axes = Axes::of(histograms);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
+    let mut svg = svg::begin();
     text(&mut svg, WIDTH / 2.0, TOP / 2.0, "middle", title);
     text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - BOTTOM / 4.0, "middle", "percentile");
     for nines in 0..=axes.nines as u32 {
@@ -79,17 +71,10 @@ pub(crate) fn plot(title: &str, histograms: &[Named<'_>]) -> String {
         let colour = COLOURS[index % COLOURS.len()];
         curve(&mut svg, &axes, named.histogram, colour);
         if index < NAMED {
-            let y = TOP + LEGEND_LINE * (index as f64 + 1.0);
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>",
-                LEFT + 12.0,
-                y - 6.0
-            );
-            text(&mut svg, LEFT + 32.0, y, "start", named.name);
+            legend(&mut svg, (LEFT + 12.0, TOP), index, colour, named.name);
         }
     }
-    svg.push_str("</svg>\n");
+    svg.push_str(svg::END);
     svg
 }
 
@@ -106,18 +91,6 @@ fn curve(svg: &mut String, axes: &Axes, histogram: &Histogram<u64>, colour: &str
         let _ = write!(svg, " {:.1},{:.1}", axes.x(share), axes.y(point.value_iterated_to() as f64));
     }
     svg.push_str("\"/>\n");
-}
-
-fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#dddddd\"/>"
-    );
-}
-
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
 }
 
 /// 0%, 90%, 99%, 99.9%…

@@ -4,11 +4,12 @@ use super::Measured;
 use super::answers::{Answers, Pong};
 use crate::exit::Failure;
 use crate::figures::{grouped, time};
+use crate::file;
 use crate::latency::{self, Named, PERCENTILES};
+use crate::units::contract_text;
 use nakcast::{Contract, ReceiverState};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -70,13 +71,7 @@ impl<'a> Report<'a> {
     /// Writes it to standard output.
     pub(super) fn print(&self, as_json: bool) -> Result<(), Failure> {
         let text = if as_json { format!("{:#}\n", self.json()) } else { self.table() };
-        let mut output = io::stdout().lock();
-        match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Failure::at_run_time(format_args!("standard output: {error}")))
-            }
-            _ => Ok(()),
-        }
+        file::print(&text)
     }
 
     /// One line: what was measured, and whether what that leaves out was corrected.
@@ -156,7 +151,7 @@ impl<'a> Report<'a> {
             "size": size,
             "rate": rate,
             "coordinated_omission_corrected": rate.is_some(),
-            "contract": contract_name(*contract),
+            "contract": contract_text(*contract),
             "spin": spin,
             "seed": seed,
             "warm_up_seconds": warm_up.as_secs_f64(),
@@ -170,35 +165,15 @@ impl<'a> Report<'a> {
     }
 
     fn pong(&self, pong: &Pong) -> Value {
-        let latency = &pong.latency;
-        let known = |value: f64| if latency.is_empty() { Value::Null } else { json!(value) };
-        let whole = |value: u64| if latency.is_empty() { Value::Null } else { json!(value) };
         let mut object = Map::new();
         object.insert("source".into(), pong.name().into());
         object.insert("address".into(), self.place.map_or(Value::Null, |place| place.to_string().into()));
-        object.insert("count".into(), latency.len().into());
+        object.insert("count".into(), pong.latency.len().into());
         object.insert("lost".into(), self.answers.lost(pong).into());
         object.insert("in_gaps".into(), pong.gaps.into());
         object.insert("left".into(), (!pong.here).into());
-        object.insert("min_ns".into(), whole(latency.min()));
-        for (name, share) in PERCENTILES {
-            object.insert(format!("{}_ns", name.replace('.', "_")), whole(latency.value_at_quantile(share)));
-        }
-        object.insert("max_ns".into(), whole(latency.max()));
-        object.insert("mean_ns".into(), known(latency.mean()));
-        object.insert("stdev_ns".into(), known(latency.stdev()));
+        object.extend(latency::fields("", &pong.latency));
         Value::Object(object)
-    }
-}
-
-/// A contract as it is typed.
-fn contract_name(contract: Contract) -> String {
-    match contract {
-        Contract::Ordered => "ordered".into(),
-        Contract::Deadline(deadline) => format!("deadline={}us", deadline.as_micros()),
-        Contract::Arrival => "arrival".into(),
-        Contract::BestEffort => "best-effort".into(),
-        other => format!("{other:?}"),
     }
 }
 

@@ -1,0 +1,154 @@
+//! `nakcast bench`: throughput and one-way latency between processes of its own, beside raw sockets.
+//!
+//! This process starts the others and reads what they measured; it does nothing while they do.
+
+mod chart;
+mod figures;
+mod moments;
+mod process;
+mod publisher;
+mod report;
+mod side;
+mod subscriber;
+
+pub(crate) use side::side;
+
+use crate::args::{Role, SideArgs};
+use crate::exit::{Exit, Failure};
+use crate::file::ResultFile;
+use crate::pace::Load;
+use crate::plan::{BenchPlan, Case, Json};
+use crate::say;
+use crate::stop::Stop;
+use figures::{Raw, Round};
+use process::{Process, Remarks};
+use serde_json::Value;
+
+/// The topics of the messages that count, and of those before.
+const TOPIC: &str = "bench";
+const WARM_UP_TOPIC: &str = "warm-up";
+
+pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
+    let stop = Stop::install()?;
+    if let Json::File(file) = &mut plan.json {
+        file.begin()?;
+    }
+    let mut bench = Bench { plan: &plan, stop: &stop, remarks: Remarks::default() };
+    let mut measured = Vec::new();
+    let outcome = bench.measure(&mut measured);
+    say::end_of_progress();
+    if stop.is_asked() {
+        say::line("told to end");
+    }
+    let report = report::Report { plan: &plan, cases: &measured };
+    match &plan.json {
+        Json::Output => report.print_json()?,
+        _ => report.print_tables()?,
+    }
+    if let Some(directory) = &plan.matrix {
+        for (name, picture) in [("throughput.svg", report.throughput()), ("latency.svg", report.latency())] {
+            let mut file = ResultFile::open("--matrix", directory.join(name))?;
+            file.write(picture.as_bytes())?;
+        }
+    }
+    let lines = report.json_lines();
+    if let Json::File(file) = &mut plan.json {
+        file.write(lines.as_bytes())?;
+    }
+    outcome.map(|()| Exit::Done)
+}
+
+/// What was measured of one case, run by run.
+struct Measured {
+    case: Case,
+    rounds: Vec<Round>,
+}
+
+struct Bench<'a> {
+    plan: &'a BenchPlan,
+    stop: &'a Stop,
+    remarks: Remarks,
+}
+
+impl Bench<'_> {
+    /// Measures every case once, then again: what else the machine does falls on all of them.
+    fn measure(&mut self, measured: &mut Vec<Measured>) -> Result<(), Failure> {
+        for run in 1..=self.plan.runs {
+            for (index, &case) in self.plan.cases.iter().enumerate() {
+                if say::is_watched() {
+                    let Case { size, load } = case;
+                    let runs = self.plan.runs;
+                    say::progress(format_args!("{size} bytes, rate {load}: run {run} of {runs}"));
+                }
+                let Some(round) = self.round(case)? else { return Ok(()) };
+                let accounted = round.received() + round.lost();
+                let expected = round.sent() * self.plan.side.subscribers as u64;
+                match measured.get_mut(index) {
+                    Some(known) => known.rounds.push(round),
+                    None => measured.push(Measured { case, rounds: vec![round] }),
+                }
+                if accounted != expected {
+                    return Err(Failure::at_run_time(format_args!(
+                        "{expected} messages were to come to the subscribers, {accounted} came or were told as lost"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ours, and the raw sockets right after it; `None` when told to end.
+    fn round(&mut self, case: Case) -> Result<Option<Round>, Failure> {
+        let side = SideArgs { size: case.size, rate: case.load, ..self.plan.side.clone() };
+        let ours = self.pair(&side, (Role::Subscribe, true), (Role::Publish, "publisher"))?;
+        let Some((published, received)) = ours else { return Ok(None) };
+        let mut round = Round::new(case, published, received)?;
+        if !self.plan.raw {
+            return Ok(Some(round));
+        }
+        // Datagrams as long as ours were.
+        let side = SideArgs { size: round.datagram_size(), ..side };
+        let limit = SideArgs { count: None, ..side.clone() };
+        let limit = self.pair(&limit, (Role::RawReceive, false), (Role::RawSend, "raw sender"))?;
+        let Some((limit, _)) = limit else { return Ok(None) };
+        let mut raw = Raw { limit, one_way: Vec::new() };
+        if case.load != Load::Max {
+            let flight =
+                self.pair(&side, (Role::RawOneWayReceive, true), (Role::RawOneWaySend, "raw sender"))?;
+            let Some((_, received)) = flight else { return Ok(None) };
+            raw.one_way = received;
+        }
+        round.set_raw(raw)?;
+        Ok(Some(round))
+    }
+
+    /// Starts the receivers, then the sender; gives what they told. A receiver that says when it has joined is waited for;
+    /// others are asked by the sender, and tell it what they know.
+    fn pair(
+        &mut self,
+        side: &SideArgs,
+        (receive, tells): (Role, bool),
+        (send, name): (Role, &'static str),
+    ) -> Result<Option<(Value, Vec<Value>)>, Failure> {
+        let mut receivers = Vec::new();
+        for index in 0..side.subscribers {
+            // Each loses others.
+            let seed = side.seed.map(|seed| seed.wrapping_add(index as u64));
+            let args = SideArgs { role: receive, seed, ..side.clone() };
+            let name = if receive == Role::Subscribe { "subscriber" } else { "raw receiver" };
+            let mut process = Process::start(&args, name)?;
+            if tells && !process.wait_until_ready(&mut self.remarks, self.stop)? {
+                return Ok(None);
+            }
+            receivers.push(process);
+        }
+        let mut sender = Process::start(&SideArgs { role: send, ..side.clone() }, name)?;
+        let Some(sent) = sender.result(&mut self.remarks, self.stop)? else { return Ok(None) };
+        let mut received = Vec::new();
+        for receiver in &mut receivers {
+            let Some(value) = receiver.result_soon(&mut self.remarks, self.stop)? else { return Ok(None) };
+            received.push(value);
+        }
+        Ok(Some((sent, received)))
+    }
+}

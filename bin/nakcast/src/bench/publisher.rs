@@ -1,0 +1,118 @@
+//! The publishing process: `send`, a call a message.
+
+use super::moments::Moments;
+use super::side::cpu;
+use super::{TOPIC, WARM_UP_TOPIC};
+use crate::args::SideArgs;
+use crate::clock;
+use crate::exit::Failure;
+use nakcast::{Endpoint, Publisher};
+use nakcast_raw::{cpu_time, monotonic_ns};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long subscribers are waited for: they have joined already.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take until everybody has everything.
+const LINGER: Duration = Duration::from_secs(20);
+/// As fast as it goes, one of so many messages is timed, and the clock is looked at for the end; of large ones, one of those
+/// that make so many bytes.
+const TIMED_EVERY: usize = 256;
+const TIMED_EVERY_BYTES: usize = 1 << 18;
+
+/// Warms up, publishes what counts, and tells what that took.
+pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
+    let mut builder = Publisher::builder(args.group.into()).interface(&args.interface).flow(args.flow.into());
+    if let Some(bytes) = args.datagram {
+        builder = builder.datagram(bytes);
+    }
+    let endpoint = Endpoint::open(builder)?;
+    let mut message = vec![b'.'; args.size];
+    if !args.warm_up.is_zero() {
+        let mut publisher = endpoint.publisher(WARM_UP_TOPIC)?;
+        wait_for(&mut publisher, args.subscribers)?;
+        match Moments::warm_up(args).map_err(Failure::at_run_time)? {
+            Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
+            None => send_max(&mut publisher, &mut message, u64::MAX, Some(args.warm_up))?,
+        };
+        // Who lacks something of this is not held against it.
+        let _ = publisher.close(LINGER);
+    }
+    let mut publisher = endpoint.publisher(TOPIC)?;
+    wait_for(&mut publisher, args.subscribers)?;
+
+    let before = endpoint.stats();
+    let (cpu_before, begun) = (cpu_time(), monotonic_ns());
+    let sent = match Moments::measured(args).map_err(Failure::at_run_time)? {
+        Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
+        None => send_max(&mut publisher, &mut message, args.count.unwrap_or(u64::MAX), args.duration)?,
+    };
+    let sending = Duration::from_nanos(monotonic_ns() - begun);
+    publisher.end();
+    let confirmed = publisher.is_complete(LINGER);
+    let (cpu, after) = (cpu(cpu_before), endpoint.stats());
+    Ok(json!({
+        "sent": sent,
+        "seconds": sending.as_secs_f64(),
+        "confirmed": confirmed,
+        "cpu": cpu,
+        "calls": after.system_calls - before.system_calls,
+        "datagrams": after.datagrams - before.datagrams,
+        "datagram_bytes": after.datagram_bytes - before.datagram_bytes,
+        "repairs": after.repairs - before.repairs,
+        "naks": after.naks - before.naks,
+    }))
+}
+
+fn wait_for(publisher: &mut Publisher, subscribers: usize) -> Result<(), Failure> {
+    publisher
+        .wait_for(subscribers, Some(PATIENCE))
+        .map_err(|few| Failure::at_run_time(format_args!("not every subscriber was heard from: {few}")))
+}
+
+/// An open loop; tells how many were sent.
+fn send_at_moments(
+    publisher: &mut Publisher,
+    message: &mut [u8],
+    mut moments: Moments,
+) -> Result<u64, Failure> {
+    let mut sent = 0;
+    while let Some(due) = moments.next() {
+        stamp(message, due);
+        publisher.send(message)?;
+        sent += 1;
+    }
+    publisher.flush()?;
+    Ok(sent)
+}
+
+/// As fast as it goes; tells how many were sent.
+fn send_max(
+    publisher: &mut Publisher,
+    message: &mut [u8],
+    count: u64,
+    time: Option<Duration>,
+) -> Result<u64, Failure> {
+    let until = time.map(|time| clock::now() + time);
+    let round = (TIMED_EVERY_BYTES / message.len().max(1)).clamp(1, TIMED_EVERY) as u64;
+    let mut sent = 0;
+    while sent < count && until.is_none_or(|until| clock::now() < until) {
+        stamp(message, monotonic_ns());
+        publisher.send(message)?;
+        stamp(message, 0);
+        let rest = round.min(count - sent);
+        for _ in 1..rest {
+            publisher.send(message)?;
+        }
+        sent += rest;
+    }
+    publisher.flush()?;
+    Ok(sent)
+}
+
+/// A message begins with when it was due, or 0.
+fn stamp(message: &mut [u8], due: u64) {
+    if let Some(place) = message.first_chunk_mut() {
+        *place = due.to_le_bytes();
+    }
+}

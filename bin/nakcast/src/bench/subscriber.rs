@@ -1,0 +1,109 @@
+//! A subscribing process: `poll`, and where nothing is there a wait.
+
+use super::side::{cpu, encode, ready};
+use super::{TOPIC, WARM_UP_TOPIC};
+use crate::args::SideArgs;
+use crate::exit::Failure;
+use crate::latency;
+use hdrhistogram::Histogram;
+use nakcast::{EndReason, Event, Subscriber, Wait};
+use nakcast_raw::{Cpu, cpu_time, monotonic_ns};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Events that are taken between two looks at the clock.
+const BATCH: usize = 4_096;
+/// How long nothing may come before it is looked again.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// Counts until the stream that counts is over, and tells what came.
+pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
+    let wait = if args.spin { Wait::Spin } else { Wait::Block };
+    let mut builder = Subscriber::builder(args.group.into())
+        .interface(&args.interface)
+        .topic(WARM_UP_TOPIC)
+        .topic(TOPIC)
+        .contract(args.contract)
+        .wait(wait);
+    if let (Some(share), Some(seed)) = (args.drop, args.seed) {
+        builder = builder.drop_datagrams(share, seed);
+    }
+    let mut subscriber = builder.open()?;
+    let mut seen = Seen::new(latency::histogram()?);
+    ready();
+    let mut before = subscriber.stats();
+    let mut counting = false;
+    while seen.ended.is_none() {
+        let received = seen.received;
+        if subscriber.poll(BATCH, |event| seen.take(event))? == 0
+            && let Some(event) = subscriber.recv_timeout(SLICE)?
+        {
+            seen.take(event);
+        }
+        if seen.received > received {
+            seen.last = monotonic_ns();
+        }
+        if seen.counting && !counting {
+            counting = true;
+            before = subscriber.stats();
+        }
+    }
+    let cpu = cpu(seen.begun.map_or_else(cpu_time, |(_, cpu)| cpu));
+    let after = subscriber.stats();
+    if seen.ended != Some(EndReason::Closed) {
+        return Err(Failure::at_run_time("the publisher fell silent before the end of its stream"));
+    }
+    let time = seen.begun.map_or(0, |(begun, _)| seen.last.saturating_sub(begun));
+    Ok(json!({
+        "received": seen.received,
+        "lost": seen.lost,
+        "seconds": Duration::from_nanos(time).as_secs_f64(),
+        "cpu": cpu,
+        "calls": after.system_calls - before.system_calls,
+        "kernel_drops": after.kernel_drops - before.kernel_drops,
+        "naks": after.naks - before.naks,
+        "repairs": after.repairs - before.repairs,
+        "latency": encode(&seen.latency)?,
+    }))
+}
+
+/// What came of the stream that counts.
+struct Seen {
+    /// It is there: the warm-up is over.
+    counting: bool,
+    received: u64,
+    /// Messages told as gaps.
+    lost: u64,
+    /// At the first message: the time, and what had been used until then.
+    begun: Option<(u64, Cpu)>,
+    /// When the last message was here.
+    last: u64,
+    latency: Histogram<u64>,
+    ended: Option<EndReason>,
+}
+
+impl Seen {
+    fn new(latency: Histogram<u64>) -> Seen {
+        Seen { counting: false, received: 0, lost: 0, begun: None, last: 0, latency, ended: None }
+    }
+
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Message(message) if self.counting => {
+                if self.received == 0 {
+                    self.begun = Some((monotonic_ns(), cpu_time()));
+                }
+                self.received += 1;
+                let due = message.payload().first_chunk().map_or(0, |stamp| u64::from_le_bytes(*stamp));
+                if due > 0 {
+                    // It grows with what it is given.
+                    let _ = self.latency.record(monotonic_ns().saturating_sub(due));
+                }
+            }
+            Event::Gap(gap) if gap.topic() == TOPIC => self.lost += gap.messages(),
+            Event::StreamUp(stream) if stream.topic() == TOPIC => self.counting = true,
+            Event::StreamEnd(stream) if stream.topic() == TOPIC => self.ended = stream.end_reason(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The plan of `bench`.
+
+use super::{MAX_MESSAGE, any_group, any_number};
+use crate::args::{BenchArgs, Role, SideArgs};
+use crate::exit::Failure;
+use crate::file::ResultFile;
+use crate::pace::Load;
+use nakcast::Error;
+use nakcast::net::MAX_DATAGRAM;
+use nakcast::protocol::publisher::MIN_DATAGRAM;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long each is measured when neither time nor count was said.
+const DURATION: Duration = Duration::from_secs(3);
+/// What the README shows: these sizes as fast as they go, and one of them at these rates.
+const MATRIX_SIZES: [usize; 3] = [32, 256, 1_024];
+const MATRIX_RATED_SIZE: usize = 256;
+const MATRIX_RATES: [f64; 2] = [10_000.0, 100_000.0];
+const MATRIX_RUNS: usize = 5;
+/// The stamp that tells when a message was due.
+const STAMP: usize = 8;
+
+/// One thing to be measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Case {
+    pub(crate) size: usize,
+    pub(crate) load: Load,
+}
+
+/// What `bench` is to do.
+#[derive(Debug)]
+pub(crate) struct BenchPlan {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) runs: usize,
+    pub(crate) raw: bool,
+    /// What the processes of every case are told alike; each is told its own role, group, size and rate.
+    pub(crate) side: SideArgs,
+    pub(crate) json: Json,
+    /// Where plots are drawn, and that the table is to be the README's.
+    pub(crate) matrix: Option<PathBuf>,
+}
+
+/// Whether and where figures are written as JSON.
+#[derive(Debug)]
+pub(crate) enum Json {
+    None,
+    File(ResultFile),
+    Output,
+}
+
+pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
+    let cases: Vec<Case> = if args.matrix.is_some() {
+        let sizes = MATRIX_SIZES.map(|size| Case { size, load: Load::Max });
+        let rates = MATRIX_RATES.map(|rate| Case { size: MATRIX_RATED_SIZE, load: Load::Rate(rate) });
+        sizes.into_iter().chain(rates).collect()
+    } else {
+        let loads =
+            |size: &usize| args.rate.iter().map(|&load| Case { size: *size, load }).collect::<Vec<_>>();
+        args.size.iter().flat_map(loads).collect()
+    };
+    for &Case { size, .. } in &cases {
+        if size < STAMP {
+            return Err(Failure::usage(format_args!(
+                "--size: {size} bytes are too few: a message says when it was due, and that takes {STAMP}"
+            )));
+        }
+        if size > MAX_MESSAGE {
+            return Err(Failure::usage(format_args!(
+                "--size: a message of {size} bytes is above the limit of {MAX_MESSAGE} (16 MiB)"
+            )));
+        }
+    }
+    if let Some(bytes) = args.datagram
+        && !(MIN_DATAGRAM..=MAX_DATAGRAM).contains(&bytes)
+    {
+        return Err(Failure::usage(format_args!(
+            "--datagram: {bytes} is outside {MIN_DATAGRAM} to {MAX_DATAGRAM}"
+        )));
+    }
+    let group = args.group.unwrap_or_else(|| any_group(any_number()));
+    // By its name: raw sockets want it so.
+    let local = nakcast::net::resolve(Some(&args.interface), (*group.ip()).into()).map_err(Error::from)?;
+    if let Some(directory) = &args.matrix {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            Failure::at_run_time(format_args!("--matrix {}: {error}", directory.display()))
+        })?;
+    }
+    let json = match args.json {
+        None => Json::None,
+        Some(path) if path.as_os_str() == "-" => Json::Output,
+        Some(path) => Json::File(ResultFile::open("--json", path)?),
+    };
+    let duration = args.duration.or(if args.count.is_none() { Some(DURATION) } else { None });
+    let default_runs = if args.matrix.is_some() { MATRIX_RUNS } else { 1 };
+    Ok(BenchPlan {
+        cases,
+        runs: args.runs.unwrap_or(default_runs),
+        raw: !args.no_raw,
+        side: SideArgs {
+            role: Role::Publish,
+            group,
+            interface: local.interface.name,
+            size: 0,
+            rate: Load::Max,
+            subscribers: args.subscribers,
+            count: args.count,
+            duration,
+            warm_up: args.warm_up,
+            contract: args.contract,
+            flow: args.flow,
+            datagram: args.datagram,
+            drop: args.drop,
+            seed: args.drop.map(|_| args.seed.unwrap_or_else(any_number)),
+            spin: args.spin,
+            verbose: args.verbose,
+        },
+        json,
+        matrix: args.matrix,
+    })
+}
+
+/// The group of the raw sockets: it has the port after it, and with that the next.
+pub(crate) fn raw_group(group: SocketAddrV4) -> SocketAddrV4 {
+    SocketAddrV4::new(*group.ip(), group.port() + 1)
+}
