@@ -465,7 +465,7 @@ pub(crate) struct BenchArgs {
     pub(crate) seed: Option<u64>,
 
     /// Look for messages, and for the moment to send the next, again and again instead of sleeping: all of a processor for
-    /// each side. Raw sockets do the same.
+    /// each side. Raw sockets do the same where they are timed; their limit is measured blocking, which gives as much or more.
     #[arg(long)]
     pub(crate) spin: bool,
 
