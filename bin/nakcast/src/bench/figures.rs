@@ -85,6 +85,7 @@ impl Round {
         let mut figures = Map::new();
         let mut count = |name: &str, value: u64| figures.insert(name.into(), value.into());
         count("sent", self.sent());
+        count("unsent", whole(&self.published, "unsent"));
         count("received", self.received());
         count("lost", self.lost());
         count("datagrams", whole(&self.published, "datagrams"));
@@ -127,7 +128,7 @@ impl Round {
 }
 
 /// What is added up over the runs; of all else the median is told.
-const COUNTS: [&str; 3] = ["sent", "received", "lost"];
+const COUNTS: [&str; 4] = ["sent", "unsent", "received", "lost"];
 
 /// The median of each figure; of two in the middle the lower one. What was sent, received and lost is added up,
 /// and what is to be so must be so every time.

@@ -25,6 +25,8 @@ pub(super) struct Moments {
     next: u64,
     total: u64,
     due: u64,
+    /// Of those that were due by the end, how many came too late to be sent.
+    pub(super) unsent: u64,
     /// Nothing more is sent from here on.
     given_up_at: Option<Instant>,
     spin: bool,
@@ -51,7 +53,18 @@ impl Moments {
         let total = until.map_or(u64::MAX, |until| pace.before(until).max(1)).min(count.unwrap_or(u64::MAX));
         let given_up_at = until.map(|until| until + OVERTIME);
         let spin = args.spin;
-        Ok(Some(Moments { pace, begun, begun_ns, next: 0, total, due: 0, given_up_at, spin, timer }))
+        Ok(Some(Moments {
+            pace,
+            begun,
+            begun_ns,
+            next: 0,
+            total,
+            due: 0,
+            unsent: 0,
+            given_up_at,
+            spin,
+            timer,
+        }))
     }
 
     /// Waits until the next message is due, and tells when that was, in nanoseconds; `None` when there are no more.
@@ -71,6 +84,7 @@ impl Moments {
                 now = clock::now();
             }
             if self.given_up_at.is_some_and(|at| now >= at) {
+                self.unsent = self.total - self.next;
                 self.total = self.next;
                 return None;
             }

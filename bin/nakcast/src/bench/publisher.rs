@@ -32,7 +32,7 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
         let mut publisher = endpoint.publisher(WARM_UP_TOPIC)?;
         wait_for(&mut publisher, args.subscribers)?;
         match Moments::warm_up(args).map_err(Failure::at_run_time)? {
-            Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
+            Some(mut moments) => send_at_moments(&mut publisher, &mut message, &mut moments)?,
             None => send_max(&mut publisher, &mut message, u64::MAX, Some(args.warm_up))?,
         };
         // Who lacks something of this is not held against it.
@@ -43,7 +43,8 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
 
     let before = endpoint.stats();
     let (cpu_before, begun) = (cpu_time(), monotonic_ns());
-    let sent = match Moments::measured(args).map_err(Failure::at_run_time)? {
+    let mut moments = Moments::measured(args).map_err(Failure::at_run_time)?;
+    let sent = match &mut moments {
         Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
         None => send_max(&mut publisher, &mut message, args.count.unwrap_or(u64::MAX), args.duration)?,
     };
@@ -53,6 +54,7 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
     let (cpu, after) = (cpu(cpu_before), endpoint.stats());
     Ok(json!({
         "sent": sent,
+        "unsent": moments.map_or(0, |moments| moments.unsent),
         "seconds": sending.as_secs_f64(),
         "confirmed": confirmed,
         "cpu": cpu,
@@ -74,7 +76,7 @@ fn wait_for(publisher: &mut Publisher, subscribers: usize) -> Result<(), Failure
 fn send_at_moments(
     publisher: &mut Publisher,
     message: &mut [u8],
-    mut moments: Moments,
+    moments: &mut Moments,
 ) -> Result<u64, Failure> {
     let mut sent = 0;
     while let Some(due) = moments.next() {

@@ -107,6 +107,15 @@ impl Report<'_> {
         if !told.is_empty() {
             let _ = write!(text, "\n{}\n{}", layout(&throughput_rows(&told)), self.latency_title());
             let _ = write!(text, "\n{}", layout(&latency_rows(&told)));
+            for told in told.iter().filter(|told| told.number("unsent") > Some(0.0)) {
+                let _ = writeln!(
+                    text,
+                    "\n{} bytes at {} a second: the rate was not reached; {} messages were due and not sent, and none of them is above",
+                    told.case.size,
+                    rate(told.case),
+                    told.cell("unsent", |unsent| grouped(unsent as u64))
+                );
+            }
         }
         file::print(&text)
     }
