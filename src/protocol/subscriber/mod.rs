@@ -243,13 +243,12 @@ impl Subscriber {
             }
             let replaced = source.replaced;
             // Signs of life come on and on: it is enough to look with those.
-            if replaced || matches!(header.kind, Kind::Heartbeat | Kind::Announce) {
-                if self.owns(now, from, Some(index), header.sent) {
-                    self.by_address.insert(from, index);
-                } else if replaced {
-                    self.stats.duplicates += 1;
-                    return None;
-                }
+            let lives = matches!(header.kind, Kind::Heartbeat | Kind::Announce);
+            if lives && self.owns(now, from, Some(index), header.sent) {
+                self.by_address.insert(from, index);
+            } else if replaced {
+                self.stats.duplicates += 1;
+                return None;
             }
             let source = self.sources[index].as_mut()?;
             source.replaced = false;
