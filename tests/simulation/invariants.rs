@@ -3,14 +3,15 @@
 //! counters, and know nothing of their insides.
 
 use super::published::{Lengths, Sent, StreamOf, Wire, payload};
-use nakcast::SourceId;
-use nakcast::protocol::publisher::{BackPressure, Publisher, Refused};
+use super::punctual::Sending;
+use nakcast::protocol::publisher::{BackPressure, Publisher, Refused, START_GRACE};
 use nakcast::protocol::subscriber::{Contract, Reason, Subscriber};
 use nakcast::protocol::{EndReason, Event, Gap, GapReason, Message, Stream, Time};
 use nakcast::sim::{Core, Observer, PublisherId, SubscriberId, Trace, Wake};
-use nakcast::wire::{Body, Datagram, Kind, MAX_DATAGRAM, Nak};
+use nakcast::wire::{Body, Datagram, Kind, Nak};
+use nakcast::{ReceiverId, SourceId};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,9 +27,6 @@ const IDLE: Duration = Duration::from_millis(500);
 const SILENT_INTERVALS: u32 = 5;
 /// What a node may do at one instant: one that was stopped reads all that its receive buffer held.
 const MOST_AT_ONCE: u32 = 10_000;
-/// A publisher here has no more.
-pub const MOST_STREAMS: u32 = 4;
-const LONGEST_SPAN: Duration = Duration::from_secs(10);
 
 /// One stream as one subscriber is told of it.
 #[derive(Debug, Default)]
@@ -54,6 +52,7 @@ impl Seen {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     here: bool,
+    came: Time,
     asked: u32,
     asked_first: Time,
     asked_at: Time,
@@ -81,8 +80,7 @@ pub struct Listener {
 /// Watches one publisher.
 #[derive(Debug, Default)]
 struct Speaker {
-    /// Repairs sent while live data waited, in the last ten seconds of such.
-    repairs: VecDeque<(Time, u64)>,
+    sending: Sending,
     still: Still,
 }
 
@@ -102,6 +100,9 @@ pub struct Watch {
     pub listeners: BTreeMap<SubscriberId, Listener>,
     lengths: BTreeMap<SourceId, Lengths>,
     speakers: BTreeMap<PublisherId, Speaker>,
+    /// When the first datagram of each stream was sent, and when its publisher first heard where each receiver is.
+    begun: BTreeMap<StreamOf, Time>,
+    placed: BTreeMap<(StreamOf, ReceiverId), Time>,
     /// Subscribers that were stopped or slowed, and keep no time.
     pub excused: BTreeSet<SubscriberId>,
     pub messages: u64,
@@ -132,8 +133,11 @@ impl Observer for Judge {
         match by {
             Core::Publisher(id, core) => {
                 watch.wire.see(&datagram);
-                if datagram.header.kind == Kind::Repair {
-                    watch.repairs_are_within_their_share(now, id, core, bytes.len());
+                if datagram.header.kind == Kind::Data {
+                    watch.begun.entry((datagram.header.source, datagram.header.stream)).or_insert(now);
+                }
+                if let Some(speaker) = watch.speakers.get_mut(&id) {
+                    speaker.sending.sent(now, id, core, &datagram, bytes.len());
                 }
             }
             Core::Subscriber(id, _) => {
@@ -146,8 +150,10 @@ impl Observer for Judge {
     }
 
     fn received(&mut self, now: Time, by: Core<'_>, _: SocketAddr, bytes: &[u8]) {
-        if let Core::Subscriber(id, core) = by {
-            self.0.borrow_mut().take_in(now, id, core, bytes);
+        let mut watch = self.0.borrow_mut();
+        match by {
+            Core::Subscriber(id, core) => watch.take_in(now, id, core, bytes),
+            Core::Publisher(_, core) => watch.hear_from(now, core.config().source, bytes),
         }
     }
 
@@ -178,7 +184,8 @@ impl Observer for Judge {
         match who {
             Core::Publisher(id, core) => {
                 watch.lengths.entry(core.config().source).or_insert_with(|| Lengths::of(core.config()));
-                watch.speakers.entry(id).or_default();
+                let speaker = watch.speakers.entry(id).or_default();
+                speaker.sending.the_last_is_shown_in_time(now, id, core);
             }
             Core::Subscriber(id, core) => {
                 watch.listeners.entry(id).or_insert_with(|| Listener {
@@ -201,6 +208,11 @@ impl Observer for Judge {
 }
 
 impl Watch {
+    /// A publisher's socket will refuse some of what is sent.
+    pub fn expect_refusals(&mut self, id: PublisherId) {
+        self.speakers.entry(id).or_default().sending.refused = true;
+    }
+
     /// Has the checks believe that everything has come, to see them fail.
     pub fn lie_that_all_is_here(&mut self) {
         for listener in self.listeners.values_mut() {
@@ -235,6 +247,13 @@ impl Watch {
                 self.messages += 1;
                 messages_come_in_order_and_once(contract, seen, sent, message);
                 bytes_are_those_published(stream, self.lengths[&stream.0], message);
+                let known =
+                    listener.known.get(&stream).and_then(|known| known.get(message.sequence() as usize - 1));
+                if let Some(known) = known.filter(|known| known.here && !self.excused.contains(&who))
+                    && listener.overruns == 0
+                {
+                    deadlines_are_kept(contract, now.since(known.came), message);
+                }
             }
             Event::Gap(gap) => {
                 *self.gaps.entry(gap.reason().as_str()).or_default() += 1;
@@ -257,6 +276,22 @@ impl Watch {
         }
     }
 
+    /// Keeps account of whose place in which stream a publisher knows.
+    fn hear_from(&mut self, now: Time, source: SourceId, bytes: &[u8]) {
+        let Ok(datagram) = Datagram::parse(bytes) else { return };
+        if let Ok(Body::Status(status)) = datagram.body() {
+            for position in status.positions() {
+                self.placed.entry(((source, position.stream), status.receiver)).or_insert(now);
+            }
+        }
+    }
+
+    /// Whether a publisher knew a receiver's place before it gave up anything for want of knowing.
+    pub fn was_placed_in_time(&self, stream: StreamOf, receiver: ReceiverId) -> bool {
+        let placed = self.placed.get(&(stream, receiver)).zip(self.begun.get(&stream));
+        placed.is_some_and(|(&placed, &begun)| placed < begun + START_GRACE)
+    }
+
     /// Keeps account of which datagrams a subscriber has taken.
     fn take_in(&mut self, now: Time, who: SubscriberId, core: &Subscriber, bytes: &[u8]) {
         let Some(listener) = self.listeners.get_mut(&who) else { return };
@@ -275,7 +310,8 @@ impl Watch {
         if stats.datagrams > listener.datagrams {
             listener.datagrams = stats.datagrams;
             let stream = (datagram.header.source, datagram.header.stream);
-            known(listener, stream, datagram.header.sequence).here = true;
+            let known = known(listener, stream, datagram.header.sequence);
+            (known.here, known.came) = (true, now);
         }
     }
 
@@ -312,37 +348,6 @@ impl Watch {
             let asked = u128::from(known.asked);
             assert!(asked <= most, "{who} asks for {stream:?} {sequence} {asked} times in {long:?}");
         }
-    }
-
-    /// Repairs are within their budget: where a rate is set and live data waits, repairs have at most three quarters of the
-    /// rate, and a tenth more those for receivers that catch up; each besides what may leave at once: a millisecond's worth or
-    /// 1,500 bytes, and one run beyond. Looked at over every span of up to ten seconds. (What live data leaves of the rate,
-    /// repairs may have.)
-    fn repairs_are_within_their_share(
-        &mut self,
-        now: Time,
-        id: PublisherId,
-        core: &Publisher,
-        length: usize,
-    ) {
-        let Some(rate) = core.config().max_rate else { return };
-        let Some(speaker) = self.speakers.get_mut(&id) else { return };
-        let waits = (1..=MOST_STREAMS).any(|stream| core.pending(stream).0 > 0);
-        if !waits {
-            speaker.repairs.clear();
-            return;
-        }
-        speaker.repairs.push_back((now, length as u64));
-        while speaker.repairs.front().is_some_and(|&(at, _)| now.since(at) >= LONGEST_SPAN) {
-            speaker.repairs.pop_front();
-        }
-        let rate = rate as f64 / 8.0;
-        let run = (core.config().datagram * 64).min(MAX_DATAGRAM);
-        let burst = (rate / 1_000.0).max(1_500.0) + run as f64;
-        let span = speaker.repairs.front().map_or(Duration::ZERO, |&(at, _)| now.since(at)).as_secs_f64();
-        let sent: u64 = speaker.repairs.iter().map(|&(_, bytes)| bytes).sum();
-        let most = rate * 0.85 * span + 2.0 * burst;
-        assert!(sent as f64 <= most, "{id} sent {sent} bytes of repairs in {span} s, of {most} it may");
     }
 
     /// A quarantined receiver never slows another: no message is held back for one.
@@ -466,6 +471,13 @@ fn bytes_are_those_published(stream: StreamOf, lengths: Lengths, message: &Messa
         "message {} of {stream:?} is what was published",
         message.number()
     );
+}
+
+/// Deadlines are kept: under the contract with a deadline no message is told later than that after all of it was here, unless
+/// the subscriber was stopped or had to drop something for want of memory.
+fn deadlines_are_kept(contract: Contract, held: Duration, message: &Message<'_>) {
+    let Contract::Deadline(deadline) = contract else { return };
+    assert!(held <= deadline, "message {} was held for {held:?}, not {deadline:?}", message.number());
 }
 
 /// No event without a real gap: of every message that a gap names, a datagram is missing that the subscriber never took (in

@@ -35,10 +35,16 @@ enum Lie {
     NakTwice,
     /// A best-effort subscriber asks.
     Asks,
-    /// A repair is sent five hundred times.
+    /// A repair is sent fifteen hundred times, as fast as the rate allows.
     Repairs,
+    /// The same, all at once.
+    Rate,
     /// A datagram is left out.
     Unsent,
+    /// Heartbeats and the end are left out.
+    Unshown,
+    /// A message is told later than it was.
+    Late,
     /// Somebody waits for the receiver that is quarantined.
     Quarantined,
     /// A node is woken for the same again.
@@ -82,7 +88,8 @@ impl Observer for Liar {
         let times = match kind {
             Kind::Data if self.lies(Lie::Unsent) => 0,
             Kind::Nak if self.lies(Lie::NakTwice) => 2,
-            Kind::Repair if self.lies(Lie::Repairs) => 500,
+            Kind::Repair if self.lies(Lie::Repairs) || self.lies(Lie::Rate) => 1_500,
+            Kind::Heartbeat | Kind::End if self.lie == Lie::Unshown => 0,
             _ => 1,
         };
         if kind == Kind::Nak && self.lies(Lie::NothingToAsk) {
@@ -91,8 +98,14 @@ impl Observer for Liar {
         if kind == Kind::Nak && self.lies(Lie::Asks) {
             self.watch(|watch| watch.lie_of_contract(Contract::BestEffort));
         }
-        for _ in 0..times {
-            self.judge.sent(now, by, to, bytes);
+        // No faster than the rate, but all of it.
+        let apart = if self.lie == Lie::Repairs {
+            Duration::from_secs(1) / 1_000 * bytes.len() as u32 / 512
+        } else {
+            Duration::ZERO
+        };
+        for time in 0..times {
+            self.judge.sent(now + apart * time, by, to, bytes);
         }
     }
 
@@ -120,6 +133,8 @@ impl Observer for Liar {
             Event::Gap(_) if self.lies(Lie::TwoGaps) => 2,
             _ => 1,
         };
+        let late = matches!(event, Event::Message(_)) && self.lies(Lie::Late);
+        let now = if late { now + Duration::from_micros(101) } else { now };
         if matches!(event, Event::Gap(_)) && self.lies(Lie::NoRealGap) {
             self.watch(Watch::lie_that_all_is_here);
         }
@@ -173,7 +188,7 @@ fn run(contract: Contract, lie: Lie) -> Result<(), String> {
             datagram: 512,
             window: 512 * 5_000,
             max_message: 4_096,
-            max_rate: (lie == Lie::Repairs).then_some(512 * 8 * 1_000),
+            max_rate: matches!(lie, Lie::Repairs | Lie::Rate).then_some(512 * 8 * 1_000),
             ..publisher::Config::new(source)
         };
         let lengths = super::published::Lengths::of(&config);
@@ -238,6 +253,9 @@ fn every_invariant_is_found_broken_when_it_is() {
         (Contract::Ordered, Lie::Asks, "though best effort"),
         (Contract::Ordered, Lie::Unsent, "nobody can know of what was not sent"),
         (Contract::Ordered, Lie::Repairs, "bytes of repairs in"),
+        (Contract::Ordered, Lie::Rate, "bytes ahead of its rate"),
+        (Contract::Ordered, Lie::Unshown, "has not shown what stream 1 sent last"),
+        (deadline, Lie::Late, "was held for 101µs, not 100µs"),
         (Contract::Ordered, Lie::Quarantined, "is quarantined, and waited for"),
         (Contract::Ordered, Lie::Again, "is woken 3 times"),
         (Contract::Ordered, Lie::OthersReason, "is woken for"),

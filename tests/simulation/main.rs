@@ -2,7 +2,7 @@
 //!
 //! One seed, with everything that happens in it written down:
 //! `NAKCAST_SEED=7 NAKCAST_TRACE=1 cargo test --test simulation every_seed_holds -- --nocapture`. As many as one likes:
-//! `scripts/soak 20m`.
+//! `scripts/soak 20m`. That they find what is broken: `scripts/break`.
 
 mod anew;
 mod budgets;
@@ -15,6 +15,7 @@ mod memory;
 mod network;
 mod peers;
 mod published;
+mod punctual;
 mod scenario;
 
 use scenario::Counts;
@@ -36,7 +37,8 @@ fn number(name: &str) -> Option<u64> {
 struct Report {
     seeds: u64,
     counts: Counts,
-    failed: Vec<u64>,
+    /// Seeds, and what each panicked with.
+    failed: Vec<(u64, String)>,
 }
 
 /// Runs seeds from `start` on, as many as `count` says, or as come until `until`, on all cores. When so many have failed as
@@ -58,9 +60,12 @@ fn sweep(start: u64, count: u64, until: Option<Instant>, patience: u64) -> Repor
                         *report.counts.entry(what).or_default() += count;
                     }
                 }
-                Err(_) => {
+                Err(panic) => {
                     failures.fetch_add(1, Relaxed);
-                    report.failed.push(seed);
+                    let said = panic.downcast_ref::<String>().map(String::as_str);
+                    let said =
+                        said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+                    report.failed.push((seed, said.to_string()));
                 }
             }
         }
@@ -80,13 +85,15 @@ fn sweep(start: u64, count: u64, until: Option<Instant>, patience: u64) -> Repor
         }
     });
     all.failed.sort_unstable();
-    for seed in &all.failed {
+    for (seed, said) in &all.failed {
         let command = "cargo test --test simulation every_seed_holds -- --nocapture";
         eprintln!(
-            "seed {seed} fails; to repeat it, written down:\nNAKCAST_SEED={seed} NAKCAST_TRACE=1 {command}"
+            "seed {seed} fails: {}\nto repeat it, written down:\nNAKCAST_SEED={seed} NAKCAST_TRACE=1 {command}",
+            said.lines().collect::<Vec<_>>().join("; ")
         );
     }
-    assert!(all.failed.is_empty(), "of {} seeds, these fail: {:?}", all.seeds, all.failed);
+    let failed: Vec<u64> = all.failed.iter().map(|&(seed, _)| seed).collect();
+    assert!(failed.is_empty(), "of {} seeds, these fail: {failed:?}", all.seeds);
     all
 }
 
@@ -96,7 +103,7 @@ fn is_past(until: Instant) -> bool {
 }
 
 /// The scenario of every seed holds; and together they come by everything there is to come by. `NAKCAST_SEED` runs that one
-/// instead, `NAKCAST_TRACE` writes it down.
+/// instead, `NAKCAST_TRACE` writes it down; `NAKCAST_SEEDS` runs so many, of which less is asked when they are fewer.
 #[test]
 fn every_seed_holds() {
     if let Some(seed) = number("NAKCAST_SEED") {
@@ -104,8 +111,12 @@ fn every_seed_holds() {
         eprintln!("seed {seed} holds: {outcome:#?}");
         return;
     }
-    let report = sweep(0, SEEDS, None, 1);
+    let seeds = number("NAKCAST_SEEDS").unwrap_or(SEEDS);
+    let report = sweep(0, seeds, None, 1);
     eprintln!("{:#?}", report.counts);
+    if seeds < SEEDS {
+        return;
+    }
     for what in [
         "late joins",
         "leaves",

@@ -1,15 +1,16 @@
 //! A scenario drawn from a seed: who is there, what the network does, and what must come of it.
 
 use super::draw::{self, TOPICS, micros};
-use super::invariants::{Judge, MOST_STREAMS};
+use super::invariants::Judge;
 use super::published::{Lengths, payload};
+use super::punctual::MOST_STREAMS;
 use fastrand::Rng;
-use nakcast::protocol::publisher::{self, PublisherEvent};
+use nakcast::protocol::publisher::{self, Flow, PublisherEvent};
 use nakcast::protocol::subscriber::Contract;
 use nakcast::protocol::{EndReason, Time};
 use nakcast::sim::{BranchId, Link, Network, Place, PublisherId, SubscriberId};
 use nakcast::wire::topic;
-use nakcast::{GapReason, SourceId};
+use nakcast::{GapReason, ReceiverId, SourceId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +21,21 @@ struct Publishing {
     /// By stream less one: topic, and messages given to it.
     streams: Vec<(&'static str, u64)>,
     alive: bool,
+    /// What it told, as of the end.
+    events: Vec<PublisherEvent>,
+}
+
+impl Publishing {
+    /// Whether it never said that it does not wait for a receiver.
+    fn was_in_good_standing(&self, id: ReceiverId) -> bool {
+        self.events.iter().all(|event| match *event {
+            PublisherEvent::Left { receiver, .. }
+            | PublisherEvent::FellBehind { receiver, .. }
+            | PublisherEvent::CaughtUp { receiver, .. }
+            | PublisherEvent::Quarantined { receiver } => receiver != id,
+            _ => true,
+        })
+    }
 }
 
 struct Subscribing {
@@ -157,6 +173,7 @@ impl Run {
         self.network.set_batching(id, batching);
         if self.random.u8(..4) == 0 {
             self.network.set_refusals(id, 0.2);
+            self.judge.0.borrow_mut().expect_refusals(id);
         }
         self.publishers.push(Publishing {
             id,
@@ -164,6 +181,7 @@ impl Run {
             lengths: Lengths::of(config),
             streams: names.into_iter().map(|name| (name, 0)).collect(),
             alive: true,
+            events: Vec::new(),
         });
     }
 
@@ -402,6 +420,11 @@ impl Run {
         if let Some(what) = self.unfinished() {
             panic!("not finished when it should be: {what}");
         }
+        for publisher in &mut self.publishers {
+            let events =
+                |core: &mut publisher::Publisher, _| std::iter::from_fn(|| core.poll_event()).collect();
+            publisher.events = self.network.with_publisher(publisher.id, events);
+        }
         self.nothing_was_lost_that_could_be_repaired();
         self.what_is_missing_is_asked_for_a_few_times();
         // All memory comes back: from subscribers whose streams are over, from publishers that release theirs.
@@ -454,7 +477,7 @@ impl Run {
 
     /// All that a publisher took was sent. Who was there first gets everything from the first message on. Where the window
     /// was never full nothing is told as aged out, and who asks for what is missing, and was neither stopped nor cut off, lost
-    /// nothing at all.
+    /// nothing at all. And where the slowest is waited for, the window gives nothing up that a receiver in good standing needs.
     fn nothing_was_lost_that_could_be_repaired(&self) {
         let watch = self.judge.0.borrow();
         for publisher in &self.publishers {
@@ -480,6 +503,16 @@ impl Run {
                         continue;
                     }
                     assert_eq!(seen.start, 1, "who was there first gets everything");
+                    let receiver = self.network.subscriber(id).config().receiver;
+                    let waited_for = self.config.flow == Flow::Slowest
+                        && subscriber.alive
+                        && !subscriber.stalled
+                        && watch.was_placed_in_time(of, receiver)
+                        && publisher.was_in_good_standing(receiver);
+                    assert!(
+                        !waited_for || aged_out.is_none(),
+                        "{id} was waited for, and lost {aged_out:?} of {of:?}"
+                    );
                     let asks = matches!(listener.contract, Contract::Ordered | Contract::Arrival);
                     let strict = fits && asks && !subscriber.stalled && subscriber.alive;
                     assert!(!strict || seen.lost() == 0, "{id} lost {:?} of {of:?}", seen.lost);
@@ -519,10 +552,7 @@ impl Run {
             add("gone", stats.nak_gone);
             add("fallen behind", stats.fell_behind);
             add("quarantined", stats.quarantined);
-            let events = |core: &mut publisher::Publisher, _| -> Vec<PublisherEvent> {
-                std::iter::from_fn(|| core.poll_event()).collect()
-            };
-            for event in self.network.with_publisher(publisher.id, events) {
+            for event in &publisher.events {
                 match event {
                     PublisherEvent::CaughtUp { .. } => add("caught up", 1),
                     PublisherEvent::Released { .. } => add("released", 1),
