@@ -8,6 +8,9 @@
 #![expect(clippy::disallowed_methods, reason = "it measures the real clock, beside sockets of its own")]
 
 #[cfg(target_os = "linux")]
+#[path = "support/pace.rs"]
+mod pace;
+#[cfg(target_os = "linux")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -29,9 +32,10 @@ fn main() {
 /// What one process does.
 #[cfg(target_os = "linux")]
 mod role {
+    use super::pace::{Pace, wall};
     use nakcast::{Event, Publisher, Subscriber};
     use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+    use std::time::{Duration, Instant};
 
     pub(super) const GROUP: &str = "239.255.77.1:7700";
 
@@ -53,48 +57,6 @@ mod role {
 
     fn group() -> SocketAddr {
         GROUP.parse().expect("an address")
-    }
-
-    fn wall() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
-    }
-
-    /// An open loop: each message has its moment, and is stamped with that, however late it leaves.
-    struct Pace {
-        spacing: u64,
-        count: u64,
-        timer: nakcast::net::Timer,
-        poll: mio::Poll,
-        events: mio::Events,
-    }
-
-    impl Pace {
-        /// `None` for a rate of 0: as fast as they go.
-        fn new(rate: u64) -> Option<Pace> {
-            use std::os::fd::AsRawFd;
-            let spacing = 1_000_000_000_u64.checked_div(rate)?;
-            let timer = nakcast::net::Timer::new().expect("a timer");
-            let poll = mio::Poll::new().expect("a poller");
-            let descriptor = timer.as_raw_fd();
-            let mut source = mio::unix::SourceFd(&descriptor);
-            poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).expect("watched");
-            Some(Pace { spacing, count: 0, timer, poll, events: mio::Events::with_capacity(1) })
-        }
-
-        /// Waits for the next moment; gives it by the wall clock.
-        fn next(&mut self, begun: Instant) -> u64 {
-            let due = Duration::from_nanos(self.count * self.spacing);
-            self.count += 1;
-            loop {
-                let left = due.saturating_sub(begun.elapsed());
-                if left.is_zero() {
-                    break;
-                }
-                self.timer.arm_after(left).expect("armed");
-                self.poll.poll(&mut self.events, None).expect("waited");
-            }
-            wall() - begun.elapsed().saturating_sub(due).as_nanos() as u64
-        }
     }
 
     /// Publishes messages of `size` bytes for `seconds`, `rate` a second, or as fast as they go when that is 0.

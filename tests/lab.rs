@@ -132,6 +132,34 @@ fn loss_is_the_share_that_was_asked_for_and_of_that_host_alone() {
 }
 
 #[test]
+fn bursts_have_the_share_and_the_length_that_were_asked_for() {
+    let Some(lab) = Lab::new(2) else { return };
+    let lossy = member(lab.host(1));
+    let sender = sender(lab.host(0));
+    let (mut lost, mut bursts) = (0, 0);
+    for _ in 0..4 {
+        lab.host(1).bursts(20.0, 5.0);
+        for number in 0..1000_u32 {
+            send(&sender, &number.to_be_bytes());
+        }
+        lab.host(1).loss(0.0);
+        send(&sender, b"end");
+        let mut next = 0;
+        while let Ok(number) = receive(&lossy).try_into() {
+            let number = u32::from_be_bytes(number);
+            (lost, bursts) = (lost + number - next, bursts + u32::from(number > next));
+            next = number + 1;
+        }
+        (lost, bursts) = (lost + 1000 - next, bursts + u32::from(next < 1000));
+    }
+    assert_eq!(lab.host(1).lost().packets, u64::from(lost));
+    // Six standard deviations of what chance does: neighbours share their fate for the most part.
+    assert!((400..=1200).contains(&lost), "{lost} of 4000 with 20% loss");
+    let length = f64::from(lost) / f64::from(bursts);
+    assert!((3.0..8.0).contains(&length), "bursts of {length} datagrams on average");
+}
+
+#[test]
 fn rules_drop_what_they_name() {
     let Some(lab) = Lab::new(2) else { return };
     let (member, sender) = (member(lab.host(1)), sender(lab.host(0)));

@@ -159,7 +159,28 @@ impl Host {
         self.namespace.nft(&script);
     }
 
-    /// What [`Host::loss`] has dropped so far.
+    /// The same share, in bursts in which everything is lost: of so many packets on average (the model of Gilbert; see
+    /// `nakcast::sim::Bursts::of`).
+    pub(crate) fn bursts(&self, percent: f64, length: f64) {
+        self.loss(0.0);
+        let of_ten_thousand = |chance: f64| (chance * 10_000.0).round() as u32;
+        let end = of_ten_thousand(1.0 / length);
+        let begin = of_ten_thousand(percent / (100.0 - percent) / length);
+        assert!(begin < 10_000 && (1..10_000).contains(&end), "{percent}% in bursts of {length}");
+        if begin > 0 {
+            // While there is anything in the set the state is bad. What was deleted takes up room until it is collected.
+            let (end, begin, udp) = (10_000 - end, 10_000 - begin, "add rule inet lab loss meta l4proto udp");
+            self.namespace.nft(&format!(
+                "add set inet lab bad {{ type iface_index; flags dynamic; size 65535; }}
+                 flush set inet lab bad
+                 {udp} meta iif @bad numgen random mod 10000 >= {end} delete @bad {{ meta iif }} accept
+                 {udp} meta iif @bad counter name lost drop
+                 {udp} numgen random mod 10000 >= {begin} add @bad {{ meta iif }} counter name lost drop\n"
+            ));
+        }
+    }
+
+    /// What [`Host::loss`] or [`Host::bursts`] has dropped so far.
     pub(crate) fn lost(&self) -> Counter {
         self.counter("lost")
     }
