@@ -341,7 +341,7 @@ fn who_is_not_subscribed_says_nothing_of_an_end() {
 
 #[test]
 fn streams_over_before_their_name_was_heard_take_no_room() {
-    let now = Time(1_000_000_000);
+    let mut now = Time(1_000_000_000);
     let config = subscriber::Config { max_streams: 2, ..subscriber::Config::new(ReceiverId(1)) };
     let mut core = subscriber::Subscriber::new(config, now);
     let from = SocketAddr::from(([10, 9, 9, 9], 9));
@@ -350,7 +350,13 @@ fn streams_over_before_their_name_was_heard_take_no_room() {
     for stream in 1..=10 {
         let header = Header { sequence: 1, message: 1, ..Header::new(Kind::Data, SOURCE, stream) };
         core.handle_datagram(now, from, &emit(header, &payload));
-        core.handle_datagram(now, from, &end_of(stream, 1, 2, 2));
+        // Whoever asks for its name is told that it is over.
+        for _ in 0..200 {
+            now = now + MILLISECOND;
+            while core.poll_transmit(now).is_some() {
+                core.handle_datagram(now, from, &end_of(stream, 1, 2, 2));
+            }
+        }
     }
     core.handle_datagram(now, from, &announce_of(11, "t"));
     assert_eq!((core.stats().streams, core.stats().streams_refused), (1, 0));

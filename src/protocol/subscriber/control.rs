@@ -8,6 +8,9 @@ use crate::protocol::time::Time;
 use crate::wire::{Announce, Datagram, End, Heartbeat, Invalid, MAX_DATAGRAM, MAX_SEQUENCE, Ncf, flag};
 use std::cmp::Reverse;
 
+/// So often the name of a stream is asked for that is over and gone.
+const MOST_ASKED: u32 = 8;
+
 impl Subscriber {
     pub(super) fn handle_announce(
         &mut self,
@@ -244,9 +247,10 @@ impl Subscriber {
                 self.say_ended(source, header.stream, lead);
                 return Ok(());
             }
-            // Unless something of it can still be had, its name does not matter any more.
+            // A name that was asked for often, of a stream of which nothing can be had any more, is not told any more.
             Some(known) => {
-                if matches!(known, Known::Ignored) || end.trail > lead {
+                let asked = |unnamed: &Unnamed| unnamed.tries > MOST_ASKED && end.trail > lead;
+                if matches!(known, Known::Ignored) || matches!(known, Known::Unnamed(name) if asked(name)) {
                     self.source(source).into_iter().for_each(|known| known.ignored_is_over(header.stream));
                 }
                 return Ok(());
