@@ -1,0 +1,7 @@
+//! A StatsD collector that tells what it lost.
+//!
+//! What is heard flows one way: a listener takes datagrams from the kernel in batches, [`line`] reads them where they lie,
+//! and a shard adds up what it is told; at each flush a snapshot is taken, from which every output is written.
+
+pub mod line;
+pub mod name;
