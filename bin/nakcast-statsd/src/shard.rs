@@ -1,0 +1,479 @@
+//! Where series are added up.
+//!
+//! A shard owns its series: whoever holds it adds to them without asking anybody. A name that came before, byte by byte, is
+//! found by its hash and compared; only a new spelling is cleaned and looked up by what it means.
+
+use crate::line::{self, Bad, Check, Dialect, Event, Key, Kind, Sample, Sink};
+use crate::name::Identity;
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use std::hash::{BuildHasher, Hasher};
+use std::mem;
+use std::sync::Arc;
+
+/// What bounds a shard's memory. What is beyond is counted, and not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Series of all kinds together: 1,000,000 by default.
+    pub series: usize,
+    /// Bytes of their names and tags, and as many again of the spellings they came in: 256 MiB by default.
+    pub name_bytes: usize,
+    /// Timers' samples of an interval, of 8 bytes each: 16,777,216 by default.
+    pub samples: usize,
+    /// Bytes of the sets' members of an interval: 128 MiB by default.
+    pub member_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { series: 1_000_000, name_bytes: 256 << 20, samples: 1 << 24, member_bytes: 128 << 20 }
+    }
+}
+
+/// What becomes of series that nothing came for in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// Counters are not told, and forgotten.
+    pub delete_counters: bool,
+    /// Timers are not told, and forgotten.
+    pub delete_timers: bool,
+    /// Sets are not told, and forgotten.
+    pub delete_sets: bool,
+    /// Gauges are told so many times since they last came (at least once), and then forgotten; `None` keeps them.
+    pub gauge_life: Option<u32>,
+}
+
+/// What came, and what was lost of it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Datagrams, empty ones too.
+    pub packets: u64,
+    /// Lines that are not blank, bad ones too.
+    pub metrics: u64,
+    /// Bad lines, and bad elements of lines.
+    pub bad: u64,
+    /// Datagrams longer than the room there was for one.
+    pub truncated: u64,
+    /// Fields that nobody knows.
+    pub unknown_fields: u64,
+    /// Values of series for which there was no room.
+    pub excess_series: u64,
+    /// Samples of timers for which there was no room: their count is told, their value is not.
+    pub excess_samples: u64,
+    /// Members of sets for which there was no room.
+    pub excess_members: u64,
+    /// Samples with a time of their own, which no output here carries yet.
+    pub timestamped: u64,
+    /// Events and service checks, which no output here carries yet.
+    pub events: u64,
+    /// One of the bad lines, cut if it is long, and what is wrong with it.
+    pub a_bad_line: Option<(Box<[u8]>, Bad)>,
+    /// Some of the names for which there was no room, cut if they are long.
+    pub excess_names: Vec<Box<str>>,
+}
+
+/// Bytes of a line or a name that are kept to be shown.
+const SHOWN: usize = 200;
+
+/// Names that are kept to be shown.
+const SHOWN_NAMES: usize = 5;
+
+impl Tally {
+    /// Adds another's to it.
+    pub fn add(&mut self, other: Tally) {
+        self.packets += other.packets;
+        self.metrics += other.metrics;
+        self.bad += other.bad;
+        self.truncated += other.truncated;
+        self.unknown_fields += other.unknown_fields;
+        self.excess_series += other.excess_series;
+        self.excess_samples += other.excess_samples;
+        self.excess_members += other.excess_members;
+        self.timestamped += other.timestamped;
+        self.events += other.events;
+        self.a_bad_line = self.a_bad_line.take().or(other.a_bad_line);
+        self.excess_names.extend(other.excess_names);
+        self.excess_names.truncate(SHOWN_NAMES);
+    }
+}
+
+/// A timer's samples in the order they came, and how many they stand for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// The values.
+    pub values: Vec<f64>,
+    /// The sum of 1 / rate.
+    pub weight: f64,
+}
+
+/// What a shard added up.
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    /// Counters' sums.
+    pub counters: Vec<(Arc<Identity>, f64)>,
+    /// Gauges' values.
+    pub gauges: Vec<(Arc<Identity>, f64)>,
+    /// Timers' samples.
+    pub timers: Vec<(Arc<Identity>, Samples)>,
+    /// How many distinct members sets had.
+    pub sets: Vec<(Arc<Identity>, usize)>,
+    /// What came in.
+    pub tally: Tally,
+}
+
+/// The series of one kind.
+#[derive(Debug)]
+struct Cells<T> {
+    by_identity: HashMap<Arc<Identity>, u32>,
+    /// A series that was forgotten leaves its place to another.
+    cells: Vec<Option<Cell<T>>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Cell<T> {
+    series: Arc<Identity>,
+    value: T,
+    /// Something came for it in this interval.
+    came: bool,
+}
+
+impl<T: Default> Cells<T> {
+    fn new() -> Cells<T> {
+        Cells { by_identity: HashMap::new(), cells: Vec::new(), free: Vec::new() }
+    }
+
+    fn insert(&mut self, series: Identity) -> u32 {
+        let series = Arc::new(series);
+        let cell = Some(Cell { series: Arc::clone(&series), value: T::default(), came: false });
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.cells[at as usize] = cell;
+                at
+            }
+            None => {
+                self.cells.push(cell);
+                (self.cells.len() - 1) as u32
+            }
+        };
+        self.by_identity.insert(series, at);
+        at
+    }
+
+    #[inline]
+    fn at(&mut self, at: u32) -> Option<&mut T> {
+        let cell = self.cells.get_mut(at as usize)?.as_mut()?;
+        cell.came = true;
+        Some(&mut cell.value)
+    }
+
+    /// Takes every series' value by `take`, which is told whether anything came; a series of which it returns nothing is
+    /// forgotten, and its bytes are counted.
+    fn take<V>(
+        &mut self,
+        mut take: impl FnMut(&mut T, bool) -> Option<V>,
+    ) -> (Vec<(Arc<Identity>, V)>, Gone) {
+        let mut taken = Vec::with_capacity(self.by_identity.len());
+        let mut gone = Gone::default();
+        for (at, place) in self.cells.iter_mut().enumerate() {
+            let Some(cell) = place else { continue };
+            match take(&mut cell.value, mem::take(&mut cell.came)) {
+                Some(value) => taken.push((Arc::clone(&cell.series), value)),
+                None => {
+                    gone.series += 1;
+                    gone.bytes += cell.series.as_str().len();
+                    self.by_identity.remove(&cell.series);
+                    *place = None;
+                    self.free.push(at as u32);
+                }
+            }
+        }
+        (taken, gone)
+    }
+}
+
+/// What was forgotten.
+#[derive(Default)]
+struct Gone {
+    series: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Gauge {
+    value: f64,
+    /// How often it is told yet, unless something comes.
+    left: u32,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    members: HashSet<Box<[u8]>>,
+}
+
+/// A spelling of a series, and where the series is.
+#[derive(Debug)]
+struct Known {
+    /// Name and tags as they came.
+    bytes: Box<[u8]>,
+    /// How many of the bytes are the name.
+    name: u32,
+    kind: Kind,
+    at: u32,
+}
+
+impl Known {
+    fn key(&self) -> Key<'_> {
+        let (name, tags) = self.bytes.split_at(self.name as usize);
+        Key { name, tags }
+    }
+}
+
+/// Series, and what adds to them.
+#[derive(Debug)]
+pub struct Shard {
+    limits: Limits,
+    idle: Idle,
+    hasher: DefaultHashBuilder,
+    known: HashTable<Known>,
+    known_bytes: usize,
+    counters: Cells<f64>,
+    gauges: Cells<Gauge>,
+    timers: Cells<Samples>,
+    sets: Cells<Members>,
+    series: usize,
+    series_bytes: usize,
+    samples: usize,
+    member_bytes: usize,
+    tally: Tally,
+}
+
+#[inline]
+fn hash(hasher: &DefaultHashBuilder, kind: Kind, key: Key<'_>) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key.name);
+    hasher.write_u8(kind as u8);
+    if !key.tags.is_empty() {
+        hasher.write(key.tags);
+    }
+    hasher.finish()
+}
+
+impl Shard {
+    /// A shard without series.
+    #[must_use]
+    pub fn new(limits: Limits, idle: Idle) -> Shard {
+        Shard {
+            limits,
+            idle,
+            hasher: DefaultHashBuilder::default(),
+            known: HashTable::new(),
+            known_bytes: 0,
+            counters: Cells::new(),
+            gauges: Cells::new(),
+            timers: Cells::new(),
+            sets: Cells::new(),
+            series: 0,
+            series_bytes: 0,
+            samples: 0,
+            member_bytes: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Adds up what a datagram holds. Of one that was cut, the last line is left out: it may have been cut to another that
+    /// looks good.
+    pub fn datagram(&mut self, bytes: &[u8], truncated: bool, dialect: Dialect) {
+        self.tally.packets += 1;
+        let mut bytes = bytes;
+        if truncated {
+            self.tally.truncated += 1;
+            bytes = &bytes[..memchr::memrchr(b'\n', bytes).unwrap_or(0)];
+        }
+        for line in line::lines(bytes) {
+            self.tally.metrics += 1;
+            line::read(line, dialect, self);
+        }
+    }
+
+    /// How many series there are.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.series
+    }
+
+    /// Ends the interval: what was added up, and what becomes of what is idle.
+    pub fn take(&mut self) -> Interval {
+        let idle = self.idle;
+        let (counters, gone_counters) =
+            self.counters.take(|value, came| (came || !idle.delete_counters).then(|| mem::take(value)));
+        let (gauges, gone_gauges) = self.gauges.take(|gauge, came| {
+            let value = gauge.value;
+            if let Some(life) = idle.gauge_life {
+                gauge.left = if came { life.max(1) } else { gauge.left }.checked_sub(1)?;
+                if gauge.left == 0 {
+                    // It is not there any more for what comes to change it.
+                    gauge.value = 0.0;
+                }
+            }
+            Some(value)
+        });
+        let (timers, gone_timers) =
+            self.timers.take(|samples, came| (came || !idle.delete_timers).then(|| mem::take(samples)));
+        let (sets, gone_sets) = self
+            .sets
+            .take(|set, came| (came || !idle.delete_sets).then(|| mem::take(&mut set.members).len()));
+        let gone = [gone_counters, gone_gauges, gone_timers, gone_sets];
+        if gone.iter().any(|gone| gone.series > 0) {
+            // Spellings lead to places that others may have by and by.
+            self.forget_spellings();
+            self.series -= gone.iter().map(|gone| gone.series).sum::<usize>();
+            self.series_bytes -= gone.iter().map(|gone| gone.bytes).sum::<usize>();
+        }
+        (self.samples, self.member_bytes) = (0, 0);
+        Interval { counters, gauges, timers, sets, tally: mem::take(&mut self.tally) }
+    }
+
+    fn forget_spellings(&mut self) {
+        self.known.clear();
+        self.known_bytes = 0;
+    }
+
+    /// Where a series is; `None` when there is no room for it.
+    #[inline]
+    fn place(&mut self, kind: Kind, key: Key<'_>) -> Option<u32> {
+        let hash = hash(&self.hasher, kind, key);
+        let found = self.known.find(hash, |known| {
+            known.bytes.len() == key.name.len() + key.tags.len() && known.kind == kind && known.key() == key
+        });
+        match found {
+            Some(known) => Some(known.at),
+            None => self.learn(hash, kind, key),
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, hash: u64, kind: Kind, key: Key<'_>) -> Option<u32> {
+        // The reader tells no name that is empty.
+        let identity = Identity::new(key.name, key.tags)?;
+        let there = match kind {
+            Kind::Counter => self.counters.by_identity.get(&identity),
+            Kind::Gauge => self.gauges.by_identity.get(&identity),
+            Kind::Timer => self.timers.by_identity.get(&identity),
+            Kind::Set => self.sets.by_identity.get(&identity),
+        };
+        let at = match there {
+            Some(&at) => at,
+            None => {
+                let bytes = identity.as_str().len();
+                if self.series >= self.limits.series || self.series_bytes + bytes > self.limits.name_bytes {
+                    self.no_room(&identity);
+                    return None;
+                }
+                self.series += 1;
+                self.series_bytes += bytes;
+                match kind {
+                    Kind::Counter => self.counters.insert(identity),
+                    Kind::Gauge => self.gauges.insert(identity),
+                    Kind::Timer => self.timers.insert(identity),
+                    Kind::Set => self.sets.insert(identity),
+                }
+            }
+        };
+        let bytes = [key.name, key.tags].concat().into_boxed_slice();
+        // Of one series there are as many spellings as somebody likes to make up.
+        if self.known_bytes + bytes.len() > self.limits.name_bytes
+            || self.known.len() >= self.limits.series.saturating_mul(2)
+        {
+            self.forget_spellings();
+        }
+        self.known_bytes += bytes.len();
+        let known = Known { bytes, name: key.name.len() as u32, kind, at };
+        let hasher = &self.hasher;
+        self.known.insert_unique(hash, known, |known| self::hash(hasher, known.kind, known.key()));
+        Some(at)
+    }
+
+    fn no_room(&mut self, identity: &Identity) {
+        self.tally.excess_series += 1;
+        let names = &mut self.tally.excess_names;
+        let name = identity.as_str();
+        let end = (0..=SHOWN.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
+        let shown = &name[..end];
+        if names.len() < SHOWN_NAMES && !names.iter().any(|known| **known == *shown) {
+            names.push(shown.into());
+        }
+    }
+}
+
+impl Sink for Shard {
+    #[inline]
+    fn sample(&mut self, key: Key<'_>, sample: Sample<'_>) {
+        let Some(at) = self.place(sample.kind(), key) else { return };
+        match sample {
+            Sample::Count(value) => {
+                if let Some(sum) = self.counters.at(at) {
+                    *sum += value;
+                }
+            }
+            Sample::Level(value) => {
+                if let Some(gauge) = self.gauges.at(at) {
+                    gauge.value = value;
+                }
+            }
+            Sample::Change(value) => {
+                if let Some(gauge) = self.gauges.at(at) {
+                    gauge.value += value;
+                }
+            }
+            Sample::Time(value, weight) => {
+                let Some(samples) = self.timers.at(at) else { return };
+                samples.weight += weight;
+                if self.samples < self.limits.samples {
+                    self.samples += 1;
+                    samples.values.push(value);
+                } else {
+                    self.tally.excess_samples += 1;
+                }
+            }
+            Sample::Member(member) => {
+                let Some(set) = self.sets.at(at) else { return };
+                if set.members.contains(member) {
+                    return;
+                }
+                // What the table takes for each beside its bytes.
+                let bytes = member.len() + 32;
+                if self.member_bytes + bytes <= self.limits.member_bytes {
+                    self.member_bytes += bytes;
+                    set.members.insert(member.into());
+                } else {
+                    self.tally.excess_members += 1;
+                }
+            }
+        }
+    }
+
+    fn timestamped(&mut self, _: Key<'_>, _: Sample<'_>, _: u64) {
+        self.tally.timestamped += 1;
+    }
+
+    fn event(&mut self, _: &Event<'_>) {
+        self.tally.events += 1;
+    }
+
+    fn check(&mut self, _: &Check<'_>) {
+        self.tally.events += 1;
+    }
+
+    #[cold]
+    fn bad(&mut self, line: &[u8], why: Bad) {
+        self.tally.bad += 1;
+        if self.tally.a_bad_line.is_none() {
+            self.tally.a_bad_line = Some((line[..line.len().min(SHOWN)].into(), why));
+        }
+    }
+
+    #[cold]
+    fn unknown_field(&mut self) {
+        self.tally.unknown_fields += 1;
+    }
+}
