@@ -186,15 +186,43 @@ fn join_source(_: &Socket, _: IpAddr, _: u32, _: IpAddr) -> io::Result<()> {
     ))
 }
 
-/// Lets the kernel hand over a run of datagrams as one, and tell how many it dropped. Where it can do neither, the
-/// receiver makes do.
-pub(super) fn batched_receive(socket: &Socket) {
+/// Lets the kernel hand over a run of datagrams as one, if that is wished, and tell how many it dropped. Where it can do
+/// neither, the receiver makes do.
+pub(super) fn batched_receive(socket: &Socket, coalesce: bool) {
     #[cfg(target_os = "linux")]
     {
         // `UDP_GRO` came with Linux 5.0, `SO_RXQ_OVFL` with 2.6.33.
-        let _ = set(socket, libc::SOL_UDP, libc::UDP_GRO, &1_i32);
+        let _ = set(socket, libc::SOL_UDP, libc::UDP_GRO, &i32::from(coalesce));
         let _ = set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1_i32);
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = socket;
+    let _ = (socket, coalesce);
+}
+
+/// How many datagrams the kernel dropped on the socket, in 32 bits from its beginning; `None` where that is not told.
+#[cfg(target_os = "linux")]
+pub(super) fn drops(socket: &std::net::UdpSocket) -> Option<u32> {
+    use std::os::fd::AsRawFd;
+
+    /// Of `linux/sock_diag.h`: the ninth and last word that `SO_MEMINFO` (Linux 4.12) fills in.
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut words = [0_u32; SK_MEMINFO_DROPS + 1];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: getsockopt(2): optval and optlen "identify a buffer in which the value for the requested option(s) are to be
+    // returned"; the kernel writes at most the length it is given, which is that of `words`, any bits of which are a value.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0 && length as usize == size_of_val(&words)).then_some(words[SK_MEMINFO_DROPS])
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn drops(_: &std::net::UdpSocket) -> Option<u32> {
+    None
 }

@@ -224,6 +224,25 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_run_arrives_one_by_one_where_that_is_wished() {
+        let (from, _) = testing::unicast_pair();
+        let options = Options { coalesce: false, ..Options::default() };
+        let to = Socket::unicast(&testing::lo(), 0, &options).unwrap();
+        let datagrams = testing::datagrams(&[1000, 1000, 1000, 10]);
+        send(&from, &to, 1000, &datagrams);
+        let mut receiver = Receiver::new(8);
+        testing::wait(&to);
+        assert_eq!(receiver.receive(&to).unwrap(), 4);
+        let mut heard = 0;
+        while receiver.advance() {
+            assert_eq!(receiver.current().unwrap().bytes, datagrams[heard]);
+            heard += 1;
+        }
+        assert_eq!(heard, 4);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn no_control_message_leaks_to_the_next_datagram() {
         let mut receiver = Receiver::new(2);
         let (from, to) = testing::unicast_pair();
@@ -283,6 +302,8 @@ mod tests {
             }
             assert!(heard > 0 && heard < 200, "round {round}: {heard} of 200");
             lost += 200 - heard;
+            // The socket itself tells at once.
+            assert_eq!(to.kernel_drops().map(u64::from), Some(lost), "round {round}");
             // The count travels with the next datagram.
             send(&from, &to, 1, &[vec![0]]);
             hear(&mut receiver, &to, 1);

@@ -23,11 +23,14 @@ pub struct Options {
     /// Whether this machine's own subscribers hear what it sends: true by default. Costs a copy of each datagram where
     /// there are none.
     pub loopback: bool,
+    /// Whether the kernel may hand over runs of datagrams as one (Linux's `UDP_GRO`): true by default. That is cheaper,
+    /// but a run that is dropped is then counted as one datagram.
+    pub coalesce: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { receive_buffer: None, send_buffer: None, ttl: 1, loopback: true }
+        Options { receive_buffer: None, send_buffer: None, ttl: 1, loopback: true, coalesce: true }
     }
 }
 
@@ -211,6 +214,17 @@ impl Socket {
         interface.mtu
     }
 
+    /// How many datagrams the kernel has dropped on this socket until now, as when its receive buffer was full: in 32 bits,
+    /// which wrap. Runs that were coalesced count as one: for datagrams, open it without [`Options::coalesce`]. `None` where
+    /// the platform does not tell (it is Linux that does, from 4.12).
+    ///
+    /// [`Receiver::kernel_drops`](super::Receiver::kernel_drops) needs no system call, but learns of a drop only with a
+    /// later datagram.
+    #[must_use]
+    pub fn kernel_drops(&self) -> Option<u32> {
+        options::drops(&self.socket)
+    }
+
     /// The standard library's socket, for what this one does not do.
     #[must_use]
     pub fn as_socket(&self) -> &UdpSocket {
@@ -271,7 +285,7 @@ fn open(family: Family, options: &Options) -> Result<socket2::Socket, SocketErro
     socket.set_nonblocking(true).map_err(|error| SocketError::option("O_NONBLOCK", &error))?;
     options::dont_fragment(&socket, family)
         .map_err(|error| SocketError::option("IP_MTU_DISCOVER", &error))?;
-    options::batched_receive(&socket);
+    options::batched_receive(&socket, options.coalesce);
     if let Some(bytes) = options.receive_buffer {
         grow(bytes, |bytes| socket.set_recv_buffer_size(bytes))
             .map_err(|error| SocketError::option("SO_RCVBUF", &error))?;
@@ -452,7 +466,7 @@ mod tests {
         assert!(inner.nonblocking().unwrap());
         assert_eq!(
             Options::default(),
-            Options { receive_buffer: None, send_buffer: None, ttl: 1, loopback: true }
+            Options { receive_buffer: None, send_buffer: None, ttl: 1, loopback: true, coalesce: true }
         );
     }
 
