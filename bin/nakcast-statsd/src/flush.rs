@@ -36,12 +36,37 @@ pub struct Timer {
     pub bins: Vec<(u16, f64)>,
 }
 
+/// One listener's datagrams in an interval.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Where it listens.
+    pub listener: String,
+    /// Datagrams received.
+    pub received: u64,
+    /// Datagrams that were longer than the room there was for one, and were cut.
+    pub truncated: u64,
+    /// Datagrams that the kernel dropped on the listener's socket; `None` where the platform does not tell.
+    pub kernel_drops: Option<u64>,
+}
+
+/// What the collector tells of itself, beside what its shards counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Own {
+    /// Each listener's datagrams.
+    pub heard: Vec<Heard>,
+    /// How long working out this snapshot took, in milliseconds.
+    pub processing_ms: u64,
+    /// How many seconds later than the interval this flush came after the last; `None` for the first.
+    pub timestamp_lag: Option<f64>,
+}
+
 /// All that one flush has to tell. In order of names, so that it is the same every time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// When it was taken, in seconds since 1970.
     pub time: u64,
-    /// How long it took to add up, in seconds: the interval, or less for the last.
+    /// The flush interval in seconds, by which rates are reckoned: also when the last one is cut short, since whoever keeps
+    /// rates takes each for a whole interval.
     pub seconds: f64,
     /// The names of what is in [`Timer`].
     pub plan: Arc<Plan>,
@@ -55,6 +80,8 @@ pub struct Snapshot {
     pub sets: Vec<Value>,
     /// What came in, and what of it was lost here.
     pub tally: Tally,
+    /// What else the collector tells of itself.
+    pub own: Own,
 }
 
 impl Snapshot {
@@ -70,6 +97,7 @@ impl Snapshot {
             timers: Vec::new(),
             sets: Vec::new(),
             tally: Tally::default(),
+            own: Own::default(),
         };
         for interval in intervals {
             snapshot.add(interval);
@@ -79,6 +107,13 @@ impl Snapshot {
         snapshot.timers.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         snapshot.sets.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         snapshot
+    }
+
+    /// How many series are told, the collector's own three counters and its gauge among them, as the original counts.
+    #[must_use]
+    pub fn num_stats(&self) -> usize {
+        let series = self.counters.len() + self.gauges.len() + self.timers.len() + self.sets.len();
+        series + 3 + usize::from(self.own.timestamp_lag.is_some())
     }
 
     fn add(&mut self, interval: Interval) {

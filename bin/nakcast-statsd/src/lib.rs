@@ -1,11 +1,14 @@
 //! A StatsD collector that tells what it lost.
 //!
-//! What is heard flows one way: a listener takes datagrams from the kernel in batches, [`line`] reads them where they lie,
-//! a [`shard`] adds up what it is told; at each [`flush`] a snapshot is taken, from which every output is written.
+//! What is heard flows one way: a listener ([`listen`]) takes datagrams from the kernel in batches, [`line`] reads them where
+//! they lie, a [`shard`] adds up what it is told; at each [`flush`] a snapshot is taken, from which every [`output`] is
+//! written.
 
 pub mod digits;
 pub mod flush;
 pub mod line;
+pub mod listen;
 pub mod name;
+pub mod output;
 pub mod shard;
 pub mod timer;

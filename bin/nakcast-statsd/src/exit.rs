@@ -1,0 +1,66 @@
+//! How the command ends: an exit code, and one line that says why when it was not as wished.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Exit codes. They are documented in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done, or told to end.
+    Done = 0,
+    /// Something failed while it ran.
+    Failed = 1,
+    /// What was typed cannot be meant, or cannot be had.
+    Usage = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why the command did not do what it was to do: one line.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    line: String,
+}
+
+impl Failure {
+    pub(crate) fn at_run_time(line: impl Display) -> Failure {
+        Failure { exit: Exit::Failed, line: line.to_string() }
+    }
+
+    pub(crate) fn usage(line: impl Display) -> Failure {
+        Failure { exit: Exit::Usage, line: line.to_string() }
+    }
+
+    /// Says it on stderr.
+    pub(crate) fn told(self) -> Exit {
+        say(format_args!("error: {}", self.line));
+        self.exit
+    }
+}
+
+/// Says a line on stderr, in one write. A standard error that nobody reads is no reason to fail.
+pub(crate) fn say(text: impl Display) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Says what the parser of the command line found: help and version whole, an error as one line.
+pub(crate) fn usage(error: &clap::Error) -> Exit {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A closed pipe is not worth a word.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let text = error.to_string();
+    let parts = text.lines().map(str::trim);
+    let kept = parts
+        .filter(|part| !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more "));
+    say(kept.collect::<Vec<_>>().join("; "));
+    Exit::Usage
+}

@@ -1,0 +1,177 @@
+//! The console: for people, or one JSON object a flush.
+
+use crate::digits::Js;
+use crate::flush::{Snapshot, Timer};
+use std::fmt::{self, Display, Write};
+
+/// How a flush is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Pretty,
+    /// One JSON object, on one line.
+    Json,
+}
+
+/// A snapshot as text, with a line feed at its end.
+#[must_use]
+pub fn text(snapshot: &Snapshot, form: Form) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = match form {
+        Form::Pretty => pretty(&mut text, snapshot),
+        Form::Json => json(&mut text, snapshot),
+    };
+    text
+}
+
+fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    let day = snapshot.time % 86_400;
+    let tally = &snapshot.tally;
+    write!(text, "{:02}:{:02}:{:02}Z", day / 3600, day / 60 % 60, day % 60)?;
+    write!(text, "  {} datagrams, {} metrics, {} bad", tally.packets, tally.metrics, tally.bad)?;
+    for (count, what) in [
+        (tally.truncated, "datagrams cut"),
+        (tally.unknown_fields, "unknown fields"),
+        (tally.excess_samples, "samples too many"),
+        (tally.excess_members, "set members too many"),
+        (tally.timestamped, "with a time of their own, not carried"),
+        (tally.events, "events and checks, not carried"),
+    ] {
+        if count > 0 {
+            write!(text, ", {count} {what}")?;
+        }
+    }
+    if tally.excess_series > 0 {
+        let names = tally.excess_names.join(", ");
+        write!(text, ", {} of series too many ({names}, ...)", tally.excess_series)?;
+    }
+    text.push_str("; the kernel dropped");
+    for (at, heard) in snapshot.own.heard.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        match heard.kernel_drops {
+            Some(drops) => write!(text, "{comma} {drops} at {}", heard.listener)?,
+            None => write!(text, "{comma} nobody knows how many at {}", heard.listener)?,
+        }
+    }
+    text.push('\n');
+    for counter in &snapshot.counters {
+        let (count, rate) = (Js(counter.count), Js(counter.rate));
+        writeln!(text, "  counter  {}  {count}  {rate}/s", counter.series.as_str())?;
+    }
+    for gauge in &snapshot.gauges {
+        writeln!(text, "  gauge    {}  {}", gauge.series.as_str(), Js(gauge.value))?;
+    }
+    for timer in &snapshot.timers {
+        write!(text, "  timer    {} ", timer.series.as_str())?;
+        for &(name, value) in timer.fields.iter().chain(&timer.bins) {
+            write!(text, " {} {}", snapshot.plan.name(name), Js(value))?;
+        }
+        text.push('\n');
+    }
+    for set in &snapshot.sets {
+        writeln!(text, "  set      {}  {}", set.series.as_str(), Js(set.value))?;
+    }
+    Ok(())
+}
+
+/// A number in JSON, which has no infinities.
+struct Number(f64);
+
+impl Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_finite() { Js(self.0).fmt(f) } else { f.write_str("null") }
+    }
+}
+
+/// A string in JSON.
+struct Text<'a>(&'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self.0).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// An object of numbers.
+fn object<'a>(text: &mut String, members: impl Iterator<Item = (&'a str, f64)>) -> fmt::Result {
+    text.push('{');
+    for (at, (name, value)) in members.enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        write!(text, "{comma}{}:{}", Text(name), Number(value))?;
+    }
+    text.push('}');
+    Ok(())
+}
+
+/// The names are those of the original's console, where it has the thing.
+fn json(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    write!(text, "{{\"time\":{},\"interval\":{}", snapshot.time, Number(snapshot.seconds))?;
+    text.push_str(",\"counters\":");
+    object(text, snapshot.counters.iter().map(|counter| (counter.series.as_str(), counter.count)))?;
+    text.push_str(",\"counter_rates\":");
+    object(text, snapshot.counters.iter().map(|counter| (counter.series.as_str(), counter.rate)))?;
+    text.push_str(",\"gauges\":");
+    object(text, snapshot.gauges.iter().map(|gauge| (gauge.series.as_str(), gauge.value)))?;
+    text.push_str(",\"timer_data\":{");
+    for (at, timer) in snapshot.timers.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        write!(text, "{comma}{}:", Text(timer.series.as_str()))?;
+        json_timer(text, snapshot, timer)?;
+    }
+    text.push_str("},\"sets\":");
+    object(text, snapshot.sets.iter().map(|set| (set.series.as_str(), set.value)))?;
+    json_own(text, snapshot)?;
+    text.push_str("}\n");
+    Ok(())
+}
+
+fn json_timer(text: &mut String, snapshot: &Snapshot, timer: &Timer) -> fmt::Result {
+    let plan = &snapshot.plan;
+    object(text, timer.fields.iter().map(|&(name, value)| (plan.name(name), value)))?;
+    if !timer.bins.is_empty() {
+        // Into the object that was just closed.
+        text.pop();
+        text.push_str(if timer.fields.is_empty() { "\"histogram\":" } else { ",\"histogram\":" });
+        let bins = timer.bins.iter().map(|&(name, value)| {
+            let name = plan.name(name);
+            (name.strip_prefix("histogram.").unwrap_or(name), value)
+        });
+        object(text, bins)?;
+        text.push('}');
+    }
+    Ok(())
+}
+
+fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    let tally = &snapshot.tally;
+    text.push_str(",\"statsd\":");
+    let mut own = vec![
+        ("bad_lines_seen", tally.bad as f64),
+        ("packets_received", tally.packets as f64),
+        ("metrics_received", tally.metrics as f64),
+        ("numStats", snapshot.num_stats() as f64),
+        ("processing_time", snapshot.own.processing_ms as f64),
+        ("unknown_fields", tally.unknown_fields as f64),
+        ("excess_series", tally.excess_series as f64),
+        ("excess_samples", tally.excess_samples as f64),
+        ("excess_members", tally.excess_members as f64),
+        ("timestamped_not_carried", tally.timestamped as f64),
+        ("events_not_carried", tally.events as f64),
+    ];
+    own.extend(snapshot.own.timestamp_lag.map(|lag| ("timestamp_lag", lag)));
+    object(text, own.into_iter())?;
+    text.push_str(",\"listeners\":[");
+    for (at, heard) in snapshot.own.heard.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        write!(text, "{comma}{{\"listener\":{},\"received\":{}", Text(&heard.listener), heard.received)?;
+        write!(text, ",\"truncated\":{},\"kernel_drops\":", heard.truncated)?;
+        match heard.kernel_drops {
+            Some(drops) => write!(text, "{drops}}}")?,
+            None => text.push_str("null}"),
+        }
+    }
+    text.push(']');
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! What snapshots are written to.
+
+pub mod console;
