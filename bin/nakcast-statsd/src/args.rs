@@ -51,9 +51,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "1000000", allow_hyphen_values = true)]
     pub(crate) max_series: u32,
 
-    /// How flushes are shown: for people, or one JSON object a line.
-    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = FormatArg::Pretty)]
-    pub(crate) format: FormatArg,
+    /// How flushes are shown on standard output: for people, one JSON object a line, or not at all [default: pretty; with
+    /// --graphite: none].
+    #[arg(long, value_enum, allow_hyphen_values = true)]
+    pub(crate) format: Option<FormatArg>,
+
+    /// Send flushes to this Graphite server; up to 60 wait while it is away.
+    #[arg(long, value_name = "HOST:PORT", value_parser = units::server, allow_hyphen_values = true)]
+    pub(crate) graphite: Option<String>,
+
+    /// How Graphite is spoken to: text (port 2003 as a rule) or pickle (2004).
+    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = ProtocolArg::Text, requires = "graphite")]
+    pub(crate) graphite_protocol: ProtocolArg,
+
+    /// Names in Graphite: stats.X and stats_counts.X for counters (legacy), or stats.counters.X.rate and .count (new).
+    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = NamespaceArg::Legacy, requires = "graphite")]
+    pub(crate) graphite_namespace: NamespaceArg,
 
     /// Receive buffer to ask the kernel for, for each listener.
     #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = units::bytes, allow_hyphen_values = true)]
@@ -70,6 +83,19 @@ pub(crate) enum DialectArg {
 pub(crate) enum FormatArg {
     Pretty,
     Json,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ProtocolArg {
+    Text,
+    Pickle,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NamespaceArg {
+    Legacy,
+    New,
 }
 
 #[cfg(test)]

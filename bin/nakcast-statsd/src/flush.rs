@@ -58,6 +58,8 @@ pub struct Own {
     pub processing_ms: u64,
     /// How many seconds later than the interval this flush came after the last; `None` for the first.
     pub timestamp_lag: Option<f64>,
+    /// How the sending to Graphite went until now; `None` without.
+    pub graphite: Option<crate::output::graphite::Sent>,
 }
 
 /// All that one flush has to tell. In order of names, so that it is the same every time.

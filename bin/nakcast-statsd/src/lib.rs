@@ -4,6 +4,7 @@
 //! they lie, a [`shard`] adds up what it is told; at each [`flush`] a snapshot is taken, from which every [`output`] is
 //! written.
 
+pub mod clock;
 pub mod digits;
 pub mod flush;
 pub mod line;

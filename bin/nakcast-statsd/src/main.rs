@@ -3,7 +3,6 @@
 //! What was typed is in [`args`]; [`run`] opens what it names, and flushes until it is told to end.
 
 mod args;
-mod clock;
 mod exit;
 mod run;
 mod units;

@@ -1,13 +1,14 @@
 //! Opens what was named, and flushes until told to end.
 
-use crate::args::{Args, DialectArg, FormatArg};
-use crate::clock;
+use crate::args::{Args, DialectArg, FormatArg, NamespaceArg, ProtocolArg};
 use crate::exit::{Exit, Failure, say};
 use nakcast::net::{Options, Socket, SocketError, resolve};
+use nakcast_statsd::clock;
 use nakcast_statsd::flush::Snapshot;
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::listen::Listener;
 use nakcast_statsd::output::console::{self, Form};
+use nakcast_statsd::output::graphite::{Graphite, Names, Protocol};
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::Plan;
 use parking_lot::Mutex;
@@ -24,11 +25,18 @@ const DEFAULT: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net:
 /// The exit code of a process ended by SIGINT, as shells tell it.
 const ABORTED: i32 = 130;
 
+/// Flushes that wait while Graphite is away.
+const WAITING: usize = 60;
+
+/// How long what waits for Graphite is still tried at the end.
+const LINGER: Duration = Duration::from_secs(5);
+
 struct Collector {
     args: Args,
     plan: Arc<Plan>,
     shard: Arc<Mutex<Shard>>,
     listeners: Vec<Listener>,
+    graphite: Option<Graphite>,
     last_flush: Option<u64>,
     asked: Arc<AtomicU32>,
 }
@@ -46,8 +54,11 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         gauge_life: args.delete_idle.then_some(1),
     };
     let shard = Arc::new(Mutex::new(Shard::new(limits, idle)));
-    let mut collector =
-        Collector { args, plan: Arc::new(plan), shard, listeners: Vec::new(), last_flush: None, asked };
+    let graphite = args.graphite.clone().map(|server| Graphite::start(server, WAITING)).transpose();
+    let graphite =
+        graphite.map_err(|error| Failure::at_run_time(format_args!("no thread to be had: {error}")))?;
+    let (plan, listeners) = (Arc::new(plan), Vec::new());
+    let mut collector = Collector { args, plan, shard, listeners, graphite, last_flush: None, asked };
     collector.listen(sockets)?;
     collector.serve()
 }
@@ -134,7 +145,15 @@ impl Collector {
                     Err(Failure::at_run_time(format_args!("listening on {}: {error}", listener.address())));
             }
         }
-        self.flush()?;
+        let flushed = self.flush();
+        if let Some(graphite) = self.graphite.take() {
+            let waiting = graphite.end(LINGER);
+            if waiting > 0 {
+                let line = format_args!("Graphite did not take {waiting} of the flushes that waited for it");
+                return Err(Failure::at_run_time(line));
+            }
+        }
+        flushed?;
         result
     }
 
@@ -161,21 +180,41 @@ impl Collector {
         let own = &mut snapshot.own;
         own.heard = self.listeners.iter_mut().map(Listener::heard).collect();
         own.timestamp_lag = self.last_flush.map(|last| time as f64 - last as f64 - seconds);
+        own.graphite = self.graphite.as_ref().map(Graphite::sent);
         own.processing_ms = millis(clock::now() - begun);
         self.last_flush = Some(time);
         if let Some((line, why)) = &snapshot.tally.a_bad_line {
             let (bad, line) = (snapshot.tally.bad, line.escape_ascii());
             say(format_args!("warning: {bad} bad lines, such as \"{line}\": {why}"));
         }
+        self.send(&snapshot);
         let form = match self.args.format {
-            FormatArg::Pretty => Form::Pretty,
-            FormatArg::Json => Form::Json,
+            Some(FormatArg::None) => return Ok(true),
+            None if self.graphite.is_some() => return Ok(true),
+            Some(FormatArg::Json) => Form::Json,
+            Some(FormatArg::Pretty) | None => Form::Pretty,
         };
         match io::stdout().lock().write_all(console::text(&snapshot, form).as_bytes()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
             Err(error) => Err(Failure::at_run_time(format_args!("standard output: {error}"))),
         }
+    }
+
+    fn send(&self, snapshot: &Snapshot) {
+        let Some(graphite) = &self.graphite else { return };
+        if let Some(failure) = graphite.failure() {
+            say(format_args!("warning: Graphite at {failure}; up to {WAITING} flushes wait for it"));
+        }
+        let names = Names {
+            legacy: matches!(self.args.graphite_namespace, NamespaceArg::Legacy),
+            ..Names::default()
+        };
+        let protocol = match self.args.graphite_protocol {
+            ProtocolArg::Text => Protocol::Text,
+            ProtocolArg::Pickle => Protocol::Pickle,
+        };
+        graphite.send(names.payload(snapshot, protocol));
     }
 }
 

@@ -77,3 +77,14 @@ pub(crate) fn percentile(text: &str) -> Result<f64, String> {
     }
     Ok(percentile)
 }
+
+/// A server by name or address, and its port.
+pub(crate) fn server(text: &str) -> Result<String, String> {
+    let wanted = "it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003";
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.into())
+        }
+        _ => Err(wanted.into()),
+    }
+}

@@ -1,3 +1,4 @@
 //! What snapshots are written to.
 
 pub mod console;
+pub mod graphite;
