@@ -214,7 +214,9 @@ impl Collector {
             ProtocolArg::Text => Protocol::Text,
             ProtocolArg::Pickle => Protocol::Pickle,
         };
-        graphite.send(names.payload(snapshot, protocol));
+        let begun = clock::now();
+        let payload = names.payload(snapshot, protocol);
+        graphite.send(payload, clock::now() - begun);
     }
 }
 

@@ -177,6 +177,7 @@ impl Names {
             ("last_flush", sent.last_flush),
             ("flush_time", sent.flush_time),
             ("flush_length", sent.flush_length),
+            ("calculationtime", sent.calculation_time),
             ("flushes_dropped", sent.flushes_dropped),
         ] {
             row(path.of(&[global, stats, "graphiteStats", name], ""), value as f64);

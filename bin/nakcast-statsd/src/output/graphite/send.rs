@@ -26,12 +26,14 @@ const MOST_BYTES: usize = 256 << 20;
 pub struct Sent {
     /// When it last failed, in seconds since 1970; 0 for never.
     pub last_exception: u64,
-    /// When a flush was last sent, in seconds since 1970; 0 for never.
+    /// When a flush was last sent, in seconds since 1970; when it started, until the first is.
     pub last_flush: u64,
     /// How long that took, in milliseconds.
     pub flush_time: u64,
     /// How many bytes it had.
     pub flush_length: u64,
+    /// How long it took to write the last flush down before it was sent, in milliseconds.
+    pub calculation_time: u64,
     /// How many flushes were given up, since too many waited, or at the end.
     pub flushes_dropped: u64,
 }
@@ -71,16 +73,19 @@ impl Graphite {
     ///
     /// The operating system's, when it has no thread.
     pub fn start(server: String, most: usize) -> io::Result<Graphite> {
-        let (state, changed) = (Mutex::default(), Condvar::new());
+        let mut state = State::default();
+        state.sent.last_flush = clock::wall_seconds();
+        let (state, changed) = (Mutex::new(state), Condvar::new());
         let shared = Arc::new(Shared { server, most: most.max(1), state, changed });
         let working = Arc::clone(&shared);
         let thread = thread::Builder::new().name("graphite".into()).spawn(move || working.work())?;
         Ok(Graphite { shared, thread: Some(thread) })
     }
 
-    /// Gives it a flush.
-    pub fn send(&self, payload: Vec<u8>) {
+    /// Gives it a flush, which took `calculation` to write down.
+    pub fn send(&self, payload: Vec<u8>, calculation: Duration) {
         let mut state = self.shared.state.lock();
+        state.sent.calculation_time = calculation.as_millis() as u64;
         state.bytes += payload.len();
         state.waiting.push_back(Arc::new(payload));
         while state.waiting.len() > 1 && (state.waiting.len() > self.shared.most || state.bytes > MOST_BYTES)
