@@ -206,6 +206,20 @@ struct Gauge {
 }
 
 #[derive(Debug, Default)]
+struct Timer {
+    samples: Samples,
+    /// How many samples the last interval had: what there is room for at once in the next.
+    last: usize,
+}
+
+impl Timer {
+    fn take(&mut self) -> Samples {
+        self.last = self.samples.values.len();
+        mem::take(&mut self.samples)
+    }
+}
+
+#[derive(Debug, Default)]
 struct Members {
     members: HashSet<Box<[u8]>>,
 }
@@ -214,16 +228,53 @@ struct Members {
 #[derive(Debug)]
 struct Known {
     /// Name and tags as they came.
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     /// How many of the bytes are the name.
     name: u32,
     kind: Kind,
     at: u32,
 }
 
+/// Bytes that lie in the table itself where they are few, as they mostly are: what is looked up is then compared without
+/// another trip to memory.
+#[derive(Debug)]
+enum Bytes {
+    Few(u8, [u8; FEW]),
+    Many(Box<[u8]>),
+}
+
+/// With these a [`Known`] fills a cache line.
+const FEW: usize = 46;
+const _: () = assert!(size_of::<Known>() == 64);
+
+impl Bytes {
+    fn new(key: Key<'_>) -> Bytes {
+        let length = key.name.len() + key.tags.len();
+        let mut few = [0; FEW];
+        match few.get_mut(..length) {
+            Some(room) => {
+                let (name, tags) = room.split_at_mut(key.name.len());
+                name.copy_from_slice(key.name);
+                tags.copy_from_slice(key.tags);
+                Bytes::Few(length as u8, few)
+            }
+            None => Bytes::Many([key.name, key.tags].concat().into_boxed_slice()),
+        }
+    }
+
+    #[inline]
+    fn all(&self) -> &[u8] {
+        match self {
+            Bytes::Few(length, bytes) => &bytes[..usize::from(*length)],
+            Bytes::Many(bytes) => bytes,
+        }
+    }
+}
+
 impl Known {
+    #[inline]
     fn key(&self) -> Key<'_> {
-        let (name, tags) = self.bytes.split_at(self.name as usize);
+        let (name, tags) = self.bytes.all().split_at(self.name as usize);
         Key { name, tags }
     }
 }
@@ -238,7 +289,7 @@ pub struct Shard {
     known_bytes: usize,
     counters: Cells<f64>,
     gauges: Cells<Gauge>,
-    timers: Cells<Samples>,
+    timers: Cells<Timer>,
     sets: Cells<Members>,
     series: usize,
     series_bytes: usize,
@@ -318,7 +369,7 @@ impl Shard {
             Some(value)
         });
         let (timers, gone_timers) =
-            self.timers.take(|samples, came| (came || !idle.delete_timers).then(|| mem::take(samples)));
+            self.timers.take(|timer, came| (came || !idle.delete_timers).then(|| timer.take()));
         let (sets, gone_sets) = self
             .sets
             .take(|set, came| (came || !idle.delete_sets).then(|| mem::take(&mut set.members).len()));
@@ -342,9 +393,7 @@ impl Shard {
     #[inline]
     fn place(&mut self, kind: Kind, key: Key<'_>) -> Option<u32> {
         let hash = hash(&self.hasher, kind, key);
-        let found = self.known.find(hash, |known| {
-            known.bytes.len() == key.name.len() + key.tags.len() && known.kind == kind && known.key() == key
-        });
+        let found = self.known.find(hash, |known| known.kind == kind && known.key() == key);
         match found {
             Some(known) => Some(known.at),
             None => self.learn(hash, kind, key),
@@ -379,15 +428,15 @@ impl Shard {
                 }
             }
         };
-        let bytes = [key.name, key.tags].concat().into_boxed_slice();
+        let length = key.name.len() + key.tags.len();
         // Of one series there are as many spellings as somebody likes to make up.
-        if self.known_bytes + bytes.len() > self.limits.name_bytes
+        if self.known_bytes + length > self.limits.name_bytes
             || self.known.len() >= self.limits.series.saturating_mul(2)
         {
             self.forget_spellings();
         }
-        self.known_bytes += bytes.len();
-        let known = Known { bytes, name: key.name.len() as u32, kind, at };
+        self.known_bytes += length;
+        let known = Known { bytes: Bytes::new(key), name: key.name.len() as u32, kind, at };
         let hasher = &self.hasher;
         self.known.insert_unique(hash, known, |known| self::hash(hasher, known.kind, known.key()));
         Some(at)
@@ -426,10 +475,13 @@ impl Sink for Shard {
                 }
             }
             Sample::Time(value, weight) => {
-                let Some(samples) = self.timers.at(at) else { return };
+                let Some(Timer { samples, last }) = self.timers.at(at) else { return };
                 samples.weight += weight;
                 if self.samples < self.limits.samples {
                     self.samples += 1;
+                    if samples.values.is_empty() {
+                        samples.values.reserve_exact(*last);
+                    }
                     samples.values.push(value);
                 } else {
                     self.tally.excess_samples += 1;
