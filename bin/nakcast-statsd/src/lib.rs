@@ -1,6 +1,6 @@
 //! A StatsD collector that tells what it lost.
 //!
-//! What is heard flows one way: a listener ([`listen`]) takes datagrams from the kernel in batches, [`line`] reads them where
+//! What is heard flows one way: a listener ([`listen`]) takes datagrams from the kernel in batches, [`mod@line`] reads them where
 //! they lie, a [`shard`] adds up what it is told; at each [`flush`] a snapshot is taken, from which every [`output`] is
 //! written.
 
