@@ -149,8 +149,9 @@ impl Collector {
         if let Some(graphite) = self.graphite.take() {
             let waiting = graphite.end(LINGER);
             if waiting > 0 {
-                let line = format_args!("Graphite did not take {waiting} of the flushes that waited for it");
-                return Err(Failure::at_run_time(line));
+                return Err(Failure::at_run_time(format_args!(
+                    "Graphite did not take {waiting} of the flushes that waited for it"
+                )));
             }
         }
         flushed?;
