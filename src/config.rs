@@ -60,7 +60,8 @@ fn within<T: PartialOrd + std::fmt::Debug>(
     least: T,
     most: T,
 ) -> Result<(), Error> {
-    if value < least || value > most {
+    // Neither is what is no number.
+    if !(value >= least && value <= most) {
         let problem = format!("{value:?} is outside {least:?} to {most:?}");
         return Err(Error::Setting { name, problem });
     }

@@ -32,11 +32,12 @@ use exit::{Exit, Failure};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return exit::usage(&error).into(),
+    let exit = match Cli::try_parse() {
+        Ok(cli) => run(cli.command).unwrap_or_else(|failure| failure.told()),
+        Err(error) => exit::usage(&error),
     };
-    run(cli.command).unwrap_or_else(|failure| failure.told()).into()
+    say::last_words();
+    exit.into()
 }
 
 fn run(command: Command) -> Result<Exit, Failure> {

@@ -381,3 +381,29 @@ fn a_datagram_that_the_interface_cannot_carry_is_refused_in_words() {
     sub.succeed(SOON);
     assert_eq!(sub.stdout(), "001\n002\n003\n");
 }
+
+#[test]
+fn a_standard_error_that_nobody_reads_stops_nothing() {
+    let (scratch, group) = (Scratch::new(), group(190));
+    let kept = scratch.path("summary");
+    let arguments =
+        format!("sub --contract best-effort --drop 20 --seed 1 --until-end --summary {}", kept.display());
+    // Far more lines of gaps than a pipe holds.
+    let mut command = on(&group, &arguments);
+    let mut sub = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    publish(&group, "--wait-for 1 --count 20000 --size 1200", Stdio::null());
+    // One that waits for its standard error to be read is ended, and has failed.
+    let (id, (over, is_over)) = (sub.id(), std::sync::mpsc::channel::<()>());
+    let watch = std::thread::spawn(move || {
+        if is_over.recv_timeout(SOON) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            std::process::Command::new("kill").args(["-9", &id.to_string()]).status().unwrap();
+        }
+    });
+    let ended = sub.wait().unwrap();
+    drop(over);
+    watch.join().unwrap();
+    let heard = summary(&kept);
+    assert!(ended.success() && heard["gaps"].as_u64() > Some(2_000), "{ended}, {heard}");
+    let count = |field: &str| heard[field].as_u64().unwrap();
+    assert_eq!(count("messages") + count("lost"), 20_000);
+}
