@@ -5,6 +5,7 @@
 //! written.
 
 pub mod clock;
+pub mod config;
 pub mod digits;
 pub mod flush;
 pub mod line;

@@ -1,0 +1,4 @@
+//! Configurations.
+
+pub mod original;
+mod value;
