@@ -52,7 +52,7 @@ pub(crate) struct Args {
     pub(crate) max_series: u32,
 
     /// How flushes are shown on standard output: for people, one JSON object a line, or not at all [default: pretty; with
-    /// --graphite: none].
+    /// --graphite or --prometheus: none].
     #[arg(long, value_enum, allow_hyphen_values = true)]
     pub(crate) format: Option<FormatArg>,
 
@@ -67,6 +67,10 @@ pub(crate) struct Args {
     /// Names in Graphite: stats.X and stats_counts.X for counters (legacy), or stats.counters.X.rate and .count (new).
     #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = NamespaceArg::Legacy, requires = "graphite")]
     pub(crate) graphite_namespace: NamespaceArg,
+
+    /// Show totals to Prometheus at http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
+    pub(crate) prometheus: Option<SocketAddr>,
 
     /// Receive buffer to ask the kernel for, for each listener.
     #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = units::bytes, allow_hyphen_values = true)]

@@ -9,6 +9,7 @@ use nakcast_statsd::line::Dialect;
 use nakcast_statsd::listen::Listener;
 use nakcast_statsd::output::console::{self, Form};
 use nakcast_statsd::output::graphite::{Graphite, Names, Protocol};
+use nakcast_statsd::output::prometheus::{Exposition, Server};
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::Plan;
 use parking_lot::Mutex;
@@ -37,6 +38,7 @@ struct Collector {
     shard: Arc<Mutex<Shard>>,
     listeners: Vec<Listener>,
     graphite: Option<Graphite>,
+    prometheus: Option<(Exposition, Server)>,
     last_flush: Option<u64>,
     asked: Arc<AtomicU32>,
 }
@@ -57,8 +59,10 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let graphite = args.graphite.clone().map(|server| Graphite::start(server, WAITING)).transpose();
     let graphite =
         graphite.map_err(|error| Failure::at_run_time(format_args!("no thread to be had: {error}")))?;
+    let prometheus = args.prometheus.map(|address| prometheus(address, limits.series)).transpose()?;
     let (plan, listeners) = (Arc::new(plan), Vec::new());
-    let mut collector = Collector { args, plan, shard, listeners, graphite, last_flush: None, asked };
+    let mut collector =
+        Collector { args, plan, shard, listeners, graphite, prometheus, last_flush: None, asked };
     collector.listen(sockets)?;
     collector.serve()
 }
@@ -79,6 +83,16 @@ fn open(args: &Args) -> Result<Vec<Socket>, Failure> {
         sockets.push(socket.map_err(|error| refused("--group", &error))?);
     }
     Ok(sockets)
+}
+
+fn prometheus(address: SocketAddr, series: usize) -> Result<(Exposition, Server), Failure> {
+    let server = Server::start(address).map_err(|error| {
+        Failure::usage(format_args!("--prometheus: {address} cannot be listened to: {error}"))
+    })?;
+    say(format_args!("metrics at http://{}/metrics", server.address()));
+    let exposition = Exposition::new(series);
+    server.set(exposition.text());
+    Ok((exposition, server))
 }
 
 fn refused(option: &str, error: &SocketError) -> Failure {
@@ -189,9 +203,13 @@ impl Collector {
             say(format_args!("warning: {bad} bad lines, such as \"{line}\": {why}"));
         }
         self.send(&snapshot);
+        if let Some((exposition, server)) = &mut self.prometheus {
+            exposition.add(&snapshot);
+            server.set(exposition.text());
+        }
         let form = match self.args.format {
             Some(FormatArg::None) => return Ok(true),
-            None if self.graphite.is_some() => return Ok(true),
+            None if self.graphite.is_some() || self.prometheus.is_some() => return Ok(true),
             Some(FormatArg::Json) => Form::Json,
             Some(FormatArg::Pretty) | None => Form::Pretty,
         };

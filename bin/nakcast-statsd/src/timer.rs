@@ -101,6 +101,11 @@ impl Plan {
         &self.names[usize::from(number)]
     }
 
+    /// The percentiles, each with the number of its bound's name.
+    pub fn bounds(&self) -> impl Iterator<Item = (f64, u16)> {
+        self.percentiles.iter().map(|&(percentile, first)| (percentile, first + 2))
+    }
+
     /// All names, by number.
     #[must_use]
     pub fn names(&self) -> &[String] {

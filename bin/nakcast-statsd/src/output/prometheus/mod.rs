@@ -1,0 +1,208 @@
+//! Prometheus: what was flushed, kept as totals and shown in the text exposition format, version 0.0.4.
+//!
+//! Counters become counters, with `_total` behind their name; timers become summaries, whose quantiles are those of the last
+//! flush and whose count and sum are totals, in the unit that clients send; gauges and sets become gauges. Tags become labels.
+
+mod family;
+mod serve;
+
+pub use serve::Server;
+
+use crate::digits::Js;
+use crate::flush::{Heard, Snapshot, Timer};
+use crate::shard::Tally;
+use family::{Families, Kind, Summary};
+use std::fmt::{self, Write};
+
+/// What is told to whoever asks, from one flush to the next.
+#[derive(Debug)]
+pub struct Exposition {
+    families: Families,
+    flushes: u64,
+    /// Of all flushes.
+    tally: Tally,
+    heard: Vec<Heard>,
+    processing_ms: u64,
+    timestamp_lag: f64,
+    /// Counts below 0, which a counter that only grows does not take.
+    negative: u64,
+    /// Values for which there was no room.
+    excess: u64,
+    /// Series of the last flush that another of the same name and labels stands for.
+    merged: u64,
+}
+
+impl Exposition {
+    /// With room for so many series. A series that is not told any more is forgotten, but for counters and timers: their
+    /// totals must not shrink, and stay until there is no room for more.
+    #[must_use]
+    pub fn new(most_series: usize) -> Exposition {
+        Exposition {
+            families: Families::new(most_series),
+            flushes: 0,
+            tally: Tally::default(),
+            heard: Vec::new(),
+            processing_ms: 0,
+            timestamp_lag: 0.0,
+            negative: 0,
+            excess: 0,
+            merged: 0,
+        }
+    }
+
+    /// Takes a flush in.
+    pub fn add(&mut self, snapshot: &Snapshot) {
+        self.flushes += 1;
+        self.tally.add(snapshot.tally.clone());
+        self.processing_ms = snapshot.own.processing_ms;
+        self.timestamp_lag = snapshot.own.timestamp_lag.unwrap_or(0.0);
+        for heard in &snapshot.own.heard {
+            match self.heard.iter_mut().find(|known| known.listener == heard.listener) {
+                Some(known) => {
+                    known.received += heard.received;
+                    known.truncated += heard.truncated;
+                    // Once nobody knows how many, nobody knows the total.
+                    known.kernel_drops = known.kernel_drops.zip(heard.kernel_drops).map(|(a, b)| a + b);
+                }
+                None => self.heard.push(heard.clone()),
+            }
+        }
+        self.merged = 0;
+        self.families.begin();
+        for counter in &snapshot.counters {
+            let Some(total) = self.families.counter(&counter.series) else {
+                self.excess += 1;
+                continue;
+            };
+            if counter.count >= 0.0 {
+                *total += counter.count;
+            } else {
+                self.negative += 1;
+            }
+        }
+        for (kind, values) in [(Kind::Gauge, &snapshot.gauges), (Kind::Set, &snapshot.sets)] {
+            for value in values {
+                match self.families.level(kind, &value.series) {
+                    None => self.excess += 1,
+                    Some(Some(_)) => self.merged += 1,
+                    Some(level) => *level = Some(value.value),
+                }
+            }
+        }
+        for timer in &snapshot.timers {
+            match self.families.summary(&timer.series) {
+                Some(summary) => self.merged += u64::from(!add(summary, snapshot, timer)),
+                None => self.excess += 1,
+            }
+        }
+        self.families.end();
+    }
+
+    /// The text, for [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.own(&mut text).and_then(|()| self.families.text(&mut text));
+        text
+    }
+
+    fn own(&self, text: &mut String) -> fmt::Result {
+        let tally = &self.tally;
+        for (name, help, value) in [
+            ("flushes", "Flushes until now.", self.flushes),
+            ("datagrams", "Datagrams received.", tally.packets),
+            ("truncated_datagrams", "Datagrams that were too long, and were cut.", tally.truncated),
+            ("metrics", "Lines received, bad ones too.", tally.metrics),
+            ("bad_lines", "Bad lines, and bad elements of lines.", tally.bad),
+            ("unknown_fields", "Fields of lines that nobody knows.", tally.unknown_fields),
+            ("excess_series", "Values of series for which there was no room.", tally.excess_series),
+            ("excess_samples", "Samples of timers for which there was no room.", tally.excess_samples),
+            ("excess_members", "Members of sets for which there was no room.", tally.excess_members),
+            ("timestamped", "Samples with a time of their own, not carried.", tally.timestamped),
+            ("events", "Events and service checks, not carried.", tally.events),
+            ("negative_counts", "Counts below 0, not carried to Prometheus.", self.negative),
+            ("prometheus_excess_series", "Values there was no room for in what is told here.", self.excess),
+        ] {
+            writeln!(text, "# HELP nakcast_statsd_{name}_total {help}")?;
+            writeln!(text, "# TYPE nakcast_statsd_{name}_total counter")?;
+            writeln!(text, "nakcast_statsd_{name}_total {value}")?;
+        }
+        type Column = fn(&Heard) -> Option<u64>;
+        let columns: [(&str, &str, Column); 3] = [
+            ("received", "Datagrams received, by listener.", |heard| Some(heard.received)),
+            ("truncated", "Datagrams cut, by listener.", |heard| Some(heard.truncated)),
+            ("kernel_drops", "Datagrams the kernel dropped, by listener.", |heard| heard.kernel_drops),
+        ];
+        for (name, help, column) in columns {
+            writeln!(text, "# HELP nakcast_statsd_listener_{name}_total {help}")?;
+            writeln!(text, "# TYPE nakcast_statsd_listener_{name}_total counter")?;
+            for heard in &self.heard {
+                if let Some(value) = column(heard) {
+                    let listener = family::Escaped(&heard.listener);
+                    writeln!(
+                        text,
+                        "nakcast_statsd_listener_{name}_total{{listener=\"{listener}\"}} {value}"
+                    )?;
+                }
+            }
+        }
+        for (name, help, value) in [
+            (
+                "processing_seconds",
+                "How long the last flush took to work out.",
+                self.processing_ms as f64 / 1e3,
+            ),
+            ("timestamp_lag_seconds", "How much later than due the last flush came.", self.timestamp_lag),
+            (
+                "merged_series",
+                "Gauges, sets and quantiles that another of the same name here stands for.",
+                self.merged as f64,
+            ),
+        ] {
+            writeln!(text, "# HELP nakcast_statsd_{name} {help}")?;
+            writeln!(text, "# TYPE nakcast_statsd_{name} gauge")?;
+            writeln!(text, "nakcast_statsd_{name} {}", Js(value))?;
+        }
+        Ok(())
+    }
+}
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Adds a timer to a summary; false when the summary has another's quantiles already.
+fn add(summary: &mut Summary, snapshot: &Snapshot, timer: &Timer) -> bool {
+    let plan = &snapshot.plan;
+    let field = |name: &str| {
+        timer.fields.iter().find(|&&(number, _)| plan.name(number) == name).map(|&(_, value)| value)
+    };
+    let count = field("count");
+    // The count stands for samples that clients left out, too; so must the sum, or their quotient is no mean.
+    let sum = field("mean").zip(count).map(|(mean, count)| mean * count).or_else(|| field("sum"));
+    for (total, value) in [(&mut summary.count, count), (&mut summary.sum, sum)] {
+        if let Some(value) = value {
+            *total.get_or_insert(0.0) += value;
+        }
+    }
+    let mut quantiles = Vec::new();
+    for (percentile, bound) in plan.bounds() {
+        if let Some(&(_, value)) = timer.fields.iter().find(|&&(number, _)| number == bound) {
+            let part = if percentile > 0.0 { percentile } else { 100.0 + percentile };
+            // By a whole number, so that 99.9 is 0.999, and not a hair beside it.
+            quantiles.push(((part * 1e8).round() / 1e10, value));
+        }
+    }
+    quantiles.extend(field("median").map(|median| (0.5, median)));
+    quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Of two that are one quantile the first: a percentile's bound, rather than the median.
+    quantiles.dedup_by(|a, b| a.0 == b.0);
+    if quantiles.is_empty() {
+        return true;
+    }
+    if !summary.quantiles.is_empty() {
+        return false;
+    }
+    summary.quantiles = quantiles;
+    true
+}

@@ -1,0 +1,315 @@
+//! What Prometheus is told: totals that never shrink, names and labels it takes, each once.
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use nakcast::net::{Options, Socket, resolve};
+use nakcast_statsd::flush::{Heard, Snapshot};
+use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Exposition, Server};
+use nakcast_statsd::shard::{Idle, Limits, Shard};
+use nakcast_statsd::timer::Plan;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Process, command};
+
+/// For what must come, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(60);
+
+struct Told {
+    shard: Shard,
+    plan: Arc<Plan>,
+    exposition: Exposition,
+}
+
+impl Told {
+    fn with(most: usize, idle: Idle, plan: Plan) -> Told {
+        let shard = Shard::new(Limits::default(), idle);
+        Told { shard, plan: Arc::new(plan), exposition: Exposition::new(most) }
+    }
+
+    fn new() -> Told {
+        Told::with(1000, Idle::default(), Plan::new(&[90.0], &[], &[]).unwrap())
+    }
+
+    fn snapshot(&mut self, lines: &str) -> Snapshot {
+        self.shard.datagram(lines.as_bytes(), false, Dialect::Statsd);
+        Snapshot::new(vec![self.shard.take()], &self.plan, 1000, 10.0)
+    }
+
+    /// Hears lines, and flushes: the samples that are not the collector's own.
+    fn flush(&mut self, lines: &str) -> String {
+        let snapshot = self.snapshot(lines);
+        self.exposition.add(&snapshot);
+        let text = self.exposition.text();
+        let samples =
+            text.lines().filter(|line| !line.starts_with(['#']) && !line.starts_with("nakcast_statsd_"));
+        samples.collect::<Vec<_>>().join("\n")
+    }
+
+    /// One of the collector's own.
+    fn own(&self, name: &str) -> String {
+        let text = self.exposition.text();
+        let start = format!("nakcast_statsd_{name}");
+        let line =
+            text.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{name}: {text}"));
+        line[start.len()..].trim_start().to_owned()
+    }
+}
+
+#[test]
+fn counters_only_grow() {
+    let mut told = Told::new();
+    assert_eq!(told.flush("a.b:1|c\na.b:2.5|c"), "a_b_total 3.5");
+    assert_eq!(told.flush(""), "a_b_total 3.5");
+    assert_eq!(told.flush("a.b:1|c|@0.5"), "a_b_total 5.5");
+    assert_eq!(told.flush("a.b:-2|c"), "a_b_total 5.5");
+    assert_eq!(told.own("negative_counts_total"), "1");
+    assert_eq!(told.own("flushes_total"), "4");
+    let named_so = Told::new().flush("a_total:1|c");
+    assert_eq!(named_so, "a_total 1");
+}
+
+#[test]
+fn totals_outlive_what_is_idle_and_levels_do_not() {
+    let idle = Idle { delete_counters: true, delete_timers: true, delete_sets: true, gauge_life: Some(1) };
+    let mut told = Told::with(1000, idle, Plan::new(&[], &[], &[]).unwrap());
+    let all = "c_total 1\ng 2\ns 1\nt{quantile=\"0.5\"} 4\nt_sum 4\nt_count 1";
+    assert_eq!(told.flush("c:1|c\ng:2|g\ns:x|s\nt:4|ms"), all);
+    assert_eq!(told.flush(""), "c_total 1\nt_sum 4\nt_count 1");
+    assert_eq!(told.flush("c:1|c\nt:6|ms"), "c_total 2\nt{quantile=\"0.5\"} 6\nt_sum 10\nt_count 2");
+    // What is gone has left its name to others.
+    assert_eq!(told.flush("g:x|s").lines().nth(1), Some("g 1"));
+}
+
+#[test]
+fn timers_are_summaries() {
+    let plan = Plan::new(&[90.0, 50.0, -25.0, 99.9, -99.9], &[], &[]).unwrap();
+    let mut told = Told::with(1000, Idle::default(), plan);
+    let ten = "t:1:2:3:4:5:6:7:8:9:10|ms";
+    assert_eq!(
+        told.flush(ten),
+        "t{quantile=\"0.001\"} 1\nt{quantile=\"0.5\"} 5\nt{quantile=\"0.75\"} 8\nt{quantile=\"0.9\"} 9\nt{quantile=\"0.999\"} 10\nt_sum 55\nt_count 10"
+    );
+    assert_eq!(told.flush(""), "t_sum 55\nt_count 10", "an idle timer has no quantiles");
+    let mut told = Told::new();
+    assert_eq!(
+        told.flush("t:2:4|ms|@0.1"),
+        "t{quantile=\"0.5\"} 3\nt{quantile=\"0.9\"} 4\nt_sum 60\nt_count 20",
+        "the sum stands for as many samples as the count"
+    );
+    let mut told = Told::with(1000, Idle::default(), Plan::new(&[90.0], &[], &["count".into()]).unwrap());
+    assert_eq!(told.flush("t:2:4|ms"), "t_count 2", "what is not told is not told as 0");
+}
+
+#[test]
+fn tags_are_labels() {
+    for (line, sample) in [
+        ("a:1|g|#z:1,b:2", "a{b=\"2\",z=\"1\"} 1"),
+        ("a,k=v:1|g", "a{k=\"v\"} 1"),
+        ("a:1|g|#k:a:b", "a{k=\"a:b\"} 1"),
+        ("a:1|g|#k:a\"b\\c", "a{k=\"a\\\"b\\\\c\"} 1"),
+        ("a:1|g|#k.x-y:1,9:2", "a{_9=\"2\",k_x_y=\"1\"} 1"),
+        ("a:1|g|#k.x:1,k-x:2", "a{k_x=\"2,1\"} 1"),
+        (
+            "a:1|g|#quantile:1,le:2,__name__:x",
+            "a{exported___name__=\"x\",exported_le=\"2\",exported_quantile=\"1\"} 1",
+        ),
+        ("9a.b-c:1|g", "_9a_b_c 1"),
+        ("a:1e21|g", "a 1e+21"),
+        ("c:1|c|#k:v", "c_total{k=\"v\"} 1"),
+    ] {
+        assert_eq!(Told::new().flush(line), sample, "{line}");
+    }
+    let timer = Told::new().flush("t:1|ms|#k:v");
+    assert!(
+        timer.starts_with("t{k=\"v\",quantile=\"0.5\"} 1\n") && timer.ends_with("t_count{k=\"v\"} 1"),
+        "{timer}"
+    );
+}
+
+#[test]
+fn no_name_is_told_twice() {
+    let mut told = Told::new();
+    // Each kind has its own series of one name.
+    let expected = "a 1\na_set 1\na_timer{quantile=\"0.5\"} 7\na_timer{quantile=\"0.9\"} 7\na_timer_sum 7\na_timer_count 1\na_total 5";
+    assert_eq!(told.flush("a:5|c\na:1|g\na:7|ms\na:x|s"), expected);
+    // And keeps it.
+    assert_eq!(
+        told.flush("a:7|ms\na:x|s").replace("_sum 14", "_sum 7").replace("_count 2", "_count 1"),
+        expected
+    );
+
+    let mut told = Told::new();
+    let both = told.flush("t:1|ms\nt_sum:5|g\nt.count:6|g");
+    assert!(both.contains("\nt_sum 5\n") || both.starts_with("t_count 6\n"), "{both}");
+    assert!(both.contains("\nt_timer_sum 1\n"), "{both}");
+
+    // What comes to one name of one kind is added up, where that can be; of levels one stands for both.
+    let mut told = Told::new();
+    assert_eq!(told.flush("a.b:1|c\na_b:2|c\na-b:4|c"), "a_b_total 7");
+    assert_eq!(told.own("merged_series"), "0");
+    let mut told = Told::new();
+    assert_eq!(told.flush("a-b:1|g\na_b:2|g"), "a_b 1");
+    assert_eq!(told.own("merged_series"), "1");
+    let mut told = Told::new();
+    assert!(told.flush("a-b:1|ms\na_b:2|ms").ends_with("a_b_sum 3\na_b_count 2"));
+    assert_eq!(told.own("merged_series"), "1");
+    assert!(told.flush("a_b:2|ms").starts_with("a_b{quantile=\"0.5\"} 2\n"));
+    assert_eq!(told.own("merged_series"), "0");
+}
+
+#[test]
+fn names_like_the_collectors_own_are_just_names() {
+    let mut told = Told::new();
+    let text = told
+        .flush("nakcast_statsd_bad_lines:7|c\nnakcast.statsd.flushes_total:8|c\nstatsd.x:1|g\n__proto__:1|g");
+    assert_eq!(
+        text,
+        "__proto__ 1\nexported_nakcast_statsd_bad_lines_total 7\nexported_nakcast_statsd_flushes_total 8\nstatsd_x 1"
+    );
+    assert_eq!(told.own("bad_lines_total"), "0");
+}
+
+#[test]
+fn series_have_a_bound_and_what_is_beyond_is_counted() {
+    let mut told = Told::with(3, Idle::default(), Plan::default());
+    assert_eq!(
+        told.flush("a:1|c\nb:1|c|#k:1\nb:1|c|#k:2\nb:1|c|#k:3\nc:1|c\ng:1|g\nt:1|ms"),
+        "a_total 1\nb_total{k=\"1\"} 1\nb_total{k=\"2\"} 1"
+    );
+    assert_eq!(told.own("prometheus_excess_series_total"), "4");
+    // Levels that went leave room.
+    let idle = Idle { gauge_life: Some(1), ..Idle::default() };
+    let mut told = Told::with(1, idle, Plan::default());
+    assert_eq!(told.flush("a:1|g"), "a 1");
+    assert_eq!(told.flush(""), "");
+    assert_eq!(told.flush("b:1|g"), "b 1");
+    assert_eq!(told.own("prometheus_excess_series_total"), "0");
+}
+
+#[test]
+fn every_family_has_its_help_and_type_before_its_samples() {
+    let mut told = Told::new();
+    told.flush("c:1|c\ng:1|g\nt:1|ms\ns:x|s\nc:1|c|#a:b");
+    let text = told.exposition.text();
+    let (mut help, mut family, mut type_) = ("", "", "");
+    let mut seen = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        if line.starts_with("# HELP ") {
+            help = words.nth(2).unwrap();
+        } else if line.starts_with("# TYPE ") {
+            (family, type_) = (words.nth(2).unwrap(), words.next().unwrap());
+            assert_eq!(family, help);
+            assert!(!seen.contains(&family), "{family} twice");
+            seen.push(family);
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let stem = name.strip_suffix("_sum").or(name.strip_suffix("_count")).unwrap_or(name);
+            assert!(name == family || type_ == "summary" && stem == family, "{line} under {family}");
+            assert_eq!(type_ == "counter", name.ends_with("_total"), "{line}");
+        }
+    }
+    for name in ["c_total", "g", "t", "s"] {
+        assert!(seen.contains(&name), "{name}: {seen:?}");
+    }
+    assert!(text.ends_with('\n'));
+}
+
+#[test]
+fn what_was_lost_is_told_for_each_listener() {
+    let mut told = Told::new();
+    let heard = |listener: &str, kernel_drops| Heard {
+        listener: listener.into(),
+        received: 5,
+        truncated: 1,
+        kernel_drops,
+    };
+    for _ in 0..2 {
+        let mut snapshot = told.snapshot("bad\nc:1|c\n_e{1,1}:a|b");
+        snapshot.own.heard = vec![heard("127.0.0.1:8125", Some(3)), heard("[::1]:8125", None)];
+        told.exposition.add(&snapshot);
+    }
+    assert_eq!(told.own("listener_received_total"), "{listener=\"127.0.0.1:8125\"} 10");
+    assert_eq!(told.own("listener_truncated_total"), "{listener=\"127.0.0.1:8125\"} 2");
+    assert_eq!(told.own("listener_kernel_drops_total"), "{listener=\"127.0.0.1:8125\"} 6");
+    let text = told.exposition.text();
+    assert!(!text.contains("drops_total{listener=\"[::1]:8125\"}"), "nobody knows it: {text}");
+    assert_eq!(told.own("bad_lines_total"), "2");
+    assert_eq!(told.own("metrics_total"), "6");
+    assert_eq!(told.own("events_total"), "2");
+}
+
+/// Asks by HTTP, and returns the head and the body.
+fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_last_text_is_served() {
+    let server = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = server.address();
+    assert_eq!(ask(address, "GET", "/metrics").1, "");
+    server.set("a 1\n".into());
+    let (head, body) = ask(address, "GET", "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains(CONTENT_TYPE), "{head}");
+    assert_eq!(body, "a 1\n");
+    assert_eq!(ask(address, "GET", "/metrics?name=x").1, "a 1\n");
+    assert_eq!(ask(address, "HEAD", "/metrics").1, "");
+    assert_eq!(ask(address, "GET", "/health").1, "up\n");
+    assert!(ask(address, "GET", "/").0.starts_with("HTTP/1.1 404 "));
+    assert!(ask(address, "POST", "/metrics").0.starts_with("HTTP/1.1 405 "));
+    assert_eq!(Server::start(address).err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
+    drop(server);
+}
+
+#[test]
+fn the_collector_shows_what_it_heard() {
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    let flags = "--listen 127.0.0.1:0 --prometheus 127.0.0.1:0 --flush-interval 50ms --format json";
+    command.args(flags.split_whitespace()).stdout(Stdio::piped());
+    let mut process = Process::spawn(command);
+    let url = process.wait_for_line("metrics at http://", SOON);
+    let address: SocketAddr =
+        url.trim_start_matches("metrics at http://").trim_end_matches("/metrics").parse().unwrap();
+    let listens: SocketAddr =
+        process.wait_for_line("listening on ", SOON).trim_start_matches("listening on ").parse().unwrap();
+    assert!(ask(address, "GET", "/metrics").1.contains("\nnakcast_statsd_bad_lines_total 0\n"));
+    let local = resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
+    let socket = Socket::unicast(&local, 0, &Options::default()).unwrap();
+    socket.as_socket().send_to(b"c:3|c\nbad", listens).unwrap();
+    // A flush is shown before it is printed.
+    process.wait_for_output(r#""c":3"#, SOON);
+    let text = ask(address, "GET", "/metrics").1;
+    assert!(
+        text.contains("\nc_total 3\n") && text.contains("\nnakcast_statsd_bad_lines_total 1\n"),
+        "{text}"
+    );
+    let drops = format!("\nnakcast_statsd_listener_kernel_drops_total{{listener=\"{listens}\"}} 0\n");
+    assert!(cfg!(not(target_os = "linux")) || text.contains(&drops), "{text}");
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+}
+
+#[test]
+fn a_port_in_use_is_a_clear_error() {
+    let server = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    let address = server.address().to_string();
+    command.args(["--listen", "127.0.0.1:0", "--prometheus", &address]).stdout(Stdio::piped());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("error: --prometheus: {address} cannot be listened to: ");
+    assert!(said.lines().last().unwrap().starts_with(&expected), "{said}");
+}
