@@ -172,7 +172,16 @@ impl DetachedSubscriber {
 
     /// The counters, as of a moment ago.
     pub fn stats(&self) -> SubscriberStats {
-        self.shared.state.lock().stats.clone()
+        let state = self.shared.state.lock();
+        let drops = state.events.drops();
+        // What was pushed since they were counted may have been dropped already.
+        let messages = state.stats.messages.saturating_sub(drops);
+        SubscriberStats {
+            messages,
+            lost: state.stats.lost + drops,
+            queue_drops: drops,
+            ..state.stats.clone()
+        }
     }
 }
 

@@ -410,6 +410,16 @@ fn a_detached_subscriber_delivers_everything_or_tells() {
         let by_number: HashMap<u64, &Vec<u8>> = (1..).zip(&messages).collect();
         assert!(got.iter().all(|(number, payload)| by_number[number] == payload));
         assert!(got.is_sorted_by_key(|&(number, _)| number));
+        // The counters are as of a moment ago.
+        let counted = |stats: &nakcast::SubscriberStats| stats.messages + stats.lost == 4_000;
+        for _ in 0..1_000 {
+            if counted(&detached.stats()) {
+                break;
+            }
+            let _nothing = detached.recv_timeout(DEADLINE / 1_000);
+        }
+        let stats = detached.stats();
+        assert_eq!((stats.messages, stats.lost, stats.queue_drops), (got.len() as u64, lost, lost));
     }
 }
 

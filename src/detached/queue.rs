@@ -156,6 +156,8 @@ pub(super) struct Events {
     /// What leaves the queue together, and is given next.
     leaving: VecDeque<Slot>,
     spare: Vec<Slot>,
+    /// Messages that were dropped.
+    drops: u64,
 }
 
 impl Events {
@@ -170,6 +172,7 @@ impl Events {
             turn: 0,
             leaving: VecDeque::with_capacity(8),
             spare: Vec::new(),
+            drops: 0,
         }
     }
 
@@ -217,7 +220,13 @@ impl Events {
             due,
         });
         held.dropped.add(slot.what);
+        self.drops += u64::from(matches!(slot.what, What::Message { .. }));
         self.recycle(slot);
+    }
+
+    /// Messages that were dropped.
+    pub(super) fn drops(&self) -> u64 {
+        self.drops
     }
 
     /// The next event.

@@ -42,6 +42,9 @@ pub struct SubscriberStats {
     pub ignored: u64,
     /// Datagrams of streams whose name is not known yet.
     pub unnamed: u64,
+    /// Messages that the queue of a detached subscriber dropped, because it was full: they are among those lost, and not among
+    /// those delivered; `bytes` has theirs, and the gaps that tell of them are not counted.
+    pub queue_drops: u64,
     /// Datagrams dropped because there was no memory to keep them; they are asked for again.
     pub overruns: u64,
     /// Messages in parts dropped because there was no memory to put them together.
