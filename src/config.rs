@@ -59,10 +59,11 @@ fn within<T: PartialOrd + std::fmt::Debug>(
     value: T,
     least: T,
     most: T,
+    unit: &str,
 ) -> Result<(), Error> {
     // Neither is what is no number.
     if !(value >= least && value <= most) {
-        let problem = format!("{value:?} is outside {least:?} to {most:?}");
+        let problem = format!("{value:?} is outside {least:?} to {most:?}{unit}");
         return Err(Error::Setting { name, problem });
     }
     Ok(())
@@ -240,17 +241,17 @@ impl PublisherBuilder {
     pub(crate) fn start(mut self) -> Result<Service, Error> {
         let max_message = self.message_limit();
         let core = &mut self.core;
-        within("datagram", core.datagram, MIN_DATAGRAM, MAX_DATAGRAM)?;
-        within("window", core.window, 4 * core.datagram.max(32 << 10), 1 << 40)?;
-        within("patience", core.patience, Duration::from_millis(1), Duration::from_secs(3_600))?;
-        within("idle_interval", core.idle_interval, Duration::from_millis(10), Duration::from_secs(60))?;
-        within("max_delay", core.max_delay, Duration::ZERO, Duration::from_millis(100))?;
-        within("max_receivers", core.max_receivers, 1, 1 << 20)?;
-        within("receive_buffer", self.receive_buffer, 4 << 10, 1 << 30)?;
+        within("datagram", core.datagram, MIN_DATAGRAM, MAX_DATAGRAM, " bytes")?;
+        within("window", core.window, 4 * core.datagram.max(32 << 10), 1 << 40, " bytes")?;
+        within("patience", core.patience, Duration::from_millis(1), Duration::from_secs(3_600), "")?;
+        within("idle_interval", core.idle_interval, Duration::from_millis(10), Duration::from_secs(60), "")?;
+        within("max_delay", core.max_delay, Duration::ZERO, Duration::from_millis(100), "")?;
+        within("max_receivers", core.max_receivers, 1, 1 << 20, "")?;
+        within("receive_buffer", self.receive_buffer, 4 << 10, 1 << 30, " bytes")?;
         if let Some(rate) = core.max_rate {
-            within("max_rate", rate, 10_000, u64::MAX)?;
+            within("max_rate", rate, 10_000, u64::MAX, " bits a second")?;
         }
-        within("max_message", max_message, 1, core.window / 2)?;
+        within("max_message", max_message, 1, core.window / 2, " bytes")?;
         core.max_message = max_message;
         allocate("window", core.window)?;
         let local = self.place.local()?;
@@ -377,13 +378,14 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Largest message to put together from fragments, bytes. Default 16 MiB. A longer one is told as a gap.
+    /// Largest message to put together from fragments, bytes, 1 to 2^32 - 1. Default 16 MiB. A longer one is told as a gap.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.core.max_message = bytes;
         self
     }
 
-    /// Memory for messages of which parts are here, bytes, over all streams. Default 64 MiB; taken as needed.
+    /// Memory for messages of which parts are here, bytes, over all streams, 1 to 1 TiB. Default 64 MiB; taken as needed. A
+    /// message that alone is longer is told as a gap.
     pub fn reassembly_buffer(mut self, bytes: usize) -> Self {
         self.core.reassembly = bytes;
         self
@@ -430,16 +432,17 @@ impl SubscriberBuilder {
             checked.map_err(|error| Error::Topic { topic: pattern.clone(), error })?;
         }
         if let Some(loss) = &self.loss {
-            within("drop_datagrams", loss.share, 0.0, 1.0)?;
+            within("drop_datagrams", loss.share, 0.0, 1.0, "")?;
         }
         if let Contract::Deadline(deadline) = self.core.contract {
-            within("deadline", deadline, Duration::from_micros(1), Duration::from_secs(3_600))?;
+            within("deadline", deadline, Duration::from_micros(1), Duration::from_secs(3_600), "")?;
         }
-        within("receive_buffer", self.receive_buffer, 4 << 10, 1 << 30)?;
-        within("reorder_buffer", self.core.reorder, 256 << 10, 1 << 40)?;
-        within("max_message", self.core.max_message, 1, u32::MAX as usize)?;
-        within("max_sources", self.core.max_sources, 1, 1 << 20)?;
-        within("max_streams", self.core.max_streams, 1, 1 << 24)?;
+        within("receive_buffer", self.receive_buffer, 4 << 10, 1 << 30, " bytes")?;
+        within("reorder_buffer", self.core.reorder, 256 << 10, 1 << 40, " bytes")?;
+        within("max_message", self.core.max_message, 1, u32::MAX as usize, " bytes")?;
+        within("reassembly_buffer", self.core.reassembly, 1, 1 << 40, " bytes")?;
+        within("max_sources", self.core.max_sources, 1, 1 << 20, "")?;
+        within("max_streams", self.core.max_streams, 1, 1 << 24, "")?;
         allocate("reorder_buffer", self.core.reorder)?;
         let local = self.place.local()?;
         let options =

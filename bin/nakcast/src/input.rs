@@ -152,9 +152,12 @@ impl Text {
 
     fn read_exact(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         self.source.read_exact(bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
-                Failure::at_run_time(format_args!("{}: frame {} is cut short", self.name, self.read + 1))
-            }
+            ErrorKind::UnexpectedEof => Failure::at_run_time(format_args!(
+                "{}: frame {} is cut short; {}",
+                self.name,
+                self.read + 1,
+                self.published()
+            )),
             _ => self.failed(&error),
         })
     }
@@ -168,9 +171,19 @@ impl Text {
         let length = length.map(|length| format!(" of {length} bytes")).unwrap_or_default();
         Failure::at_run_time(format_args!(
             "{name}: {what} {}{length} is above the limit of {max_message} bytes for a message (half the --window, \
-             16 MiB at most); the {read} before it were published",
+             16 MiB at most); {}",
             read + 1,
+            self.published(),
         ))
+    }
+
+    /// What became of those before the one that is wrong.
+    fn published(&self) -> String {
+        match self.read {
+            0 => "nothing was published".into(),
+            1 => "the one before it was published".into(),
+            read => format!("the {read} before it were published"),
+        }
     }
 }
 

@@ -146,6 +146,10 @@ pub(crate) fn source(text: &str) -> Result<IpAddr, String> {
 /// How many: `1000`, `10k`, `1M`, by thousands; at least 1.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     match thousands(text) {
+        // Beyond it not every whole number can be told from the next.
+        Some(count) if count > (1_u64 << 53) as f64 => {
+            Err("that is more than anybody waits for; it takes a whole number from 1 to 9007199254740992".into())
+        }
         Some(count) if count >= 1.0 && count.fract() == 0.0 => Ok(count as u64),
         _ => Err("it takes a whole number from 1, as in 1000, 10k or 1M".into()),
     }
@@ -318,7 +322,8 @@ mod tests {
         }
         assert_eq!(count("1M"), Ok(1_000_000));
         assert_eq!(count("1.5k"), Ok(1_500));
-        for bad in ["0", "1.5", "-1", "ten"] {
+        assert_eq!(count("9007199254740992"), Ok(1 << 53));
+        for bad in ["0", "1.5", "-1", "ten", "9007199254740994", "20000000000G", "99999999999999999999999"] {
             assert!(count(bad).is_err(), "{bad}");
         }
     }

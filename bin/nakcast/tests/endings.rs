@@ -356,8 +356,8 @@ fn a_line_above_the_limit_is_an_error_after_those_before_it_were_delivered() {
 fn a_frame_cut_short_or_above_the_limit_is_an_error() {
     let (scratch, group) = (Scratch::new(), group(115));
     for (input, said) in [
-        (b"\0\0\0\x02ok\0\0\0\x05shor" as &[u8], "frame 2 is cut short"),
-        (b"\0\0\0\x02ok\0\0", "frame 2 is cut short"),
+        (b"\0\0\0\x02ok\0\0\0\x05shor" as &[u8], "frame 2 is cut short; the one before it was published"),
+        (b"\0\0\0\x02ok\0\0", "frame 2 is cut short; the one before it was published"),
         (b"\0\0\0\x02ok\xff\xff\xff\xff", "frame 2 of 4294967295 bytes is above the limit of 16777216 bytes"),
     ] {
         let mut sub = subscribe(&group, "--until-end", Stdio::piped());

@@ -1,7 +1,8 @@
 //! The commands between network namespaces with real loss: what the project is for.
 //!
 //! `NAKCAST_LINES=1000000 cargo test --release -p nakcast-cli --test lab` moves a million lines each time (2 GB to each of
-//! three subscribers); the default is fewer, for the everyday run. Needs root, for the namespaces.
+//! three subscribers); the default is fewer, for the everyday run. Needs root, for the namespaces. `-- --nocapture` shows what
+//! each transfer took, as the README has it.
 
 #![cfg(target_os = "linux")]
 
@@ -61,6 +62,14 @@ fn spawn(host: &Host, arguments: &[&str], output: Option<File>) -> Process {
     Process::spawn(command)
 }
 
+/// One of a summary's counters.
+fn counter(summary: &Path, name: &str) -> f64 {
+    let text = std::fs::read_to_string(summary).unwrap();
+    let field = format!("\"{name}\":");
+    let value = text.split_once(&field).unwrap_or_else(|| panic!("no {name} in {text}")).1;
+    value.split([',', '}']).next().unwrap().trim().parse().unwrap()
+}
+
 /// Sends a file from the first host to three others; each gets it byte for byte.
 fn transfer(lab: &Lab, loss: f64, inbound: f64) {
     let scratch = Scratch::new();
@@ -70,14 +79,19 @@ fn transfer(lab: &Lab, loss: f64, inbound: f64) {
     let mut subscribers = Vec::new();
     for host in 1..=3 {
         lab.host(host).loss(loss);
-        let arguments = ["sub", "-i", "eth0", "--until-end", "--fail-on-gap"];
+        let summary = scratch.path(&format!("summary{host}"));
+        let arguments =
+            ["sub", "-i", "eth0", "--until-end", "--fail-on-gap", "--summary", &summary.to_string_lossy()];
         let output = scratch.create(&format!("copy{host}"));
         let mut subscriber = spawn(lab.host(host), &arguments, Some(output));
         subscriber.wait_for_line("ready", DEADLINE);
         subscribers.push(subscriber);
     }
     let file_name = file.to_string_lossy();
-    let mut publisher = spawn(lab.host(0), &["pub", "-i", "eth0", "--wait-for", "3", &file_name], None);
+    let summary = scratch.path("summary");
+    let arguments =
+        ["pub", "-i", "eth0", "--wait-for", "3", "--summary", &summary.to_string_lossy(), &file_name];
+    let mut publisher = spawn(lab.host(0), &arguments, None);
     publisher.succeed(DEADLINE);
     for (index, subscriber) in subscribers.iter_mut().enumerate() {
         subscriber.succeed(DEADLINE);
@@ -87,7 +101,15 @@ fn transfer(lab: &Lab, loss: f64, inbound: f64) {
         );
         let lost = lab.host(index + 1).lost().packets;
         assert!(lost > 100, "only {lost} packets were dropped: nothing was tried");
+        let messages = counter(&scratch.path(&format!("summary{}", index + 1)), "messages");
+        assert_eq!(messages, lines() as f64);
     }
+    eprintln!(
+        "{loss}% at each, {inbound}% of what comes to the publisher: {:.1} s, {} missed by the first, {} repairs",
+        counter(&summary, "elapsed_seconds"),
+        counter(&scratch.path("summary1"), "missed"),
+        counter(&summary, "repairs"),
+    );
 }
 
 #[test]

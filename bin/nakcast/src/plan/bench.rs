@@ -76,7 +76,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
         && !(MIN_DATAGRAM..=MAX_DATAGRAM).contains(&bytes)
     {
         return Err(Failure::usage(format_args!(
-            "--datagram: {bytes} is outside {MIN_DATAGRAM} to {MAX_DATAGRAM}"
+            "--datagram: {bytes} is outside {MIN_DATAGRAM} to {MAX_DATAGRAM} bytes"
         )));
     }
     let group = args.group.unwrap_or_else(|| any_group(any_number()));
