@@ -283,9 +283,12 @@ pub enum Wait {
     /// for each message that comes alone.
     #[default]
     Block,
-    /// Looks again and again for so long, then sleeps.
+    /// Looks again and again for so long, then sleeps. As with [`Wait::Spin`], a look goes down to the device's queue where that
+    /// is granted.
     SpinThenBlock(Duration),
-    /// Looks again and again: the least latency, and all of a processor.
+    /// Looks again and again: the least latency, and all of a processor. Linux is asked to look in the network card's queue
+    /// itself with each (`SO_BUSY_POLL`), rather than wait for the card's interrupt. That wants `CAP_NET_ADMIN` and a driver that
+    /// can do it (loopback and veth have no such queue); where it is not granted, only what the interrupt brought is seen.
     Spin,
 }
 
@@ -306,6 +309,7 @@ pub struct SubscriberBuilder {
     source: Option<IpAddr>,
     receive_buffer: usize,
     wait: Wait,
+    timestamps: bool,
     loss: Option<DatagramLoss>,
     core: subscriber::Config,
 }
@@ -318,6 +322,7 @@ impl SubscriberBuilder {
             source: None,
             receive_buffer: RECEIVE_BUFFER,
             wait: Wait::Block,
+            timestamps: false,
             loss: None,
             core: subscriber::Config::new(ReceiverId(0)),
         }
@@ -412,6 +417,15 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Whether the kernel is asked when it took each datagram from its device, for
+    /// [`Message::kernel_received_ns`](crate::Message::kernel_received_ns). Default: no. It costs a look at the clock for every
+    /// packet of the machine while any socket asks, and some processor time with each system call that receives. Linux
+    /// tells (`SO_TIMESTAMPNS`); where the platform does not, messages have no such time.
+    pub fn kernel_timestamps(mut self, ask: bool) -> Self {
+        self.timestamps = ask;
+        self
+    }
+
     /// Throws away a share (0 to 1) of the datagrams that arrive, one by one, before the protocol sees them: to see what
     /// loss does. The same seed throws away the same ones. Default: none.
     pub fn drop_datagrams(mut self, share: f64, seed: u64) -> Self {
@@ -445,8 +459,13 @@ impl SubscriberBuilder {
         within("max_streams", self.core.max_streams, 1, 1 << 24, "")?;
         allocate("reorder_buffer", self.core.reorder)?;
         let local = self.place.local()?;
-        let options =
-            Options { receive_buffer: Some(self.receive_buffer), ttl: self.place.ttl, ..Options::default() };
+        let options = Options {
+            receive_buffer: Some(self.receive_buffer),
+            ttl: self.place.ttl,
+            timestamps: self.timestamps,
+            busy_poll: matches!(self.wait, Wait::Spin | Wait::SpinThenBlock(_)),
+            ..Options::default()
+        };
         let group = Socket::group(self.place.group, &local, self.source, &options)?;
         let unicast = Socket::unicast(&local, 0, &options)?;
         if let Some(warning) = group.buffer_warning() {

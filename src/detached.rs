@@ -259,11 +259,11 @@ fn fill(
     let (topic, key, what) = match event {
         Event::Message(message) => {
             payload.extend_from_slice(message.payload);
-            let Message { sequence, number, sent, received, .. } = message;
+            let Message { sequence, number, sent, received, kernel, .. } = message;
             (
                 message.topic,
                 (message.source, message.stream),
-                What::Message { sequence, number, sent, received },
+                What::Message { sequence, number, sent, received, kernel },
             )
         }
         Event::Gap(gap) => (gap.topic, (gap.source, gap.stream), What::Gap(gap.loss)),

@@ -596,3 +596,34 @@ fn a_publisher_that_panics_does_not_say_that_this_was_all() {
     assert_eq!((seen.messages, seen.lost), (vec![b"one".to_vec()], 0));
     assert_eq!(seen.end, Some(EndReason::Silent));
 }
+
+#[test]
+fn the_kernel_had_it_between_sending_and_receiving_and_tells_only_who_asks() {
+    for (number, ask) in [(70, true), (71, false)] {
+        // Also what was repaired, what waited behind it, and what came in parts.
+        let mut subscriber = subscribe(number).kernel_timestamps(ask).drop_datagrams(0.2, 7).open().unwrap();
+        let messages = mixed(2_000);
+        let count = messages.len();
+        let publisher = std::thread::spawn(move || publish(number, &messages));
+        let mut came = 0;
+        loop {
+            match next(&mut subscriber) {
+                Event::Message(message) => {
+                    came += 1;
+                    let (sent, received) = (message.sent_ns(), message.received_ns());
+                    match message.kernel_received_ns() {
+                        Some(kernel) => {
+                            assert!(ask);
+                            assert!(sent <= kernel && kernel <= received, "{sent} {kernel} {received}");
+                        }
+                        None => assert!(!ask || cfg!(not(target_os = "linux"))),
+                    }
+                }
+                Event::StreamEnd(_) => break,
+                _ => {}
+            }
+        }
+        assert_eq!(came, count);
+        publisher.join().unwrap();
+    }
+}

@@ -65,7 +65,7 @@ pub(super) struct Slot {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What {
-    Message { sequence: u64, number: u64, sent: u64, received: u64 },
+    Message { sequence: u64, number: u64, sent: u64, received: u64, kernel: u64 },
     Gap(Loss),
     Up { sequence: u64 },
     End { sequence: u64, reason: EndReason },
@@ -75,7 +75,7 @@ impl Slot {
     pub(super) fn event(&self) -> Event<'_> {
         let (topic, (source, stream)) = (&*self.topic, self.key);
         match self.what {
-            What::Message { sequence, number, sent, received } => Event::Message(Message {
+            What::Message { sequence, number, sent, received, kernel } => Event::Message(Message {
                 topic,
                 payload: &self.payload,
                 source,
@@ -84,6 +84,7 @@ impl Slot {
                 number,
                 sent,
                 received,
+                kernel,
             }),
             What::Gap(loss) => Event::Gap(Gap { topic, source, stream, loss }),
             What::Up { sequence } => Event::StreamUp(Stream { topic, source, stream, sequence, end: None }),
@@ -318,7 +319,7 @@ mod tests {
     }
 
     fn message(life: Life, number: u64) -> Slot {
-        slot(life, What::Message { sequence: number, number, sent: 0, received: 0 })
+        slot(life, What::Message { sequence: number, number, sent: 0, received: 0, kernel: 0 })
     }
 
     fn end(life: Life) -> Slot {

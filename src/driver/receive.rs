@@ -215,6 +215,7 @@ impl Driver {
                 continue;
             }
             self.handled = true;
+            self.subscriber.set_kernel_time(receiver.kernel_ns());
             self.subscriber.handle_datagram(self.received, from, bytes);
             return true;
         }

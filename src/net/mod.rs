@@ -15,6 +15,8 @@
 //! | send | one `sendmsg` with `UDP_SEGMENT` for a run of equal datagrams, else one `sendmmsg` | one datagram a call |
 //! | receive | one `recvmmsg` of runs coalesced by `UDP_GRO` | one datagram a call |
 //! | datagrams the kernel dropped | counted (`SO_RXQ_OVFL`) | unknown, 0 |
+//! | when a datagram came | told (`SO_TIMESTAMPNS`) | unknown, 0 |
+//! | busy polling | where it is granted (`SO_BUSY_POLL`) | no |
 //! | groups that share a port | never hear each other | on Windows the socket is bound to the port alone, and may |
 //! | do not fragment | set | set where the platform has the option; not on Windows |
 //!

@@ -199,6 +199,28 @@ pub(super) fn batched_receive(socket: &Socket, coalesce: bool) {
     let _ = (socket, coalesce);
 }
 
+/// Has the kernel tell with each datagram when it came. Where it cannot, there are no times.
+pub(super) fn timestamps(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    let _ = set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
+/// Microseconds that the kernel may poll a device's queue for: what its documentation recommends for `busy_read`. A call that
+/// does not block looks once.
+#[cfg(target_os = "linux")]
+const BUSY_POLL: libc::c_int = 50;
+
+/// Has a call that finds nothing look in the device's queue itself, rather than leave that to an interrupt. It wants a
+/// privilege (`CAP_NET_ADMIN`), and a device that can do it: where either is missing, all is as it was.
+pub(super) fn busy_poll(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    let _ = set(socket, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &BUSY_POLL);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
 /// How many datagrams the kernel dropped on the socket, in 32 bits from its beginning; `None` where that is not told.
 #[cfg(target_os = "linux")]
 pub(super) fn drops(socket: &std::net::UdpSocket) -> Option<u32> {
@@ -225,4 +247,42 @@ pub(super) fn drops(socket: &std::net::UdpSocket) -> Option<u32> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn drops(_: &std::net::UdpSocket) -> Option<u32> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::testing::lo;
+    use super::super::{Options, Socket as Opened};
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    /// What the socket was granted.
+    fn busy_poll_of(socket: &impl AsRawFd) -> libc::c_int {
+        let mut value: libc::c_int = -1;
+        let mut length = size_of_val(&value) as libc::socklen_t;
+        // SAFETY: as in `drops`: a live integer and its size.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_BUSY_POLL,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 { value } else { -1 }
+    }
+
+    #[test]
+    fn busy_polling_is_set_where_it_is_granted_and_no_error_where_not() {
+        let open =
+            |busy_poll| Opened::unicast(&lo(), 0, &Options { busy_poll, ..Options::default() }).unwrap();
+        let plain = open(false);
+        let default = busy_poll_of(&plain);
+        // Whether this process may at all.
+        let probe = Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        let granted = set(&probe, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &BUSY_POLL).is_ok();
+        assert_eq!(busy_poll_of(&open(true)), if granted { BUSY_POLL } else { default });
+        assert_eq!(busy_poll_of(&plain), default, "what was not asked for is as the system has it");
+    }
 }

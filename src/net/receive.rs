@@ -99,6 +99,15 @@ impl Receiver {
         self.path.current()
     }
 
+    /// When the kernel took the current datagram from its device, nanoseconds since 1970 by this machine's wall clock; 0 where
+    /// the socket was opened without [`Options::timestamps`](super::Options::timestamps), and where the platform does not
+    /// tell. A run that was coalesced has one time, that of its first datagram.
+    #[inline]
+    #[must_use]
+    pub fn kernel_ns(&self) -> u64 {
+        self.path.kernel_ns()
+    }
+
     /// How many datagrams the kernel dropped because the socket's receive buffer was full, as far as the messages advanced
     /// to have told: the count comes with the next datagram that is received after a drop. Linux counts a run
     /// it had coalesced as one. Always 0 where the platform does not tell.
@@ -309,6 +318,44 @@ mod tests {
             hear(&mut receiver, &to, 1);
             assert_eq!(receiver.kernel_drops(), lost, "round {round}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel's times are compared with the clock they are by"
+    )]
+    fn wall_ns() -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_tells_when_a_datagram_came_where_it_is_asked() {
+        let (from, silent) = testing::unicast_pair();
+        let options = Options { timestamps: true, ..Options::default() };
+        let to = Socket::unicast(&testing::lo(), 0, &options).unwrap();
+        let mut receiver = Receiver::new(8);
+        for lengths in [&[100][..], &[500, 500, 500, 20], &[0], &[9_000]] {
+            let before = wall_ns();
+            send(&from, &to, lengths[0], &testing::datagrams(lengths));
+            testing::wait(&to);
+            receiver.receive(&to).unwrap();
+            let after = wall_ns();
+            let mut times = Vec::new();
+            while receiver.advance() {
+                times.push(receiver.kernel_ns());
+            }
+            assert_eq!(times.len(), lengths.len());
+            assert!(times.iter().all(|time| *time == times[0]), "a run has one time");
+            assert!((before..=after).contains(&times[0]), "{before} {} {after}", times[0]);
+        }
+        // The same receiver, a socket that was not asked: no time of an earlier datagram is left.
+        send(&from, &silent, 3, &[b"one".to_vec()]);
+        testing::wait(&silent);
+        receiver.receive(&silent).unwrap();
+        assert!(receiver.advance());
+        assert_eq!(receiver.kernel_ns(), 0);
     }
 
     #[test]

@@ -26,11 +26,27 @@ pub struct Options {
     /// Whether the kernel may hand over runs of datagrams as one (Linux's `UDP_GRO`): true by default. That is cheaper,
     /// but a run that is dropped is then counted as one datagram.
     pub coalesce: bool,
+    /// Whether the kernel tells when each datagram came ([`Receiver::kernel_ns`](super::Receiver::kernel_ns); Linux's
+    /// `SO_TIMESTAMPNS`): false by default. That costs a look at the clock for every packet of the machine while any socket
+    /// has it, and some more bytes with each datagram.
+    pub timestamps: bool,
+    /// Whether a call that finds nothing looks in the device's queue itself (Linux's `SO_BUSY_POLL`, 50 us): false by default. For
+    /// who calls again and again. It wants `CAP_NET_ADMIN` and a device whose driver can do it; where either is missing
+    /// nothing changes, and that is no error.
+    pub busy_poll: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { receive_buffer: None, send_buffer: None, ttl: 1, loopback: true, coalesce: true }
+        Options {
+            receive_buffer: None,
+            send_buffer: None,
+            ttl: 1,
+            loopback: true,
+            coalesce: true,
+            timestamps: false,
+            busy_poll: false,
+        }
     }
 }
 
@@ -286,6 +302,12 @@ fn open(family: Family, options: &Options) -> Result<socket2::Socket, SocketErro
     options::dont_fragment(&socket, family)
         .map_err(|error| SocketError::option("IP_MTU_DISCOVER", &error))?;
     options::batched_receive(&socket, options.coalesce);
+    if options.timestamps {
+        options::timestamps(&socket);
+    }
+    if options.busy_poll {
+        options::busy_poll(&socket);
+    }
     if let Some(bytes) = options.receive_buffer {
         grow(bytes, |bytes| socket.set_recv_buffer_size(bytes))
             .map_err(|error| SocketError::option("SO_RCVBUF", &error))?;
@@ -466,7 +488,15 @@ mod tests {
         assert!(inner.nonblocking().unwrap());
         assert_eq!(
             Options::default(),
-            Options { receive_buffer: None, send_buffer: None, ttl: 1, loopback: true, coalesce: true }
+            Options {
+                receive_buffer: None,
+                send_buffer: None,
+                ttl: 1,
+                loopback: true,
+                coalesce: true,
+                timestamps: false,
+                busy_poll: false,
+            }
         );
     }
 

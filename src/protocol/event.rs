@@ -28,6 +28,8 @@ pub struct Message<'a> {
     pub(crate) number: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    /// 0 for none.
+    pub(crate) kernel: u64,
 }
 
 impl<'a> Message<'a> {
@@ -69,6 +71,14 @@ impl<'a> Message<'a> {
     /// When that datagram was taken from the socket: nanoseconds since 1970 by this machine's wall clock.
     pub fn received_ns(&self) -> u64 {
         self.received
+    }
+
+    /// When this machine's kernel took that datagram from its device: nanoseconds since 1970 by this machine's wall clock, where
+    /// the subscriber was to ask for it ([`kernel_timestamps`](crate::SubscriberBuilder::kernel_timestamps)) and the kernel
+    /// tells. What lies between this and [`received_ns`](Self::received_ns) the datagram waited in the socket; what lies
+    /// before it is the sender's and the network's. Datagrams that came as one run have one time, that of the first.
+    pub fn kernel_received_ns(&self) -> Option<u64> {
+        (self.kernel != 0).then_some(self.kernel)
     }
 }
 

@@ -11,10 +11,12 @@ use super::{PATIENCE, Received, is_passing};
 use crate::net::socket::Socket;
 
 const NAME: usize = size_of::<libc::sockaddr_in6>();
+const TIME: usize = size_of::<libc::timespec>();
 // SAFETY: CMSG_SPACE(3): "the number of bytes an ancillary element with payload of the passed data length occupies. This
-// is a constant expression." Each of the two control messages we ask for carries four bytes; there is room for others that
-// a user of `Socket::as_socket` may ask for.
-const CONTROL: usize = 2 * unsafe { libc::CMSG_SPACE(4) } as usize + 80;
+// is a constant expression." Of the control messages we ask for two carry four bytes each, and one a `timespec`; there is
+// room for others that a user of `Socket::as_socket` may ask for.
+const CONTROL: usize =
+    unsafe { 2 * libc::CMSG_SPACE(4) + libc::CMSG_SPACE(TIME as libc::c_uint) } as usize + 80;
 // SAFETY: CMSG_LEN(3): "takes the data length as an argument. This is a constant expression." Of no data, it is the length
 // of what comes before the data.
 const HEADER: usize = unsafe { libc::CMSG_LEN(0) } as usize;
@@ -24,7 +26,7 @@ const HEADER: usize = unsafe { libc::CMSG_LEN(0) } as usize;
 #[derive(Clone, Copy)]
 struct Name([u8; NAME]);
 
-/// Room for the segment size and the count of drops.
+/// Room for the segment size, the count of drops and a time.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
@@ -68,6 +70,8 @@ struct Run {
     rest: usize,
     segment: usize,
     truncated: bool,
+    /// When the kernel had it, nanoseconds since 1970; 0 where it was not asked.
+    kernel: u64,
 }
 
 /// Who sent the message that is open: as the kernel wrote it, and decoded.
@@ -208,6 +212,11 @@ impl Receiver {
         })
     }
 
+    #[inline]
+    pub(super) fn kernel_ns(&self) -> u64 {
+        self.run.kernel
+    }
+
     pub(super) fn kernel_drops(&self) -> u64 {
         self.drops.total
     }
@@ -224,11 +233,12 @@ impl Receiver {
             let header = &self.headers[at];
             let length = (header.msg_len as usize).min(self.size);
             let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            let mut segment = length;
+            let (mut segment, mut kernel) = (length, 0);
             for message in ControlMessages::new(&header.msg_hdr, &self.controls[at]) {
                 match message {
                     ControlMessage::Segment(size) => segment = size,
                     ControlMessage::Drops(count) => self.drops.told(count),
+                    ControlMessage::Time(nanos) => kernel = nanos,
                 }
             }
             // It came from no UDP socket, and the name is an earlier one's.
@@ -241,7 +251,7 @@ impl Receiver {
                 self.peer = Peer { raw: self.names[at], address };
             }
             let start = at * self.size;
-            self.run = Run { start, end: start, rest: length, segment, truncated };
+            self.run = Run { start, end: start, rest: length, segment, truncated, kernel };
             return true;
         }
         false
@@ -252,6 +262,8 @@ impl Receiver {
 enum ControlMessage {
     Segment(usize),
     Drops(u32),
+    /// Nanoseconds since 1970.
+    Time(u64),
 }
 
 /// The control messages of one header, as far as the kernel wrote any.
@@ -302,6 +314,15 @@ impl Iterator for ControlMessages<'_> {
                     // SAFETY: as above. socket(7): "an unsigned 32-bit value ancillary message".
                     let count = unsafe { data.cast::<u32>().read_unaligned() };
                     return Some(ControlMessage::Drops(count));
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) if length >= TIME => {
+                    // SAFETY: as above. The kernel's documentation of SO_TIMESTAMPNS: "its struct timespec".
+                    let time = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+                    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+                    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+                    return Some(ControlMessage::Time(
+                        seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
+                    ));
                 }
                 _ => {}
             }

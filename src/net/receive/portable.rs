@@ -52,6 +52,11 @@ impl Receiver {
     }
 
     #[cfg(not(target_os = "linux"))]
+    pub(super) fn kernel_ns(&self) -> u64 {
+        0
+    }
+
+    #[cfg(not(target_os = "linux"))]
     pub(super) fn kernel_drops(&self) -> u64 {
         0
     }

@@ -1,6 +1,7 @@
 //! Data and repairs come in: gaps are found the moment something comes behind them, and filled.
 
 use super::gaps::{Missing, Retry};
+use super::reorder::Arrival;
 use super::source::Known;
 use super::stream::{Content, Cursor, MOST_RANGES, Place};
 use super::{Contract, Subscriber};
@@ -99,9 +100,10 @@ impl Subscriber {
         let room = sequence < stream.expected + ceiling(stream, capacity, busy)
             && (!splits || stream.gaps.len() < MOST_RANGES);
         let received = now.0.wrapping_add(self.config.wall_offset);
+        let arrival = Arrival { received, kernel: self.kernel };
         let deliverable = by_arrival || sequence == stream.expected;
         let at_once = deliverable && idle && stream.cursor.is_none();
-        if !room || !(at_once || self.keep(index, sequence, received, &bytes[..length])) {
+        if !room || !(at_once || self.keep(index, sequence, arrival, &bytes[..length])) {
             self.stats.overruns += 1;
             if let Some(stream) = self.streams[index].as_mut() {
                 // To ask for it is to catch up: those who lost what they had room for go first.
@@ -131,7 +133,7 @@ impl Subscriber {
         }
         let watch = sequence >= stream.watch;
         if at_once {
-            stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, received));
+            stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, arrival));
         } else if by_arrival {
             stream.arrived.push_back(sequence);
         }
@@ -228,10 +230,10 @@ impl Subscriber {
 
     /// Keeps a datagram for later. When there is no chunk left, the stream that has the most gives up what is furthest
     /// ahead, if it has more than this one: nobody is starved by another.
-    fn keep(&mut self, index: usize, sequence: u64, received: u64, bytes: &[u8]) -> bool {
+    fn keep(&mut self, index: usize, sequence: u64, arrival: Arrival, bytes: &[u8]) -> bool {
         loop {
             let Some(stream) = self.streams[index].as_mut() else { return false };
-            if stream.window.insert(&mut self.pool, sequence, received, bytes) {
+            if stream.window.insert(&mut self.pool, sequence, arrival, bytes) {
                 return true;
             }
             let mine = stream.window.chunks();

@@ -72,6 +72,8 @@ impl Subscriber {
             What::End(reason) => Event::StreamEnd(shown(Some(reason))),
             What::Gap(loss) => Event::Gap(Gap { topic, source, stream: stream.id, loss }),
             What::Message { place, begin, end, sequence, number, sent, received } => {
+                // The datagram is not done with before the next call.
+                let kernel = stream.cursor.map_or(0, |cursor| cursor.arrival.kernel);
                 let payload = &self.bytes(stream, place, current)[begin..end];
                 Event::Message(Message {
                     topic,
@@ -82,6 +84,7 @@ impl Subscriber {
                     number,
                     sent,
                     received,
+                    kernel,
                 })
             }
         }
@@ -140,9 +143,9 @@ impl Subscriber {
             } else {
                 stream.window.contains(stream.expected).then_some(stream.expected)
             } {
-                let (received, bytes) = stream.window.get(&self.pool, sequence)?;
+                let (arrival, bytes) = stream.window.get(&self.pool, sequence)?;
                 let datagram = Datagram::reread(bytes);
-                stream.cursor = Some(Cursor::new(Place::Kept(sequence), bytes, &datagram, received));
+                stream.cursor = Some(Cursor::new(Place::Kept(sequence), bytes, &datagram, arrival));
             } else if let Some(&missing) = stream.gaps.first().filter(|gap| gap.first == stream.expected)
                 && let Some(reason) = missing.given_up
             {
@@ -270,7 +273,8 @@ impl Subscriber {
                 stream.forget_parts_of(number);
             }
             stream.lent = Some(number);
-            let Cursor { sequence, sent, received, .. } = cursor;
+            let Cursor { sequence, sent, arrival, .. } = cursor;
+            let received = arrival.received;
             let place = Place::Assembled(number);
             return Some(What::Message { place, begin: 0, end: total, sequence, number, sent, received });
         }
@@ -287,7 +291,7 @@ impl Subscriber {
             if in_order {
                 stream.next_message = number + 1;
             }
-            let Cursor { place, sequence, sent, received, payload: (base, _), .. } = cursor;
+            let Cursor { place, sequence, sent, arrival, payload: (base, _), .. } = cursor;
             return Some(What::Message {
                 place,
                 begin: base + begin,
@@ -295,7 +299,7 @@ impl Subscriber {
                 sequence,
                 number,
                 sent,
-                received,
+                received: arrival.received,
             });
         }
     }

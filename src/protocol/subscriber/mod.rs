@@ -95,6 +95,8 @@ pub struct Subscriber {
     recent: Option<(SourceId, u32, usize, usize)>,
     /// Streams that data came of lately share the receive buffer.
     busy: u64,
+    /// When the kernel had the datagram that is handled, nanoseconds since 1970; 0 where that is not told.
+    kernel: u64,
     random: fastrand::Rng,
     buffer: Box<[u8]>,
     /// What a status message will say: memory used again.
@@ -129,6 +131,7 @@ impl Subscriber {
             parked: Vec::new(),
             recent: None,
             busy: 1,
+            kernel: 0,
             random: fastrand::Rng::with_seed(config.seed),
             buffer: vec![0; transmit::DATAGRAM].into(),
             positions: Vec::with_capacity(status::MOST_POSITIONS),
@@ -181,6 +184,13 @@ impl Subscriber {
     /// Counts what happened at the sockets.
     pub fn count_socket(&mut self, count: impl FnOnce(&mut SubscriberStats)) {
         count(&mut self.stats);
+    }
+
+    /// When the kernel had the datagrams that are handled from now on, nanoseconds since 1970; 0, as at first, where that is not
+    /// told.
+    #[inline]
+    pub fn set_kernel_time(&mut self, nanos: u64) {
+        self.kernel = nanos;
     }
 
     /// Takes a datagram that came to one of the subscriber's sockets.

@@ -3,8 +3,17 @@
 
 use crate::protocol::pool::{Chunk, Pool, Row, Slots};
 
-/// Before each datagram in its slot: when it was received, nanoseconds of the wall clock.
-pub(super) const RECEIVED_LENGTH: usize = 8;
+/// Before each datagram in its slot: when it came.
+pub(super) const ARRIVAL_LENGTH: usize = 16;
+
+/// When a datagram came, nanoseconds of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// To the driver.
+    pub(super) received: u64,
+    /// To the kernel; 0 where that is not told.
+    pub(super) kernel: u64,
+}
 
 /// A chunk with something in it.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +53,13 @@ impl Reorder {
     }
 
     /// Keeps a datagram; false when the pool has no chunk for it. It must fit in a slot.
-    pub(super) fn insert(&mut self, pool: &mut Pool, sequence: u64, received: u64, datagram: &[u8]) -> bool {
+    pub(super) fn insert(
+        &mut self,
+        pool: &mut Pool,
+        sequence: u64,
+        arrival: Arrival,
+        datagram: &[u8],
+    ) -> bool {
         let number = self.layout.chunk_of(sequence);
         let (slot, offset) = self.layout.place_of(sequence);
         if self.chunks.is_empty() {
@@ -64,23 +79,28 @@ impl Reorder {
         }
         let Some(Some(held)) = self.chunks.get_mut(number) else { return false };
         held.filled |= 1 << slot;
-        let slot = pool.bytes_mut(held.chunk, offset, RECEIVED_LENGTH + datagram.len());
-        let (head, bytes) = slot.split_at_mut(RECEIVED_LENGTH);
-        head.copy_from_slice(&received.to_ne_bytes());
+        let slot = pool.bytes_mut(held.chunk, offset, ARRIVAL_LENGTH + datagram.len());
+        let (head, bytes) = slot.split_at_mut(ARRIVAL_LENGTH);
+        let (received, kernel) = head.split_at_mut(ARRIVAL_LENGTH / 2);
+        received.copy_from_slice(&arrival.received.to_ne_bytes());
+        kernel.copy_from_slice(&arrival.kernel.to_ne_bytes());
         bytes.copy_from_slice(datagram);
         true
     }
 
-    /// A datagram that is kept, and when it was received. What follows it in its slot is of no meaning: its length is
+    /// A datagram that is kept, and when it came. What follows it in its slot is of no meaning: its length is
     /// its own to say.
-    pub(super) fn get<'p>(&self, pool: &'p Pool, sequence: u64) -> Option<(u64, &'p [u8])> {
+    pub(super) fn get<'p>(&self, pool: &'p Pool, sequence: u64) -> Option<(Arrival, &'p [u8])> {
         if !self.contains(sequence) {
             return None;
         }
         let held = self.chunks.get(self.layout.chunk_of(sequence)).copied().flatten()?;
         let (_, offset) = self.layout.place_of(sequence);
-        let (head, bytes) = pool.bytes(held.chunk, offset, self.layout.slot).split_first_chunk()?;
-        Some((u64::from_ne_bytes(*head), bytes))
+        let (received, bytes) = pool.bytes(held.chunk, offset, self.layout.slot).split_first_chunk()?;
+        let (kernel, bytes) = bytes.split_first_chunk()?;
+        let arrival =
+            Arrival { received: u64::from_ne_bytes(*received), kernel: u64::from_ne_bytes(*kernel) };
+        Some((arrival, bytes))
     }
 
     /// Lets go of a datagram, and of its chunk when it was the last in it.
@@ -155,9 +175,10 @@ mod tests {
                 let sequence = base + 1 + step / 10 + random.u64(..60);
                 match random.u8(..8) {
                     0..4 if !kept.contains_key(&sequence) => {
-                        let bytes = vec![random.u8(..); random.usize(..92)];
-                        if window.insert(&mut pool, sequence, step, &bytes) {
-                            kept.insert(sequence, (step, bytes));
+                        let bytes = vec![random.u8(..); random.usize(..84)];
+                        let arrival = Arrival { received: step, kernel: random.u64(..) };
+                        if window.insert(&mut pool, sequence, arrival, &bytes) {
+                            kept.insert(sequence, (arrival, bytes));
                         } else {
                             assert_eq!(pool.left(), 0);
                         }
@@ -180,8 +201,8 @@ mod tests {
                 for sequence in base + 1..base + 120 {
                     let found = window.get(&pool, sequence);
                     assert_eq!(found.is_some(), kept.contains_key(&sequence));
-                    if let (Some((received, bytes)), Some(put)) = (found, kept.get(&sequence)) {
-                        assert_eq!((received, &bytes[..put.1.len()]), (put.0, &put.1[..]));
+                    if let (Some((arrival, bytes)), Some(put)) = (found, kept.get(&sequence)) {
+                        assert_eq!((arrival, &bytes[..put.1.len()]), (put.0, &put.1[..]));
                     }
                 }
             }

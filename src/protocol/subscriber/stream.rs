@@ -2,7 +2,7 @@
 
 use super::assembly::{Assemblies, Memory};
 use super::gaps::Gaps;
-use super::reorder::{RECEIVED_LENGTH, Reorder};
+use super::reorder::{ARRIVAL_LENGTH, Arrival, Reorder};
 use crate::protocol::event::{EndReason, Loss};
 use crate::protocol::pool::Slots;
 use crate::protocol::time::Time;
@@ -71,12 +71,12 @@ pub(super) struct Cursor {
     /// Where in the payload the next record begins.
     pub(super) at: usize,
     pub(super) sent: u64,
-    pub(super) received: u64,
+    pub(super) arrival: Arrival,
 }
 
 impl Cursor {
     /// Before the first message of `datagram`, which lies in `bytes`.
-    pub(super) fn new(place: Place, bytes: &[u8], datagram: &Datagram<'_>, received: u64) -> Cursor {
+    pub(super) fn new(place: Place, bytes: &[u8], datagram: &Datagram<'_>, arrival: Arrival) -> Cursor {
         let begin = datagram.payload.as_ptr() as usize - bytes.as_ptr() as usize;
         let header = &datagram.header;
         Cursor {
@@ -87,7 +87,7 @@ impl Cursor {
             payload: (begin, begin + datagram.payload.len()),
             at: 0,
             sent: header.sent,
-            received,
+            arrival,
         }
     }
 }
@@ -192,7 +192,7 @@ impl Stream {
             topic: topic.into(),
             datagram,
             reach,
-            window: Reorder::new(Slots::new(datagram + RECEIVED_LENGTH, chunk)),
+            window: Reorder::new(Slots::new(datagram + ARRIVAL_LENGTH, chunk)),
             expected: start.sequence,
             highest: start.sequence - 1,
             highest_after: start.message,
