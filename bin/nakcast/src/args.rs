@@ -154,6 +154,11 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
 
+    /// Keep the thread that sends and receives on processor N (Linux). Its other threads go where the system puts them: with
+    /// --spin they want another one.
+    #[arg(long, value_name = "N", value_parser = units::cpu, allow_hyphen_values = true)]
+    pub(crate) cpu: Option<usize>,
+
     /// Write counters to FILE as flat JSON at the end, however that comes; not when what was typed cannot be meant (exit
     /// code 2), which leaves FILE as it was.
     #[arg(long, value_name = "FILE")]
@@ -275,6 +280,10 @@ pub(crate) struct SubArgs {
     #[arg(long)]
     pub(crate) until_end: bool,
 
+    /// Ask the kernel when it had each datagram, and tell that as `kernel_ns` with --format json (Linux). It costs a look at the clock for every packet of the machine.
+    #[arg(long)]
+    pub(crate) kernel_times: bool,
+
     /// What is promised: ordered, deadline=TIME (a message is held behind a gap for so long), arrival, best-effort.
     #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract, allow_hyphen_values = true)]
     pub(crate) contract: Contract,
@@ -329,6 +338,10 @@ pub(crate) struct TripArgs {
     /// Look for messages again and again instead of sleeping until one comes: the least latency, and all of a processor.
     #[arg(long)]
     pub(crate) spin: bool,
+
+    /// Ask the kernel when it had each datagram, and tell how long it took to there, and from there to this command (Linux). It costs a look at the clock for every packet of the machine.
+    #[arg(long)]
+    pub(crate) kernel_times: bool,
 
     /// What is promised to this side: ordered, deadline=TIME, arrival, best-effort.
     #[arg(long, value_name = "CONTRACT", default_value = "ordered", value_parser = units::contract, allow_hyphen_values = true)]
@@ -469,6 +482,20 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     pub(crate) spin: bool,
 
+    /// Ask the kernel when it had each datagram, and split the latency there: to the subscriber's kernel, and from there to its code (Linux). It costs a look at the clock for every packet of the machine.
+    #[arg(long)]
+    pub(crate) kernel_times: bool,
+
+    /// Keep the publisher's sending thread on the first of these processors, and the subscribers' on those that follow, in turn;
+    /// raw sockets likewise.
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = units::cpu, allow_hyphen_values = true)]
+    pub(crate) cpu: Vec<usize>,
+
+    /// Start the subscribers, and the raw receivers, in this network namespace (of `ip netns`), where an interface of the same
+    /// name leads here: what lies between is measured too, such as a veth pair with loss.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subscriber_netns: Option<String>,
+
     /// Leave the raw sockets out.
     #[arg(long)]
     pub(crate) no_raw: bool,
@@ -521,6 +548,10 @@ pub(crate) struct SideArgs {
     pub(crate) seed: Option<u64>,
     #[arg(long)]
     pub(crate) spin: bool,
+    #[arg(long)]
+    pub(crate) kernel_times: bool,
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }

@@ -44,6 +44,9 @@ fn json(event: &Event<'_>, out: &mut Vec<u8>) {
             number(out, "sequence", message.sequence());
             number(out, "message", message.number());
             number(out, "sent_ns", message.sent_ns());
+            if let Some(kernel) = message.kernel_received_ns() {
+                number(out, "kernel_ns", kernel);
+            }
             number(out, "received_ns", message.received_ns());
             match std::str::from_utf8(message.payload()) {
                 Ok(text) => field(out, "payload", text),

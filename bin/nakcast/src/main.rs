@@ -7,6 +7,7 @@ mod args;
 #[cfg(target_os = "linux")]
 mod bench;
 mod clock;
+mod cpu;
 mod demo;
 mod exit;
 mod figures;

@@ -9,6 +9,7 @@ pub(crate) use bench::{BenchPlan, Case, Json, bench, raw_group};
 pub(crate) use trip::{PingPlan, PongPlan, Trip, ping, pong};
 
 use crate::args::{Common, DemoArgs, FormatArg, FromArg, PubArgs, SubArgs};
+use crate::cpu;
 use crate::exit::Failure;
 use crate::format::Format;
 use crate::summary::SummaryFile;
@@ -41,6 +42,8 @@ pub(crate) struct PublishPlan {
     pub(crate) linger: Duration,
     /// The receive buffer was asked for: what was granted is of interest.
     pub(crate) asked_buffer: bool,
+    /// The processor for the thread that publishes.
+    pub(crate) cpu: Option<usize>,
     pub(crate) summary: SummaryFile,
     pub(crate) verbose: bool,
 }
@@ -64,6 +67,8 @@ pub(crate) struct SubscribePlan {
     pub(crate) time: Option<Duration>,
     pub(crate) until_end: bool,
     pub(crate) fail_on_gap: bool,
+    /// The processor for the thread that receives.
+    pub(crate) cpu: Option<usize>,
     /// Which datagrams are thrown away, if any are.
     pub(crate) seed: Option<u64>,
     pub(crate) summary: SummaryFile,
@@ -82,6 +87,7 @@ pub(crate) struct DemoPlan {
 
 pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
     let PubArgs { common, .. } = args;
+    cpu::check("--cpu", common.cpu.as_slice())?;
     for (index, topic) in args.topic.iter().enumerate() {
         let checked = topic::check(topic);
         checked.map_err(|error| Error::Topic { topic: topic.clone(), error })?;
@@ -134,6 +140,7 @@ pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
         wait_for: args.wait_for,
         linger: args.linger,
         asked_buffer: common.rcvbuf.is_some(),
+        cpu: common.cpu,
         summary: SummaryFile::open(common.summary)?,
         verbose: common.verbose > 0,
     })
@@ -169,12 +176,14 @@ fn sending_interface(common: &Common) -> Result<Option<String>, Failure> {
 
 pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
     let SubArgs { common, .. } = args;
+    cpu::check("--cpu", common.cpu.as_slice())?;
     let start = match args.from {
         FromArg::Live => StartAt::Live,
         FromArg::Window => StartAt::Window,
     };
     let mut subscriber =
         Subscriber::builder(common.group).ttl(common.ttl).contract(args.contract).start_at(start);
+    subscriber = subscriber.kernel_timestamps(args.kernel_times);
     for pattern in args.topic {
         subscriber = subscriber.topic(pattern);
     }
@@ -204,6 +213,7 @@ pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
         time: args.time,
         until_end: args.until_end,
         fail_on_gap: args.fail_on_gap,
+        cpu: common.cpu,
         seed,
         summary: SummaryFile::open(common.summary)?,
         verbose: common.verbose > 0,

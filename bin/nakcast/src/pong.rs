@@ -2,6 +2,8 @@
 
 use crate::clock;
 use crate::exit::{Exit, Failure};
+use crate::figures::time;
+use crate::latency::{self, Split};
 use crate::ping;
 use crate::plan::PongPlan;
 use crate::say;
@@ -18,16 +20,28 @@ const BATCH: usize = 256;
 pub(crate) fn run(mut plan: PongPlan) -> Result<Exit, Failure> {
     let begun = clock::now();
     let mut file = std::mem::take(&mut plan.summary);
-    let mut counted = (PublisherStats::default(), SubscriberStats::default());
+    let mut counted = Counted::default();
     let (seed, verbose) = (plan.trip.seed, plan.trip.verbose);
     let outcome = pong(plan, &mut file, &mut counted);
     if verbose && outcome.is_ok() {
         say::line(format_args!(
             "{} messages answered, {} lost on their way here",
-            counted.0.messages, counted.1.lost
+            counted.published.messages, counted.received.lost
         ));
     }
-    let mut summary = Summary::of_both("pong", &counted.0, &counted.1);
+    if let Some(split) = &counted.split {
+        let [to, from] =
+            split.parts().map(|part| [0.5, 0.99].map(|share| time(part.value_at_quantile(share))));
+        say::line(format_args!(
+            "from when each was sent until this machine's kernel had it, by the two machines' clocks: p50 {}, p99 {}; from there \
+             to this command: p50 {}, p99 {}",
+            to[0], to[1], from[0], from[1]
+        ));
+    }
+    let mut summary = Summary::of_both("pong", &counted.published, &counted.received);
+    for (name, part) in Split::PARTS.into_iter().zip(counted.split.iter().flat_map(Split::parts)) {
+        summary.add_figures(latency::fields(name, part));
+    }
     if let Some(seed) = seed {
         summary.add("seed", seed);
     }
@@ -35,11 +49,15 @@ pub(crate) fn run(mut plan: PongPlan) -> Result<Exit, Failure> {
     Ok(file.end(summary, outcome))
 }
 
-fn pong(
-    plan: PongPlan,
-    summary: &mut SummaryFile,
-    (published, received): &mut (PublisherStats, SubscriberStats),
-) -> Result<Exit, Failure> {
+/// What the summary is made of.
+#[derive(Debug, Default)]
+struct Counted {
+    published: PublisherStats,
+    received: SubscriberStats,
+    split: Option<Split>,
+}
+
+fn pong(plan: PongPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
     let (publisher, mut subscriber) = ping::open(&plan.trip)?;
     summary.begin()?;
@@ -49,7 +67,8 @@ fn pong(
     say::line("ready");
 
     let until = plan.time.map(|time| clock::now() + time);
-    let mut pong = Pong { publisher, verbose: plan.trip.verbose, first: None, ended: None };
+    let split = plan.trip.kernel_times.then(Split::new).transpose()?;
+    let mut pong = Pong { publisher, verbose: plan.trip.verbose, split, first: None, ended: None };
     let outcome = loop {
         let mut outcome = Ok(());
         let taken = subscriber.poll(BATCH, |event| {
@@ -86,13 +105,14 @@ fn pong(
             }
         }
     };
-    *received = subscriber.stats();
+    counted.received = subscriber.stats();
+    counted.split = pong.split;
     // The pings are no longer held back by this subscriber while the last answers are stayed for.
     drop(subscriber);
     let linger = if stop.is_urged() { Duration::ZERO } else { LINGER };
     // A ping that is gone wants no answer, and one that is there counts what it lacks.
     let _ = pong.publisher.close(linger);
-    *published = endpoint.stats();
+    counted.published = endpoint.stats();
     outcome
 }
 
@@ -100,6 +120,8 @@ fn pong(
 struct Pong {
     publisher: Publisher,
     verbose: bool,
+    /// How long messages took on their way here, where the kernel was asked.
+    split: Option<Split>,
     /// The first ping heard, and how its stream ended.
     first: Option<SourceId>,
     ended: Option<EndReason>,
@@ -108,7 +130,13 @@ struct Pong {
 impl Pong {
     fn handle(&mut self, event: &Event<'_>, stop: &Stop) -> Result<(), Failure> {
         match event {
-            Event::Message(message) => self.answer(message.payload(), stop)?,
+            Event::Message(message) => {
+                if let Some(split) = &mut self.split {
+                    let taken = clock::wall_ns().saturating_sub(message.sent_ns());
+                    split.record(taken, message.kernel_received_ns());
+                }
+                self.answer(message.payload(), stop)?;
+            }
             Event::Gap(gap) => say::line(format_args!("gap: {gap}")),
             Event::StreamUp(stream) => {
                 self.first.get_or_insert(stream.source());

@@ -1,6 +1,7 @@
 //! `nakcast sub`.
 
 use crate::clock;
+use crate::cpu;
 use crate::exit::{Exit, Failure};
 use crate::format::Format;
 use crate::output::{Ended, Output};
@@ -58,6 +59,7 @@ fn subscribe(plan: SubscribePlan, summary: &mut SummaryFile, counted: &mut Count
     if let Some(seed) = plan.seed.filter(|_| plan.verbose) {
         say::line(format_args!("seed {seed}"));
     }
+    cpu::pin(plan.cpu)?;
     say::line("ready");
 
     let mut reader = Reader {

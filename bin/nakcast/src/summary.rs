@@ -55,6 +55,11 @@ impl Summary {
         self.fields.push((name.into(), value.into()));
     }
 
+    /// Adds figures under the names they have.
+    pub(crate) fn add_figures(&mut self, figures: impl IntoIterator<Item = (String, Value)>) {
+        self.fields.extend(figures.into_iter().map(|(name, value)| (name.into(), value)));
+    }
+
     fn add_all(&mut self, fields: &[(&'static str, u64)]) {
         for &(name, value) in fields {
             self.add(name, value);

@@ -102,6 +102,11 @@ pub(crate) fn runs(text: &str) -> Result<usize, String> {
     whole(text, MOST_RUNS, "runs")
 }
 
+/// The number of a processor.
+pub(crate) fn cpu(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "it takes the number of a processor, from 0".into())
+}
+
 fn whole(text: &str, most: usize, what: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("it takes a whole number of {what} from 1 to {most}"))
@@ -148,7 +153,8 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     match thousands(text) {
         // Beyond it not every whole number can be told from the next.
         Some(count) if count > (1_u64 << 53) as f64 => {
-            Err("that is more than anybody waits for; it takes a whole number from 1 to 9007199254740992".into())
+            Err("that is more than anybody waits for; it takes a whole number from 1 to 9007199254740992"
+                .into())
         }
         Some(count) if count >= 1.0 && count.fract() == 0.0 => Ok(count as u64),
         _ => Err("it takes a whole number from 1, as in 1000, 10k or 1M".into()),

@@ -39,6 +39,12 @@ const REFUSED: &[(&str, &[&str])] = &[
     // What contradicts, or misses, another.
     ("sub -i lo --format json --frames", &["--format", "--frames"]),
     ("sub -i lo --seed 1", &["--drop"]),
+    // Processors there are not.
+    ("pub -i lo --cpu 4095", &["--cpu", "no processor 4095", "it has"]),
+    ("sub -i lo --cpu 99999999", &["--cpu", "no processor 99999999"]),
+    ("ping -i lo --cpu 4095", &["--cpu", "no processor 4095"]),
+    ("pong -i lo --cpu 4095", &["--cpu", "no processor 4095"]),
+    ("sub -i lo --cpu -1", &["--cpu", "number of a processor"]),
     ("pub -i lo --count 1 file", &["--count", "FILE"]),
     ("pub -i lo --count 1 --frames", &["--count", "--frames"]),
     ("pub -i lo --size 5", &["--count"]),

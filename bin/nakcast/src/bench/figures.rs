@@ -2,7 +2,7 @@
 
 use super::side::decode;
 use crate::exit::Failure;
-use crate::latency;
+use crate::latency::{self, Split};
 use crate::plan::Case;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
@@ -22,6 +22,8 @@ pub(super) struct Round {
     received: Vec<Value>,
     /// Of all subscribers.
     pub(super) latency: Histogram<u64>,
+    /// The same in two parts, where the kernel was asked.
+    split: Option<Split>,
     raw: Option<Value>,
     /// Of all raw receivers, and the datagrams they did not get.
     pub(super) raw_latency: Option<Histogram<u64>>,
@@ -30,13 +32,29 @@ pub(super) struct Round {
 
 impl Round {
     pub(super) fn new(case: Case, published: Value, received: Vec<Value>) -> Result<Round, Failure> {
-        let latency = merged(&received)?;
-        Ok(Round { case, published, received, latency, raw: None, raw_latency: None, raw_one_way_lost: 0 })
+        let latency = merged(&received, "latency")?;
+        let [to, from] = Split::PARTS;
+        let split = match received.first() {
+            Some(side) if side[to].is_string() => {
+                Some(Split { to_kernel: merged(&received, to)?, from_kernel: merged(&received, from)? })
+            }
+            _ => None,
+        };
+        Ok(Round {
+            case,
+            published,
+            received,
+            latency,
+            split,
+            raw: None,
+            raw_latency: None,
+            raw_one_way_lost: 0,
+        })
     }
 
     pub(super) fn set_raw(&mut self, raw: Raw) -> Result<(), Failure> {
         if !raw.one_way.is_empty() {
-            self.raw_latency = Some(merged(&raw.one_way)?);
+            self.raw_latency = Some(merged(&raw.one_way, "latency")?);
             self.raw_one_way_lost = raw.one_way.iter().map(|side| whole(side, "lost")).sum();
         }
         self.raw = Some(raw.limit);
@@ -118,6 +136,10 @@ impl Round {
         add("syscalls_per_message_subscriber", subscriber_calls);
         add("raw_syscalls_per_datagram", raw("calls_per_datagram"));
         figures.extend(latency::fields("latency_", &self.latency));
+        for (name, part) in Split::PARTS.into_iter().zip(self.split.iter().flat_map(Split::parts)) {
+            figures.insert(format!("{name}latency_timed"), part.len().into());
+            figures.extend(latency::fields(&format!("{name}latency_"), part));
+        }
         if let Some(latency) = &self.raw_latency {
             figures.insert("raw_latency_timed".into(), latency.len().into());
             figures.insert("raw_latency_lost".into(), self.raw_one_way_lost.into());
@@ -154,11 +176,11 @@ pub(super) fn medians(rounds: &[Map<String, Value>]) -> Map<String, Value> {
     medians
 }
 
-/// The latencies of several sides.
-fn merged(sides: &[Value]) -> Result<Histogram<u64>, Failure> {
+/// The latencies of several sides, under the name they have there.
+fn merged(sides: &[Value], name: &str) -> Result<Histogram<u64>, Failure> {
     let mut all = latency::histogram()?;
     for side in sides {
-        let histogram = decode(side["latency"].as_str().unwrap_or_default())?;
+        let histogram = decode(side[name].as_str().unwrap_or_default())?;
         all.add(histogram).map_err(Failure::at_run_time)?;
     }
     Ok(all)

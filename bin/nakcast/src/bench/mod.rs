@@ -122,6 +122,11 @@ impl Bench<'_> {
         Ok(Some(round))
     }
 
+    /// The processor of a process: the sender is the first.
+    fn cpu(&self, index: usize) -> Option<usize> {
+        self.plan.cpus.get(index % self.plan.cpus.len().max(1)).copied()
+    }
+
     /// Starts the receivers, then the sender; gives what they told. A receiver that says when it has joined is waited for;
     /// others are asked by the sender, and tell it what they know.
     fn pair(
@@ -134,15 +139,16 @@ impl Bench<'_> {
         for index in 0..side.subscribers {
             // Each loses others.
             let seed = side.seed.map(|seed| seed.wrapping_add(index as u64));
-            let args = SideArgs { role: receive, seed, ..side.clone() };
+            let args = SideArgs { role: receive, seed, cpu: self.cpu(index + 1), ..side.clone() };
             let name = if receive == Role::Subscribe { "subscriber" } else { "raw receiver" };
-            let mut process = Process::start(&args, name)?;
+            let mut process = Process::start(&args, name, self.plan.subscriber_netns.as_deref())?;
             if tells && !process.wait_until_ready(&mut self.remarks, self.stop)? {
                 return Ok(None);
             }
             receivers.push(process);
         }
-        let mut sender = Process::start(&SideArgs { role: send, ..side.clone() }, name)?;
+        let args = SideArgs { role: send, cpu: self.cpu(0), ..side.clone() };
+        let mut sender = Process::start(&args, name, None)?;
         let Some(sent) = sender.result(&mut self.remarks, self.stop)? else { return Ok(None) };
         let mut received = Vec::new();
         for receiver in &mut receivers {

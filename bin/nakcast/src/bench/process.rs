@@ -43,10 +43,23 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts one.
-    pub(super) fn start(args: &SideArgs, name: &'static str) -> Result<Process, Failure> {
+    /// Starts one, in a network namespace of that name if one is given.
+    pub(super) fn start(
+        args: &SideArgs,
+        name: &'static str,
+        netns: Option<&str>,
+    ) -> Result<Process, Failure> {
         let failed = |error| Failure::at_run_time(format_args!("starting the {name}: {error}"));
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = match netns {
+            // It becomes the program: there is no process in between.
+            Some(netns) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", netns]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         // In a group of its own: Ctrl-C is for this process, which ends the others.
         command.args(arguments(args)).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -5,6 +5,7 @@ use super::side::cpu;
 use super::{TOPIC, WARM_UP_TOPIC};
 use crate::args::SideArgs;
 use crate::clock;
+use crate::cpu;
 use crate::exit::Failure;
 use nakcast::{Endpoint, Publisher};
 use nakcast_raw::{cpu_time, monotonic_ns};
@@ -27,6 +28,8 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
         builder = builder.datagram(bytes);
     }
     let endpoint = Endpoint::open(builder)?;
+    // The endpoint's own thread is there already, and stays free.
+    cpu::pin(args.cpu)?;
     let mut message = vec![b'.'; args.size];
     if !args.warm_up.is_zero() {
         let mut publisher = endpoint.publisher(WARM_UP_TOPIC)?;

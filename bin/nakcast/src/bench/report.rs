@@ -6,7 +6,7 @@ use super::figures::{Round, medians};
 use crate::exit::Failure;
 use crate::figures::{grouped, time};
 use crate::file;
-use crate::latency::{self, Named};
+use crate::latency::{self, Named, Split};
 use crate::plan::{BenchPlan, Case};
 use crate::units::contract_text;
 use hdrhistogram::Histogram;
@@ -77,6 +77,9 @@ impl Report<'_> {
                 "drop_percent": side.drop.map_or(0.0, |share| share * 100.0),
                 "seed": side.seed,
                 "spin": side.spin,
+                "kernel_times": side.kernel_times,
+                "cpu": self.plan.cpus,
+                "subscriber_netns": self.plan.subscriber_netns,
                 "warm_up_seconds": side.warm_up.as_secs_f64(),
                 "duration_seconds": side.duration.map(|time| time.as_secs_f64()),
                 "count": side.count,
@@ -230,7 +233,8 @@ fn latency_rows(told: &[Told<'_>]) -> Vec<Vec<String>> {
     let mut rows = vec![["size", "rate", "of", "timed"].map(String::from).to_vec()];
     rows[0].extend(LATENCIES.map(|(head, _)| head.to_owned()));
     for told in told {
-        for (name, prefix) in [("nakcast", ""), ("raw", "raw_")] {
+        let [to, from] = Split::PARTS;
+        for (name, prefix) in [("nakcast", ""), ("to kernel", to), ("from kernel", from), ("raw", "raw_")] {
             let timed = format!("{prefix}latency_timed");
             if !told.figures.contains_key(&timed) {
                 continue;

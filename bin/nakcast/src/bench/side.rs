@@ -6,6 +6,7 @@
 use super::moments::Moments;
 use super::{publisher, subscriber};
 use crate::args::{Role, SideArgs};
+use crate::cpu;
 use crate::exit::{Exit, Failure};
 use crate::file;
 use crate::latency;
@@ -47,7 +48,9 @@ pub(super) fn arguments(args: &SideArgs) -> Vec<String> {
     add("datagram", args.datagram.map(|bytes| bytes.to_string()));
     add("drop", args.drop.map(|share| (share * 100.0).min(100.0).to_string()));
     add("seed", args.seed.map(|seed| seed.to_string()));
+    add("cpu", args.cpu.map(|cpu| cpu.to_string()));
     arguments.extend(args.spin.then(|| "--spin".to_owned()));
+    arguments.extend(args.kernel_times.then(|| "--kernel-times".to_owned()));
     arguments.extend((0..args.verbose).map(|_| "-v".to_owned()));
     arguments
 }
@@ -59,6 +62,7 @@ pub(crate) fn side(args: SideArgs) -> Result<Exit, Failure> {
         Role::Publish => publisher::publish(&args)?,
         Role::Subscribe => subscriber::subscribe(&args)?,
         role => {
+            cpu::pin(args.cpu)?;
             raw(&args, role).map_err(|error| Failure::at_run_time(format_args!("raw sockets: {error}")))?
         }
     };

@@ -3,8 +3,9 @@
 use super::side::{cpu, encode, ready};
 use super::{TOPIC, WARM_UP_TOPIC};
 use crate::args::SideArgs;
+use crate::cpu;
 use crate::exit::Failure;
-use crate::latency;
+use crate::latency::{self, Split};
 use hdrhistogram::Histogram;
 use nakcast::{EndReason, Event, Subscriber, Wait};
 use nakcast_raw::{Cpu, cpu_time, monotonic_ns};
@@ -24,12 +25,15 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
         .topic(WARM_UP_TOPIC)
         .topic(TOPIC)
         .contract(args.contract)
-        .wait(wait);
+        .wait(wait)
+        .kernel_timestamps(args.kernel_times);
     if let (Some(share), Some(seed)) = (args.drop, args.seed) {
         builder = builder.drop_datagrams(share, seed);
     }
     let mut subscriber = builder.open()?;
-    let mut seen = Seen::new(latency::histogram()?);
+    let split = args.kernel_times.then(Split::new).transpose()?;
+    let mut seen = Seen::new(latency::histogram()?, split);
+    cpu::pin(args.cpu)?;
     ready();
     let mut before = subscriber.stats();
     let mut counting = false;
@@ -54,7 +58,7 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
         return Err(Failure::at_run_time("the publisher fell silent before the end of its stream"));
     }
     let time = seen.begun.map_or(0, |(begun, _)| seen.last.saturating_sub(begun));
-    Ok(json!({
+    let mut told = json!({
         "received": seen.received,
         "lost": seen.lost,
         "seconds": Duration::from_nanos(time).as_secs_f64(),
@@ -64,7 +68,11 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
         "naks": after.naks - before.naks,
         "repairs": after.repairs - before.repairs,
         "latency": encode(&seen.latency)?,
-    }))
+    });
+    for (name, part) in Split::PARTS.into_iter().zip(seen.split.iter().flat_map(Split::parts)) {
+        told[name] = encode(part)?.into();
+    }
+    Ok(told)
 }
 
 /// What came of the stream that counts.
@@ -79,12 +87,14 @@ struct Seen {
     /// When the last message was here.
     last: u64,
     latency: Histogram<u64>,
+    /// The same in two parts, where the kernel was asked.
+    split: Option<Split>,
     ended: Option<EndReason>,
 }
 
 impl Seen {
-    fn new(latency: Histogram<u64>) -> Seen {
-        Seen { counting: false, received: 0, lost: 0, begun: None, last: 0, latency, ended: None }
+    fn new(latency: Histogram<u64>, split: Option<Split>) -> Seen {
+        Seen { counting: false, received: 0, lost: 0, begun: None, last: 0, latency, split, ended: None }
     }
 
     fn take(&mut self, event: Event<'_>) {
@@ -97,7 +107,11 @@ impl Seen {
                 let due = message.payload().first_chunk().map_or(0, |stamp| u64::from_le_bytes(*stamp));
                 if due > 0 {
                     // It grows with what it is given.
-                    let _ = self.latency.record(monotonic_ns().saturating_sub(due));
+                    let taken = monotonic_ns().saturating_sub(due);
+                    let _ = self.latency.record(taken);
+                    if let Some(split) = &mut self.split {
+                        split.record(taken, message.kernel_received_ns());
+                    }
                 }
             }
             Event::Gap(gap) if gap.topic() == TOPIC => self.lost += gap.messages(),

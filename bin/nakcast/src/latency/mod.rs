@@ -9,6 +9,7 @@ pub(crate) use bars::bars;
 pub(crate) use log::log;
 pub(crate) use plot::plot;
 
+use crate::clock;
 use crate::exit::Failure;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
@@ -27,6 +28,36 @@ pub(crate) fn histogram() -> Result<Histogram<u64>, Failure> {
     let mut histogram = Histogram::new_with_bounds(1, LONGEST, DIGITS).map_err(Failure::at_run_time)?;
     histogram.auto(true);
     Ok(histogram)
+}
+
+/// A way in two parts: to the receiving machine's kernel, and from there to the code that waits.
+#[derive(Debug)]
+pub(crate) struct Split {
+    pub(crate) to_kernel: Histogram<u64>,
+    pub(crate) from_kernel: Histogram<u64>,
+}
+
+impl Split {
+    /// The names of the parts, in figures.
+    pub(crate) const PARTS: [&str; 2] = ["to_kernel_", "from_kernel_"];
+
+    pub(crate) fn new() -> Result<Split, Failure> {
+        Ok(Split { to_kernel: histogram()?, from_kernel: histogram()? })
+    }
+
+    /// Takes what has just come after `taken` nanoseconds, and was with the kernel at `kernel`, nanoseconds since 1970.
+    pub(crate) fn record(&mut self, taken: u64, kernel: Option<u64>) {
+        let Some(kernel) = kernel else { return };
+        let from_kernel = clock::wall_ns().saturating_sub(kernel).min(taken);
+        // There is no place in a histogram for no time at all.
+        self.to_kernel.saturating_record((taken - from_kernel).max(1));
+        self.from_kernel.saturating_record(from_kernel.max(1));
+    }
+
+    /// The parts, in the order of their names.
+    pub(crate) fn parts(&self) -> [&Histogram<u64>; 2] {
+        [&self.to_kernel, &self.from_kernel]
+    }
 }
 
 /// A histogram, and whose it is.

@@ -2,7 +2,7 @@
 
 use super::stamp::Stamp;
 use crate::exit::Failure;
-use crate::latency;
+use crate::latency::{self, Split};
 use hdrhistogram::Histogram;
 use nakcast::SourceId;
 
@@ -18,6 +18,8 @@ pub(super) struct Answers {
     pub(super) counted: Option<u64>,
     /// When the last answer came that counts, nanoseconds since the ping began.
     pub(super) last_at: u64,
+    /// The kernel tells when it had each answer.
+    kernel_times: bool,
 }
 
 /// A pong.
@@ -36,16 +38,24 @@ pub(super) struct Pong {
     pub(super) gaps: u64,
     /// Nanoseconds from when a message that counts was due to when it was back.
     pub(super) latency: Histogram<u64>,
+    /// The same in two parts, where the kernel was asked.
+    pub(super) split: Option<Split>,
 }
 
 impl Answers {
-    pub(super) fn new(ping: SourceId) -> Answers {
-        Answers { ping: ping.0, pongs: Vec::new(), sent: 0, counted: None, last_at: 0 }
+    pub(super) fn new(ping: SourceId, kernel_times: bool) -> Answers {
+        Answers { ping: ping.0, pongs: Vec::new(), sent: 0, counted: None, last_at: 0, kernel_times }
     }
 
-    /// Takes what a pong has published; `now` in nanoseconds since the ping began. What is another ping's, or none's, is
-    /// passed over.
-    pub(super) fn take(&mut self, source: SourceId, payload: &[u8], now: u64) -> Result<(), Failure> {
+    /// Takes what a pong has published; `now` in nanoseconds since the ping began, `kernel` since 1970. What is another ping's,
+    /// or none's, is passed over.
+    pub(super) fn take(
+        &mut self,
+        source: SourceId,
+        payload: &[u8],
+        now: u64,
+        kernel: Option<u64>,
+    ) -> Result<(), Failure> {
         let Some(stamp) = Stamp::read(payload).filter(|stamp| stamp.ping == self.ping) else { return Ok(()) };
         if stamp.number > self.sent || stamp.due > now {
             return Ok(());
@@ -54,7 +64,7 @@ impl Answers {
             Some(at) => at,
             None => {
                 // One that answers a hello has heard the stream: it gets whatever is sent after, and that is all of it.
-                self.pongs.push(Pong::new(source, stamp.number.max(1))?);
+                self.pongs.push(Pong::new(source, stamp.number.max(1), self.kernel_times)?);
                 self.pongs.len() - 1
             }
         };
@@ -66,6 +76,9 @@ impl Answers {
             if self.counted.is_some_and(|counted| stamp.number >= counted) {
                 // A histogram of its own accord grows to any latency there is; it has no place for none at all.
                 pong.latency.saturating_record((now - stamp.due).max(1));
+                if let Some(split) = &mut pong.split {
+                    split.record(now - stamp.due, kernel);
+                }
                 self.last_at = now;
             }
         }
@@ -126,9 +139,10 @@ impl Answers {
 }
 
 impl Pong {
-    fn new(source: SourceId, first: u64) -> Result<Pong, Failure> {
+    fn new(source: SourceId, first: u64, kernel_times: bool) -> Result<Pong, Failure> {
         let latency = latency::histogram()?;
-        Ok(Pong { source, here: true, first, last: 0, answered: 0, gaps: 0, latency })
+        let split = kernel_times.then(Split::new).transpose()?;
+        Ok(Pong { source, here: true, first, last: 0, answered: 0, gaps: 0, latency, split })
     }
 
     /// Its name in tables and files.
@@ -144,13 +158,13 @@ mod tests {
     const ME: SourceId = SourceId(1);
 
     fn answers() -> Answers {
-        Answers::new(ME)
+        Answers::new(ME, false)
     }
 
     fn take(answers: &mut Answers, source: u64, number: u64, due: u64, now: u64) {
         let mut payload = [0; Stamp::LENGTH];
         Stamp { ping: ME.0, number, due }.write(&mut payload);
-        answers.take(SourceId(source), &payload, now).unwrap();
+        answers.take(SourceId(source), &payload, now, None).unwrap();
     }
 
     #[test]
@@ -209,8 +223,8 @@ mod tests {
         answers.counted = Some(1);
         let mut payload = [0; Stamp::LENGTH];
         Stamp { ping: 2, number: 1, due: 0 }.write(&mut payload);
-        answers.take(SourceId(7), &payload, 10).unwrap();
-        answers.take(SourceId(7), b"no stamp", 10).unwrap();
+        answers.take(SourceId(7), &payload, 10, None).unwrap();
+        answers.take(SourceId(7), b"no stamp", 10, None).unwrap();
         // Never sent, and due later than it is back.
         take(&mut answers, 7, 2, 0, 10);
         take(&mut answers, 7, 1, 11, 10);

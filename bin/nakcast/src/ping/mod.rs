@@ -7,6 +7,7 @@ mod stamp;
 pub(crate) use stamp::Stamp;
 
 use crate::clock;
+use crate::cpu;
 use crate::exit::{Exit, Failure};
 use crate::file::ResultFile;
 use crate::pace::Pace;
@@ -86,7 +87,7 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
         file.as_mut().map_or(Ok(()), ResultFile::begin)?;
     }
     let mut ping = Ping {
-        answers: Answers::new(publisher.endpoint().source_id()),
+        answers: Answers::new(publisher.endpoint().source_id(), trip.kernel_times),
         message: vec![b'.'; plan.size],
         publisher,
         subscriber,
@@ -151,6 +152,8 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
 pub(crate) fn open(trip: &Trip) -> Result<(Publisher, Subscriber), Failure> {
     let subscriber = trip.subscriber.clone().open()?;
     let publisher = trip.publisher.clone().open()?;
+    // The publisher's own thread is there already, and stays free.
+    cpu::pin(trip.cpu)?;
     if trip.name_interface
         && let Some(interface) = subscriber.interface()
     {
@@ -363,7 +366,7 @@ fn handle(answers: &mut Answers, event: &Event<'_>, origin: Instant, verbose: bo
     match event {
         Event::Message(message) => {
             let now = clock::now().saturating_duration_since(origin).as_nanos() as u64;
-            answers.take(message.source(), message.payload(), now)?;
+            answers.take(message.source(), message.payload(), now, message.kernel_received_ns())?;
         }
         Event::Gap(gap) => {
             answers.gap(gap.source(), gap.messages());

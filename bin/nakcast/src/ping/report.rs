@@ -5,7 +5,7 @@ use super::answers::{Answers, Pong};
 use crate::exit::Failure;
 use crate::figures::{grouped, time};
 use crate::file;
-use crate::latency::{self, Named, PERCENTILES};
+use crate::latency::{self, Named, PERCENTILES, Split};
 use crate::units::contract_text;
 use nakcast::{Contract, ReceiverState};
 use serde_json::{Map, Value, json};
@@ -123,6 +123,24 @@ impl<'a> Report<'a> {
         }
         self.row(&mut text, "max", |pong| shown(pong, pong.latency.max()));
         self.row(&mut text, "mean", |pong| shown(pong, pong.latency.mean() as u64));
+        for (part, title) in
+            ["of these until this machine's kernel had the answer", "from there to this command"]
+                .iter()
+                .enumerate()
+        {
+            if self.answers.pongs.iter().all(|pong| pong.split.is_none()) {
+                continue;
+            }
+            let _ = writeln!(text, "\n{title}");
+            for (name, share) in PERCENTILES {
+                self.row(&mut text, name, |pong| match &pong.split {
+                    Some(split) if !pong.latency.is_empty() => {
+                        time(split.parts()[part].value_at_quantile(share))
+                    }
+                    _ => "-".into(),
+                });
+            }
+        }
         for (name, pong) in self.names.iter().zip(&self.answers.pongs) {
             let bars = latency::bars(&pong.latency);
             if !bars.is_empty() {
@@ -173,6 +191,11 @@ impl<'a> Report<'a> {
         object.insert("in_gaps".into(), pong.gaps.into());
         object.insert("left".into(), (!pong.here).into());
         object.extend(latency::fields("", &pong.latency));
+        if let Some(split) = &pong.split {
+            for (name, part) in Split::PARTS.into_iter().zip(split.parts()) {
+                object.extend(latency::fields(name, part));
+            }
+        }
         Value::Object(object)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{MAX_MESSAGE, any_group, any_number};
 use crate::args::{BenchArgs, Role, SideArgs};
+use crate::cpu;
 use crate::exit::Failure;
 use crate::file::ResultFile;
 use crate::pace::Load;
@@ -9,7 +10,7 @@ use nakcast::Error;
 use nakcast::net::MAX_DATAGRAM;
 use nakcast::protocol::publisher::MIN_DATAGRAM;
 use std::net::SocketAddrV4;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long each is measured when neither time nor count was said.
@@ -21,6 +22,8 @@ const MATRIX_RATES: [f64; 2] = [10_000.0, 100_000.0];
 const MATRIX_RUNS: usize = 5;
 /// The stamp that tells when a message was due.
 const STAMP: usize = 8;
+/// Where ip-netns(8) keeps the names of namespaces.
+const NAMESPACES: &str = "/var/run/netns";
 
 /// One thing to be measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +38,10 @@ pub(crate) struct BenchPlan {
     pub(crate) cases: Vec<Case>,
     pub(crate) runs: usize,
     pub(crate) raw: bool,
+    /// The processors of the processes, in turn; none for any.
+    pub(crate) cpus: Vec<usize>,
+    /// Where the receiving processes are.
+    pub(crate) subscriber_netns: Option<String>,
     /// What the processes of every case are told alike; each is told its own role, group, size and rate.
     pub(crate) side: SideArgs,
     pub(crate) json: Json,
@@ -79,6 +86,14 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
             "--datagram: {bytes} is outside {MIN_DATAGRAM} to {MAX_DATAGRAM} bytes"
         )));
     }
+    cpu::check("--cpu", &args.cpu)?;
+    if let Some(name) = &args.subscriber_netns
+        && !Path::new(NAMESPACES).join(name).exists()
+    {
+        return Err(Failure::usage(format_args!(
+            "--subscriber-netns: there is no network namespace {name:?}; ip netns list names them"
+        )));
+    }
     let group = args.group.unwrap_or_else(|| any_group(any_number()));
     // By its name: raw sockets want it so.
     let local = nakcast::net::resolve(Some(&args.interface), (*group.ip()).into()).map_err(Error::from)?;
@@ -98,6 +113,8 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
         cases,
         runs: args.runs.unwrap_or(default_runs),
         raw: !args.no_raw,
+        cpus: args.cpu,
+        subscriber_netns: args.subscriber_netns,
         side: SideArgs {
             role: Role::Publish,
             group,
@@ -114,6 +131,8 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
             drop: args.drop,
             seed: args.drop.map(|_| args.seed.unwrap_or_else(any_number)),
             spin: args.spin,
+            kernel_times: args.kernel_times,
+            cpu: None,
             verbose: args.verbose,
         },
         json,

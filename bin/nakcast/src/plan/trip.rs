@@ -2,6 +2,7 @@
 
 use super::{MAX_MESSAGE, any_number};
 use crate::args::{Common, PingArgs, PongArgs, TripArgs};
+use crate::cpu;
 use crate::exit::Failure;
 use crate::file::ResultFile;
 use crate::ping::Stamp;
@@ -25,6 +26,9 @@ pub(crate) struct Trip {
     pub(crate) name_interface: bool,
     pub(crate) contract: Contract,
     pub(crate) spin: bool,
+    pub(crate) kernel_times: bool,
+    /// The processor for the thread that sends and receives.
+    pub(crate) cpu: Option<usize>,
     /// Which datagrams are thrown away, if any are.
     pub(crate) seed: Option<u64>,
     /// What both sides have to be given alike, as it is typed.
@@ -102,7 +106,8 @@ pub(crate) fn pong(args: PongArgs) -> Result<PongPlan, Failure> {
 }
 
 fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
-    let TripArgs { common, topic: prefix, reply_group, spin, contract, drop, seed } = args;
+    let TripArgs { common, topic: prefix, reply_group, spin, kernel_times, contract, drop, seed } = args;
+    cpu::check("--cpu", common.cpu.as_slice())?;
     let groups = (common.group, reply_group.unwrap_or(common.group));
     let topics = match &prefix {
         Some(prefix) => {
@@ -117,6 +122,7 @@ fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
 
     let mut publisher = Publisher::builder(sends.0).topic(sends.1).ttl(common.ttl);
     let mut subscriber = Subscriber::builder(hears.0).topic(hears.1).ttl(common.ttl).contract(contract);
+    subscriber = subscriber.kernel_timestamps(kernel_times);
     if let Some(interface) = &common.interface {
         publisher = publisher.interface(interface);
         subscriber = subscriber.interface(interface);
@@ -145,6 +151,8 @@ fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
         name_interface: common.interface.is_none(),
         contract,
         spin,
+        kernel_times,
+        cpu: common.cpu,
         seed,
         alike,
         verbose: common.verbose > 0,

@@ -4,6 +4,7 @@ mod ending;
 mod watch;
 
 use crate::clock;
+use crate::cpu;
 use crate::exit::{Exit, Failure};
 use crate::input::{self, Messages};
 use crate::pace::Pace;
@@ -87,6 +88,7 @@ fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) 
 
     let watch = Watch::start(endpoint.clone(), plan.verbose)
         .map_err(|error| Failure::at_run_time(format_args!("starting a thread: {error}")))?;
+    cpu::pin(plan.cpu)?;
     let outcome = match wait_for(plan.wait_for, &mut publishers, &endpoint, &stop) {
         true => {
             let begun = clock::now();
