@@ -597,33 +597,47 @@ fn a_publisher_that_panics_does_not_say_that_this_was_all() {
     assert_eq!(seen.end, Some(EndReason::Silent));
 }
 
+/// Takes an event; whether it was a message that the kernel told of, and whether the stream is over.
+fn told_by_the_kernel(event: &Event<'_>) -> (Option<bool>, bool) {
+    let Event::Message(message) = event else { return (None, matches!(event, Event::StreamEnd(_))) };
+    let (sent, received) = (message.sent_ns(), message.received_ns());
+    let kernel = message.kernel_received_ns();
+    if let Some(kernel) = kernel {
+        assert!(sent <= kernel && kernel <= received, "{sent} {kernel} {received}");
+    }
+    (Some(kernel.is_some()), false)
+}
+
 #[test]
 fn the_kernel_had_it_between_sending_and_receiving_and_tells_only_who_asks() {
-    for (number, ask) in [(70, true), (71, false)] {
+    for (number, ask, detached) in [(70, true, false), (71, false, false), (72, true, true)] {
         // Also what was repaired, what waited behind it, and what came in parts.
         let mut subscriber = subscribe(number).kernel_timestamps(ask).drop_datagrams(0.2, 7).open().unwrap();
         let messages = mixed(2_000);
-        let count = messages.len();
         let publisher = std::thread::spawn(move || publish(number, &messages));
-        let mut came = 0;
-        loop {
-            match next(&mut subscriber) {
-                Event::Message(message) => {
-                    came += 1;
-                    let (sent, received) = (message.sent_ns(), message.received_ns());
-                    match message.kernel_received_ns() {
-                        Some(kernel) => {
-                            assert!(ask);
-                            assert!(sent <= kernel && kernel <= received, "{sent} {kernel} {received}");
-                        }
-                        None => assert!(!ask || cfg!(not(target_os = "linux"))),
-                    }
+        let mut told = Vec::new();
+        if detached {
+            let mut detached = subscriber.detach(Queue::default()).unwrap();
+            loop {
+                let event = detached.recv_timeout(DEADLINE).unwrap().expect("something in time");
+                let (kernel, over) = told_by_the_kernel(&event);
+                told.extend(kernel);
+                if over {
+                    break;
                 }
-                Event::StreamEnd(_) => break,
-                _ => {}
             }
+        } else {
+            loop {
+                let (kernel, over) = told_by_the_kernel(&next(&mut subscriber));
+                told.extend(kernel);
+                if over {
+                    break;
+                }
+            }
+            // Leave is taken: the publisher does not wait for it.
+            drop(subscriber);
         }
-        assert_eq!(came, count);
+        assert_eq!(told, [ask && cfg!(target_os = "linux"); 2_000]);
         publisher.join().unwrap();
     }
 }

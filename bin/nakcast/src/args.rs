@@ -336,6 +336,7 @@ pub(crate) struct TripArgs {
     pub(crate) reply_group: Option<SocketAddr>,
 
     /// Look for messages again and again instead of sleeping until one comes: the least latency, and all of a processor.
+    /// Where it is granted (CAP_NET_ADMIN, and a network card whose driver can do it) a look goes down to the card's queue.
     #[arg(long)]
     pub(crate) spin: bool,
 
