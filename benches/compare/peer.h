@@ -36,6 +36,9 @@ static void open_subscriber(void);
 /* Gives what is here to `take`, and waits for it a tenth of a second at most. */
 static void receive(void);
 
+/* What a peer has to do while this side waits for a moment, if anything. */
+static void (*meanwhile)(void);
+
 #define END UINT64_MAX
 #define TIMED_EVERY 256 /* messages, as fast as it goes */
 #define OVERTIME 1.0    /* seconds after the end in which what was due may be sent */
@@ -63,9 +66,11 @@ static double cpu(void) {
 
 static void wait_until(uint64_t due) {
     struct timespec time = {due / 1000000000ull, due % 1000000000ull};
-    if (set.spin)
-        while (now() < due)
-            ;
+    if (set.spin || meanwhile)
+        while (now() < due) {
+            if (meanwhile)
+                meanwhile();
+        }
     else
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL) == EINTR)
             ;
@@ -128,7 +133,7 @@ static void run_publisher(void) {
     for (;;) {
         send_one(message, sent, END);
         flush();
-        usleep(20000);
+        wait_until(now() + 20000000);
     }
 }
 
