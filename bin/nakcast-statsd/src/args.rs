@@ -1,17 +1,21 @@
 //! What can be typed.
 
-use crate::units;
 use clap::{Parser, ValueEnum};
+use nakcast_statsd::config::settings::{At, Console, Graphite, Listen, Place, Settings};
+use nakcast_statsd::config::units;
+use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::graphite::{Names, Protocol};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const EXIT_CODES: &str = "\
-What came until then is flushed at the end.
+What came until then is flushed at the end. SIGHUP has the configuration read again; if it is wrong, the old one stays.
 
 Exit codes:
   0  told to end (Ctrl-C, SIGTERM), or nobody reads standard output any more
   1  something failed at run time: a socket, standard output
-  2  what was typed cannot be meant or had: flags, addresses, an interface, a port in use";
+  2  what was typed or configured cannot be meant or had: flags, keys, addresses, an interface, a port in use";
 
 /// A StatsD collector that tells what it lost.
 ///
@@ -19,7 +23,17 @@ Exit codes:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "nakcast-statsd", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Listen for UDP there; again for more. Port 0 is any that is free. Default, without a --group: 127.0.0.1:8125.
+    /// Read this configuration: the collector's own (.toml; see --example-config), or the original statsd's (.js, .json) as it
+    /// stands. Flags win over it.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print a configuration with every key, what it is for and its default, and end.
+    #[arg(long)]
+    pub(crate) example_config: bool,
+
+    /// Listen for UDP there; again for more. Port 0 is any that is free. With it or --group the configuration's
+    /// listeners are not taken; without any: 127.0.0.1:8125.
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) listen: Vec<SocketAddr>,
 
@@ -31,25 +45,27 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "NAME|IP", requires = "group")]
     pub(crate) interface: Option<String>,
 
-    /// What a sign before a gauge's value means: a change (statsd), or the value's own sign (datadog).
-    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = DialectArg::Statsd)]
-    pub(crate) dialect: DialectArg,
+    /// What a sign before a gauge's value means: a change (statsd), or the value's own sign (datadog)
+    /// [default: statsd].
+    #[arg(long, value_enum, allow_hyphen_values = true)]
+    pub(crate) dialect: Option<DialectArg>,
 
-    /// Time between flushes.
-    #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = units::interval, allow_hyphen_values = true)]
-    pub(crate) flush_interval: Duration,
+    /// Time between flushes [default: 10].
+    #[arg(short, long, value_name = "SECONDS", value_parser = units::interval, allow_hyphen_values = true)]
+    pub(crate) flush_interval: Option<Duration>,
 
-    /// Percentiles of timers, such as 90, 99.9, or -10 for the top tenth; again, or with commas, for more.
-    #[arg(short, long, value_name = "P", default_value = "90", value_delimiter = ',', value_parser = units::percentile, allow_hyphen_values = true)]
+    /// Percentiles of timers, such as 90, 99.9, or -10 for the top tenth; again, or with commas, for more
+    /// [default: 90].
+    #[arg(short, long, value_name = "P", value_delimiter = ',', value_parser = units::percentile, allow_hyphen_values = true)]
     pub(crate) percentile: Vec<f64>,
 
     /// Tell counters, timers and sets only when something came for them, and gauges for one flush.
     #[arg(long)]
     pub(crate) delete_idle: bool,
 
-    /// Most series there can be; values of others are counted, and not taken.
-    #[arg(long, value_name = "N", default_value = "1000000", allow_hyphen_values = true)]
-    pub(crate) max_series: u32,
+    /// Most series there can be; values of others are counted, and not taken [default: 1000000].
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) max_series: Option<u32>,
 
     /// How flushes are shown on standard output: for people, one JSON object a line, or not at all [default: pretty; with
     /// --graphite or --prometheus: none].
@@ -60,21 +76,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT", value_parser = units::server, allow_hyphen_values = true)]
     pub(crate) graphite: Option<String>,
 
-    /// How Graphite is spoken to: text (port 2003 as a rule) or pickle (2004).
-    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = ProtocolArg::Text, requires = "graphite")]
-    pub(crate) graphite_protocol: ProtocolArg,
+    /// How Graphite is spoken to: text (port 2003 as a rule) or pickle (2004) [default: text].
+    #[arg(long, value_enum, allow_hyphen_values = true)]
+    pub(crate) graphite_protocol: Option<ProtocolArg>,
 
-    /// Names in Graphite: stats.X and stats_counts.X for counters (legacy), or stats.counters.X.rate and .count (new).
-    #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = NamespaceArg::Legacy, requires = "graphite")]
-    pub(crate) graphite_namespace: NamespaceArg,
+    /// Names in Graphite: stats.X and stats_counts.X for counters (legacy), or stats.counters.X.rate and .count (new)
+    /// [default: legacy].
+    #[arg(long, value_enum, allow_hyphen_values = true)]
+    pub(crate) graphite_namespace: Option<NamespaceArg>,
 
     /// Show totals to Prometheus at http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) prometheus: Option<SocketAddr>,
 
-    /// Receive buffer to ask the kernel for, for each listener.
-    #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = units::bytes, allow_hyphen_values = true)]
-    pub(crate) rcvbuf: usize,
+    /// Receive buffer to ask the kernel for, for each listener [default: 4M].
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
+    pub(crate) rcvbuf: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,6 +117,88 @@ pub(crate) enum ProtocolArg {
 pub(crate) enum NamespaceArg {
     Legacy,
     New,
+}
+
+impl Args {
+    /// Puts what was typed over what a file says.
+    ///
+    /// # Errors
+    ///
+    /// One line on flags that have nothing to go with.
+    pub(crate) fn over(&self, settings: &mut Settings) -> Result<(), String> {
+        if !self.listen.is_empty() || !self.group.is_empty() {
+            let udp = self.listen.iter().map(|&address| (At::Udp(address), "--listen"));
+            let group = |&group| (At::Group(group, self.interface.clone()), "--group, --interface");
+            let groups = self.group.iter().map(group);
+            let listen = |(at, by): (At, &str)| Listen { at, dialect: Dialect::Statsd, by: by.into() };
+            settings.listeners = udp.chain(groups).map(listen).collect();
+        }
+        if let Some(dialect) = self.dialect {
+            let dialect = match dialect {
+                DialectArg::Statsd => Dialect::Statsd,
+                DialectArg::Datadog => Dialect::Datadog,
+            };
+            settings.listeners.iter_mut().for_each(|listener| listener.dialect = dialect);
+        }
+        put(&mut settings.flush_interval, self.flush_interval);
+        put(&mut settings.receive_buffer, self.rcvbuf);
+        put(&mut settings.limits.series, self.max_series.map(|most| most as usize));
+        if !self.percentile.is_empty() {
+            let plan = settings.plan.with_percentiles(&self.percentile);
+            settings.plan = plan.map_err(|problem| format!("--{problem}"))?;
+        }
+        if self.delete_idle {
+            let idle = &mut settings.idle;
+            (idle.delete_counters, idle.delete_timers, idle.delete_sets) = (true, true, true);
+            idle.gauge_life.get_or_insert(1);
+        }
+        let format = self.format.map(|format| match format {
+            FormatArg::Pretty => Console::Pretty,
+            FormatArg::Json => Console::Json,
+            FormatArg::None => Console::None,
+        });
+        settings.console = format.or(settings.console);
+        place(&mut settings.prometheus, self.prometheus, "--prometheus");
+        self.over_graphite(&mut settings.graphite)
+    }
+
+    fn over_graphite(&self, graphite: &mut Option<Graphite>) -> Result<(), String> {
+        if let Some(server) = &self.graphite {
+            let new =
+                || Graphite { server: String::new(), protocol: Protocol::Text, names: Names::default() };
+            graphite.get_or_insert_with(new).server.clone_from(server);
+        }
+        let Some(graphite) = graphite else {
+            let flags = [
+                (self.graphite_protocol.is_some(), "--graphite-protocol"),
+                (self.graphite_namespace.is_some(), "--graphite-namespace"),
+            ];
+            return match flags.iter().find(|(typed, _)| *typed) {
+                Some((_, flag)) => Err(format!("{flag}: it goes with --graphite, or one that is configured")),
+                None => Ok(()),
+            };
+        };
+        let protocol = self.graphite_protocol.map(|protocol| match protocol {
+            ProtocolArg::Text => Protocol::Text,
+            ProtocolArg::Pickle => Protocol::Pickle,
+        });
+        put(&mut graphite.protocol, protocol);
+        let legacy = self.graphite_namespace.map(|namespace| matches!(namespace, NamespaceArg::Legacy));
+        put(&mut graphite.names.legacy, legacy);
+        Ok(())
+    }
+}
+
+fn place(place: &mut Option<Place>, address: Option<SocketAddr>, by: &str) {
+    if let Some(address) = address {
+        *place = Some(Place { address, by: by.into() });
+    }
+}
+
+fn put<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ impl Failure {
         Failure { exit: Exit::Usage, line: line.to_string() }
     }
 
+    /// Says it on stderr where it is no reason to end, and what is done instead.
+    pub(crate) fn warn(self, instead: &str) {
+        say(format_args!("warning: {}; {instead}", self.line));
+    }
+
     /// Says it on stderr.
     pub(crate) fn told(self) -> Exit {
         say(format_args!("error: {}", self.line));

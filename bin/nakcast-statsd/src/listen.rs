@@ -36,6 +36,8 @@ pub struct Listener {
 #[derive(Debug)]
 struct Shared {
     socket: Socket,
+    /// Whether the dialect is Datadog's.
+    datadog: AtomicBool,
     received: AtomicU64,
     truncated: AtomicU64,
     end: AtomicBool,
@@ -61,6 +63,7 @@ impl Listener {
         poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
         let shared = Arc::new(Shared {
             socket,
+            datadog: AtomicBool::new(dialect == Dialect::Datadog),
             received: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
             end: AtomicBool::new(false),
@@ -68,7 +71,7 @@ impl Listener {
         });
         let working = Arc::clone(&shared);
         let thread = thread::Builder::new().name("listener".into()).spawn(move || {
-            let result = working.listen(poll, dialect, &shard);
+            let result = working.listen(poll, &shard);
             drop(source);
             working.ended.store(true, Ordering::Release);
             ended();
@@ -87,6 +90,11 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.shared.socket.group_addr().unwrap_or_else(|| self.shared.socket.local_addr())
+    }
+
+    /// Another dialect, from now on.
+    pub fn speak(&self, dialect: Dialect) {
+        self.shared.datadog.store(dialect == Dialect::Datadog, Ordering::Relaxed);
     }
 
     /// Whether its thread has ended: before [`Listener::end`], that is for an error.
@@ -127,7 +135,7 @@ impl Listener {
 }
 
 impl Shared {
-    fn listen(&self, mut poll: Poll, dialect: Dialect, shard: &Mutex<Shard>) -> io::Result<()> {
+    fn listen(&self, mut poll: Poll, shard: &Mutex<Shard>) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
         let mut receiver = Receiver::new(MESSAGES);
         // Once told to end: what can lie in the buffer, so that a flood does not keep it for ever.
@@ -136,7 +144,7 @@ impl Shared {
             let ending = self.end.load(Ordering::Acquire);
             match receiver.receive(&self.socket) {
                 Ok(_) => {
-                    let received = self.take(&mut receiver, dialect, &mut shard.lock());
+                    let received = self.take(&mut receiver, &mut shard.lock());
                     left = if ending { left.saturating_sub(received.max(1)) } else { left };
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && ending => return Ok(()),
@@ -153,7 +161,9 @@ impl Shared {
     }
 
     /// Adds up a batch, under one lock.
-    fn take(&self, receiver: &mut Receiver, dialect: Dialect, shard: &mut Shard) -> usize {
+    fn take(&self, receiver: &mut Receiver, shard: &mut Shard) -> usize {
+        let is_datadog = self.datadog.load(Ordering::Relaxed);
+        let dialect = if is_datadog { Dialect::Datadog } else { Dialect::Statsd };
         let (mut received, mut truncated) = (0, 0);
         while receiver.advance() {
             let Some(datagram) = receiver.current() else { break };

@@ -1,11 +1,13 @@
 //! The collector as a command.
 //!
-//! What was typed is in [`args`]; [`run`] opens what it names, and flushes until it is told to end.
+//! What was typed is in [`args`], over what a configuration says; [`open`] has the sockets and outputs it names, and [`run`]
+//! flushes until it is told to end.
 
 mod args;
 mod exit;
+mod open;
 mod run;
-mod units;
+mod signals;
 
 use clap::Parser;
 use std::process::ExitCode;

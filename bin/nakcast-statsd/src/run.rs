@@ -1,159 +1,249 @@
-//! Opens what was named, and flushes until told to end.
+//! Flushes until told to end.
 
-use crate::args::{Args, DialectArg, FormatArg, NamespaceArg, ProtocolArg};
+use crate::args::Args;
 use crate::exit::{Exit, Failure, say};
-use nakcast::net::{Options, Socket, SocketError, resolve};
+use crate::open::{self, Heard, WAITING};
+use crate::signals::Signals;
 use nakcast_statsd::clock;
+use nakcast_statsd::config::own;
+use nakcast_statsd::config::settings::{Place, Settings};
 use nakcast_statsd::flush::Snapshot;
-use nakcast_statsd::line::Dialect;
-use nakcast_statsd::listen::Listener;
-use nakcast_statsd::output::console::{self, Form};
-use nakcast_statsd::output::graphite::{Graphite, Names, Protocol};
+use nakcast_statsd::output::console;
+use nakcast_statsd::output::graphite::Graphite;
 use nakcast_statsd::output::prometheus::{Exposition, Server};
-use nakcast_statsd::shard::{Idle, Limits, Shard};
-use nakcast_statsd::timer::Plan;
+use nakcast_statsd::shard::Shard;
 use parking_lot::Mutex;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Where it listens when nothing is said.
-const DEFAULT: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8125));
-
-/// The exit code of a process ended by SIGINT, as shells tell it.
-const ABORTED: i32 = 130;
-
-/// Flushes that wait while Graphite is away.
-const WAITING: usize = 60;
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long what waits for Graphite is still tried at the end.
 const LINGER: Duration = Duration::from_secs(5);
 
 struct Collector {
     args: Args,
-    plan: Arc<Plan>,
+    settings: Settings,
+    plan: Arc<nakcast_statsd::timer::Plan>,
     shard: Arc<Mutex<Shard>>,
-    listeners: Vec<Listener>,
+    listeners: Vec<Heard>,
+    /// What was heard at last by listeners that are not there any more.
+    gone: Vec<nakcast_statsd::flush::Heard>,
     graphite: Option<Graphite>,
     prometheus: Option<(Exposition, Server)>,
     last_flush: Option<u64>,
-    asked: Arc<AtomicU32>,
+    signals: Arc<Signals>,
+    /// What the configuration's file was when it was read.
+    file: Option<Version>,
+}
+
+/// When a file was changed, and how long it is.
+type Version = (SystemTime, u64);
+
+/// What there is to do.
+enum Woken {
+    Due,
+    Again,
+    End,
+}
+
+/// What a flush was.
+#[derive(PartialEq, Eq)]
+enum Flushed {
+    Told,
+    /// Nobody reads standard output any more.
+    Unread,
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let plan = Plan::new(&args.percentile, &[], &[])
-        .map_err(|problem| Failure::usage(format_args!("--{problem}")))?;
-    let sockets = open(&args)?;
-    let asked = told_to_end()?;
-    let limits = Limits { series: args.max_series as usize, ..Limits::default() };
-    let idle = Idle {
-        delete_counters: args.delete_idle,
-        delete_timers: args.delete_idle,
-        delete_sets: args.delete_idle,
-        gauge_life: args.delete_idle.then_some(1),
+    if args.example_config {
+        return match io::stdout().lock().write_all(own::example().as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::at_run_time(format_args!("standard output: {error}")))
+            }
+            _ => Ok(Exit::Done),
+        };
+    }
+    let file = version(&args);
+    let settings = read(&args)?;
+    let signals = Signals::catch()?;
+    let shard = Arc::new(Mutex::new(Shard::new(settings.limits, settings.idle)));
+    let mut collector = Collector {
+        plan: Arc::new(settings.plan.clone()),
+        shard,
+        listeners: Vec::new(),
+        gone: Vec::new(),
+        graphite: None,
+        prometheus: None,
+        last_flush: None,
+        signals,
+        file,
+        settings: Settings { graphite: None, prometheus: None, ..settings.clone() },
+        args,
     };
-    let shard = Arc::new(Mutex::new(Shard::new(limits, idle)));
-    let graphite = args.graphite.clone().map(|server| Graphite::start(server, WAITING)).transpose();
-    let graphite =
-        graphite.map_err(|error| Failure::at_run_time(format_args!("no thread to be had: {error}")))?;
-    let prometheus = args.prometheus.map(|address| prometheus(address, limits.series)).transpose()?;
-    let (plan, listeners) = (Arc::new(plan), Vec::new());
-    let mut collector =
-        Collector { args, plan, shard, listeners, graphite, prometheus, last_flush: None, asked };
-    collector.listen(sockets)?;
+    let opened = collector.open(&settings)?;
+    collector.adopt(settings, opened);
     collector.serve()
 }
 
-/// Every listener's socket.
-fn open(args: &Args) -> Result<Vec<Socket>, Failure> {
-    // Drops are to be counted by the datagram.
-    let options = Options { receive_buffer: Some(args.rcvbuf), coalesce: false, ..Options::default() };
-    let mut sockets = Vec::new();
-    let alone = args.listen.is_empty() && args.group.is_empty();
-    for &address in args.listen.iter().chain(alone.then_some(&DEFAULT)) {
-        sockets.push(Socket::listen(address, &options).map_err(|error| refused("--listen", &error))?);
+/// What is configured, and typed over it.
+fn read(args: &Args) -> Result<Settings, Failure> {
+    let (mut settings, warnings) = match &args.config {
+        Some(file) => Settings::read(file).map_err(Failure::usage)?,
+        None => (Settings::default(), Vec::new()),
+    };
+    args.over(&mut settings).map_err(Failure::usage)?;
+    for warning in warnings {
+        say(format_args!("warning: {warning}"));
     }
-    for &group in &args.group {
-        let local = resolve(args.interface.as_deref(), group.ip())
-            .map_err(|error| Failure::usage(format_args!("--interface: {error}")))?;
-        let socket = Socket::group(group, &local, None, &options);
-        sockets.push(socket.map_err(|error| refused("--group", &error))?);
-    }
-    Ok(sockets)
+    Ok(settings)
 }
 
-fn prometheus(address: SocketAddr, series: usize) -> Result<(Exposition, Server), Failure> {
-    let server = Server::start(address).map_err(|error| {
-        Failure::usage(format_args!("--prometheus: {address} cannot be listened to: {error}"))
-    })?;
-    say(format_args!("metrics at http://{}/metrics", server.address()));
-    let exposition = Exposition::new(series);
-    server.set(exposition.text());
-    Ok((exposition, server))
+fn version(args: &Args) -> Option<Version> {
+    let file = fs::metadata(args.config.as_ref()?).ok()?;
+    Some((file.modified().ok()?, file.len()))
 }
 
-fn refused(option: &str, error: &SocketError) -> Failure {
-    match error {
-        SocketError::Open { .. } | SocketError::Option { .. } => Failure::at_run_time(error),
-        _ => Failure::usage(format_args!("{option}: {error}")),
-    }
-}
-
-/// Counts how often it was told to end, and wakes the thread that calls this. The third time ends the process where it
-/// stands.
-fn told_to_end() -> Result<Arc<AtomicU32>, Failure> {
-    let asked = Arc::new(AtomicU32::new(0));
-    let (told, thread) = (Arc::clone(&asked), thread::current());
-    ctrlc::set_handler(move || {
-        if told.fetch_add(1, Ordering::Relaxed) >= 2 {
-            std::process::exit(ABORTED);
-        }
-        thread.unpark();
-    })
-    .map_err(|error| Failure::at_run_time(format_args!("signals cannot be caught: {error}")))?;
-    Ok(asked)
+/// What new settings need that was not there.
+struct Opened {
+    /// For each listener the place of one that stays, or one that is new.
+    listeners: Vec<Result<usize, Heard>>,
+    graphite: Option<Graphite>,
+    prometheus: Option<Server>,
 }
 
 impl Collector {
-    fn listen(&mut self, sockets: Vec<Socket>) -> Result<(), Failure> {
-        let dialect = match self.args.dialect {
-            DialectArg::Statsd => Dialect::Statsd,
-            DialectArg::Datadog => Dialect::Datadog,
-        };
-        for socket in sockets {
-            let warning = socket.buffer_warning();
-            let main = thread::current();
-            let listener = Listener::start(socket, dialect, Arc::clone(&self.shard), move || main.unpark());
-            let listener = listener
-                .map_err(|error| Failure::at_run_time(format_args!("no listener to be had: {error}")))?;
-            say(format_args!("listening on {}", listener.address()));
-            if let Some(warning) = warning {
-                say(format_args!("warning: {warning}"));
-            }
-            self.listeners.push(listener);
+    /// Opens what settings ask for and is not there. This can fail; then nothing has changed.
+    fn open(&self, settings: &Settings) -> Result<Opened, Failure> {
+        let mut stays = vec![false; self.listeners.len()];
+        let mut sockets = Vec::new();
+        for asked in &settings.listeners {
+            let same = |(at, known): &(usize, &Heard)| !stays[*at] && known.asked.at == asked.at;
+            let found = self.listeners.iter().enumerate().find(same).map(|(at, _)| at);
+            sockets.push(match found {
+                Some(at) => {
+                    stays[at] = true;
+                    Ok(at)
+                }
+                None => Err((asked.clone(), open::socket(asked, settings.receive_buffer)?)),
+            });
         }
-        Ok(())
+        let prometheus = settings.prometheus.as_ref();
+        let asks_anew = |place: &&Place| {
+            self.settings.prometheus.as_ref().is_none_or(|known| known.address != place.address)
+        };
+        let prometheus = prometheus.filter(asks_anew).map(open::prometheus).transpose()?;
+        let server = |settings: &Settings| settings.graphite.as_ref().map(|graphite| graphite.server.clone());
+        let graphite =
+            if server(settings) == server(&self.settings) { None } else { open::graphite(settings)? };
+        // What a listener takes is added up at once: they come last.
+        let listeners = sockets.into_iter().map(|socket| match socket {
+            Ok(at) => Ok(Ok(at)),
+            Err((asked, socket)) => open::listener(asked, socket, &self.shard, thread::current()).map(Err),
+        });
+        Ok(Opened { listeners: listeners.collect::<Result<_, Failure>>()?, graphite, prometheus })
+    }
+
+    /// Does as the settings say from now on, with what was opened for them.
+    fn adopt(&mut self, settings: Settings, opened: Opened) {
+        let mut known = mem::take(&mut self.listeners).into_iter().map(Some).collect::<Vec<_>>();
+        for (listener, asked) in opened.listeners.into_iter().zip(&settings.listeners) {
+            let heard = listener.map_or_else(Some, |at| known[at].take());
+            let Some(Heard { listener, .. }) = heard else { continue };
+            listener.speak(asked.dialect);
+            self.listeners.push(Heard { asked: asked.clone(), listener });
+        }
+        for Heard { mut listener, .. } in known.into_iter().flatten() {
+            listener.end();
+            if let Err(error) = listener.join() {
+                say(format_args!("warning: listening on {}: {error}", listener.address()));
+            }
+            self.gone.push(listener.heard());
+        }
+        if (settings.graphite.is_none() || opened.graphite.is_some())
+            && let Some(old) = mem::replace(&mut self.graphite, opened.graphite)
+        {
+            // What waits for it is tried meanwhile.
+            let _ = thread::Builder::new().name("graphite".into()).spawn(move || old.end(LINGER));
+        }
+        match (opened.prometheus, &mut self.prometheus) {
+            (Some(new), Some((exposition, server))) => {
+                *server = new;
+                server.set(exposition.text());
+            }
+            (Some(new), none) => {
+                let exposition = Exposition::new(settings.limits.series);
+                new.set(exposition.text());
+                *none = Some((exposition, new));
+            }
+            (None, some) if settings.prometheus.is_none() => *some = None,
+            (None, _) => {}
+        }
+        self.shard.lock().set(settings.limits, settings.idle);
+        self.plan = Arc::new(settings.plan.clone());
+        self.settings = settings;
+    }
+
+    /// Reads the configuration again. If it is wrong, or what it asks for is not to be had, all stays as it is. Tells whether
+    /// flushes are at other times from now on.
+    fn read_again(&mut self) -> Result<bool, Failure> {
+        self.file = version(&self.args);
+        let anew = read(&self.args).and_then(|settings| {
+            let opened = self.open(&settings)?;
+            Ok((settings, opened))
+        });
+        let (settings, opened) = match anew {
+            Ok(anew) => anew,
+            Err(failure) => {
+                failure.warn("the old configuration stays");
+                return Ok(false);
+            }
+        };
+        let other = settings.flush_interval != self.settings.flush_interval;
+        if other {
+            // What came until now belongs to the old interval.
+            self.flush()?;
+        }
+        self.adopt(settings, opened);
+        say("the configuration was read again");
+        Ok(other)
     }
 
     /// Flushes at every interval from the beginning on, and once more at the end.
     fn serve(&mut self) -> Result<Exit, Failure> {
-        let interval = self.args.flush_interval;
-        let mut next = clock::now() + interval;
-        while self.wait_until(next) {
-            if !self.flush()? {
-                return Ok(Exit::Done);
+        let mut next = clock::now() + self.settings.flush_interval;
+        loop {
+            match self.wait_until(next) {
+                Woken::End => break,
+                Woken::Again => {}
+                Woken::Due => {
+                    if self.flush()? == Flushed::Unread {
+                        return Ok(Exit::Done);
+                    }
+                    // What a slow standard output made it miss is not made up for.
+                    let interval = self.settings.flush_interval;
+                    let late = clock::now().saturating_duration_since(next);
+                    let missed = (late.as_secs_f64() / interval.as_secs_f64()) as u32;
+                    next += interval * (missed + 1);
+                    let now = self.settings.watch.then(|| version(&self.args)).flatten();
+                    if now.is_none() || now == self.file {
+                        continue;
+                    }
+                }
             }
-            // What a slow standard output made it miss is not made up for.
-            let late = clock::now().saturating_duration_since(next);
-            let missed = (late.as_secs_f64() / interval.as_secs_f64()) as u32;
-            next += interval * (missed + 1);
+            if self.read_again()? {
+                next = clock::now() + self.settings.flush_interval;
+            }
         }
-        self.listeners.iter().for_each(Listener::end);
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<Exit, Failure> {
+        self.listeners.iter().for_each(|heard| heard.listener.end());
         let mut result = Ok(Exit::Done);
-        for listener in &mut self.listeners {
+        for Heard { listener, .. } in &mut self.listeners {
             if let Err(error) = listener.join() {
                 result =
                     Err(Failure::at_run_time(format_args!("listening on {}: {error}", listener.address())));
@@ -172,28 +262,32 @@ impl Collector {
         result
     }
 
-    /// Waits until the moment has come; false when it is to end before.
-    fn wait_until(&self, moment: Instant) -> bool {
+    /// Waits until the moment has come, or until there is something else to do.
+    fn wait_until(&self, moment: Instant) -> Woken {
         loop {
-            if self.asked.load(Ordering::Relaxed) > 0 || self.listeners.iter().any(Listener::has_ended) {
-                return false;
+            if self.signals.end() || self.listeners.iter().any(|heard| heard.listener.has_ended()) {
+                return Woken::End;
+            }
+            if self.signals.take_again() {
+                return Woken::Again;
             }
             let left = moment.saturating_duration_since(clock::now());
             if left.is_zero() {
-                return true;
+                return Woken::Due;
             }
             thread::park_timeout(left);
         }
     }
 
-    /// Takes what was added up, and writes it; false when nobody reads standard output any more.
-    fn flush(&mut self) -> Result<bool, Failure> {
+    /// Takes what was added up, and writes it.
+    fn flush(&mut self) -> Result<Flushed, Failure> {
         let begun = clock::now();
-        let (time, seconds) = (clock::wall_seconds(), self.args.flush_interval.as_secs_f64());
+        let (time, seconds) = (clock::wall_seconds(), self.settings.flush_interval.as_secs_f64());
         let interval = self.shard.lock().take();
         let mut snapshot = Snapshot::new(vec![interval], &self.plan, time, seconds);
         let own = &mut snapshot.own;
-        own.heard = self.listeners.iter_mut().map(Listener::heard).collect();
+        own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
+        own.heard.append(&mut self.gone);
         own.timestamp_lag = self.last_flush.map(|last| time as f64 - last as f64 - seconds);
         own.graphite = self.graphite.as_ref().map(Graphite::sent);
         own.processing_ms = millis(clock::now() - begun);
@@ -207,34 +301,21 @@ impl Collector {
             exposition.add(&snapshot);
             server.set(exposition.text());
         }
-        let form = match self.args.format {
-            Some(FormatArg::None) => return Ok(true),
-            None if self.graphite.is_some() || self.prometheus.is_some() => return Ok(true),
-            Some(FormatArg::Json) => Form::Json,
-            Some(FormatArg::Pretty) | None => Form::Pretty,
-        };
+        let Some(form) = self.settings.form() else { return Ok(Flushed::Told) };
         match io::stdout().lock().write_all(console::text(&snapshot, form).as_bytes()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            Ok(()) => Ok(Flushed::Told),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flushed::Unread),
             Err(error) => Err(Failure::at_run_time(format_args!("standard output: {error}"))),
         }
     }
 
     fn send(&self, snapshot: &Snapshot) {
-        let Some(graphite) = &self.graphite else { return };
+        let (Some(graphite), Some(asked)) = (&self.graphite, &self.settings.graphite) else { return };
         if let Some(failure) = graphite.failure() {
             say(format_args!("warning: Graphite at {failure}; up to {WAITING} flushes wait for it"));
         }
-        let names = Names {
-            legacy: matches!(self.args.graphite_namespace, NamespaceArg::Legacy),
-            ..Names::default()
-        };
-        let protocol = match self.args.graphite_protocol {
-            ProtocolArg::Text => Protocol::Text,
-            ProtocolArg::Pickle => Protocol::Pickle,
-        };
         let begun = clock::now();
-        let payload = names.payload(snapshot, protocol);
+        let payload = asked.names.payload(snapshot, asked.protocol);
         graphite.send(payload, clock::now() - begun);
     }
 }

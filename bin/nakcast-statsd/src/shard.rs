@@ -346,6 +346,11 @@ impl Shard {
         }
     }
 
+    /// Other bounds and another life of what is idle, from now on. What is there already stays.
+    pub fn set(&mut self, limits: Limits, idle: Idle) {
+        (self.limits, self.idle) = (limits, idle);
+    }
+
     /// How many series there are.
     #[must_use]
     pub fn series(&self) -> usize {

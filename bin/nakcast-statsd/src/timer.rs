@@ -24,6 +24,8 @@ pub struct Plan {
     percentiles: Vec<(f64, u16)>,
     /// The bins, each with the number of its first name.
     bins: Vec<(Bins, u16)>,
+    /// What `told` was made from.
+    wanted: Vec<String>,
 }
 
 const STD: u16 = 0;
@@ -54,6 +56,7 @@ impl Plan {
             told: Vec::new(),
             percentiles: Vec::new(),
             bins: Vec::new(),
+            wanted: told.to_vec(),
         };
         for &percentile in percentiles {
             if !(-100.0..=100.0).contains(&percentile) || percentile == 0.0 {
@@ -86,6 +89,16 @@ impl Plan {
         plan.next()?;
         plan.told = plan.names.iter().map(|name| is_told(name, told)).collect();
         Ok(plan)
+    }
+
+    /// The same plan for other percentiles.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Plan::new`].
+    pub fn with_percentiles(&self, percentiles: &[f64]) -> Result<Plan, String> {
+        let bins = self.bins.iter().map(|(bins, _)| bins.clone()).collect::<Vec<_>>();
+        Plan::new(percentiles, &bins, &self.wanted)
     }
 
     fn next(&self) -> Result<u16, String> {

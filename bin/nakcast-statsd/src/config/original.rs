@@ -6,6 +6,7 @@ use super::value::{Object, Result, Value, number, wrong};
 use crate::output::graphite::{Names, Protocol};
 use crate::shard::Idle;
 use crate::timer::{Bins, Plan};
+use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,14 @@ pub struct Remote {
     pub host: String,
     /// Its port.
     pub port: u16,
+}
+
+/// `HOST:PORT`, an IPv6 address in brackets.
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Remote { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 /// How Graphite is written to.

@@ -1,0 +1,291 @@
+//! The collector's own configuration, in TOML.
+
+use super::settings::{At, Graphite, Listen, Place, Settings};
+use super::table::{
+    Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Percentile, Server, Signs, Spoken,
+    show, table,
+};
+use crate::line::Dialect;
+use crate::output::graphite::Names;
+use crate::shard::{Idle, Limits};
+use crate::timer::{Bins, Plan};
+use serde::Deserialize;
+use std::fs;
+use std::path::Path;
+
+table! {
+    /// The file.
+    File {
+        /// Time between flushes: seconds, or a time with its unit, as in "500ms" or "2m".
+        flush_interval: Interval = Is "10";
+        /// Percentiles of timers, from -100 to 100: 99.9, or -10 for the top tenth.
+        percentiles: Vec<Percentile> = Is "[90]";
+        /// What is told of timers, of std, upper, lower, count, count_ps, sum, sum_squares, mean, median, histogram, and of each
+        /// percentile count_percent, mean_percent, upper_percent, lower_percent, sum_percent, sum_squares_percent. None: all.
+        timer_statistics: Vec<String> = Is "[]";
+        /// How flushes are shown on standard output: "pretty" for people, "json" (one object a line), or "none". Without this
+        /// key: pretty, or none if there is another output.
+        console: Format = Like "\"json\"";
+        /// Where Prometheus asks: http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
+        prometheus: Address = Like "\"127.0.0.1:9102\"";
+        /// Receive buffer to ask the kernel for, for each listener, in bytes. Another size takes a restart.
+        receive_buffer: Bytes = Is "\"4M\"";
+        /// Whether the file is read again when it was changed, at the next flush. SIGHUP has it read again at once.
+        watch: bool = Is "false";
+        /// Where metrics are heard; again for more. Without any: UDP at 127.0.0.1:8125.
+        listen: Vec<Listener> = List Heard::KEYS;
+        /// Most there can be. What is beyond is counted, and not taken.
+        limits: Bounds = Table Bounds::KEYS;
+        /// What becomes of series that nothing came for in an interval.
+        idle: Forgotten = Table Forgotten::KEYS;
+        /// Bins of the timers whose name holds this; the first that matches wins.
+        histogram: Vec<Histogram> = List Binned::KEYS;
+        /// Flushes go to this Graphite server; up to 60 wait while it is away.
+        graphite: Carbon = Optional Written::KEYS;
+    }
+}
+
+table! {
+    /// A listener; one of `udp` and `group` is there.
+    Heard {
+        /// Datagrams to this address. Port 0 is any that is free.
+        udp: Address = Like "\"0.0.0.0:8125\"";
+        /// Or: datagrams to this multicast group.
+        group: Group = Like "\"239.255.77.2:8125\"";
+        /// The group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
+        interface: String = Like "\"eth0\"";
+        /// What a sign before a gauge's value means: a change ("statsd"), or the value's own sign ("datadog").
+        dialect: Signs = Is "\"statsd\"";
+    }
+}
+
+table! {
+    /// Bounds of the memory.
+    Bounds {
+        /// Series.
+        series: Count = Is "1000000";
+        /// Bytes of their names and tags, and as many again of the spellings they came in.
+        name_bytes: Bytes = Is "\"256M\"";
+        /// Timers' samples of an interval, of 8 bytes each.
+        samples: Count = Is "16777216";
+        /// Bytes of the sets' members of an interval.
+        member_bytes: Bytes = Is "\"128M\"";
+    }
+}
+
+table! {
+    /// What is idle.
+    Forgotten {
+        /// Counters are not told, and forgotten.
+        delete_counters: bool = Is "false";
+        /// Timers are not told, and forgotten.
+        delete_timers: bool = Is "false";
+        /// Sets are not told, and forgotten.
+        delete_sets: bool = Is "false";
+        /// Gauges are told for so many flushes since they last came, and forgotten. Without this key they stay.
+        gauge_flushes: Life = Like "1";
+    }
+}
+
+table! {
+    /// A histogram; both keys are there.
+    Binned {
+        /// Part of the timers' names; "" is in every one.
+        name: String = Like "\"render\"";
+        /// Upper bounds, exclusive, ascending; inf takes the rest. None: no histogram.
+        bins: Vec<Bound> = Like "[10, 100, 1000, inf]";
+    }
+}
+
+table! {
+    /// Graphite; `server` is there.
+    Written {
+        /// HOST:PORT.
+        server: Server = Like "\"graphite.example:2003\"";
+        /// How it is spoken to: "text" (port 2003 as a rule) or "pickle" (2004).
+        protocol: Spoken = Is "\"text\"";
+        /// Names: stats.X and stats_counts.X for counters ("legacy"; takes no prefix but prefix_stats), or
+        /// stats.counters.X.rate and .count ("new").
+        namespace: Legacy = Is "\"legacy\"";
+        /// Before everything.
+        global_prefix: String = Is "\"stats\"";
+        /// Before counters.
+        prefix_counter: String = Is "\"counters\"";
+        /// Before timers.
+        prefix_timer: String = Is "\"timers\"";
+        /// Before gauges.
+        prefix_gauge: String = Is "\"gauges\"";
+        /// Before sets.
+        prefix_set: String = Is "\"sets\"";
+        /// Before what the collector tells of itself.
+        prefix_stats: String = Is "\"statsd\"";
+        /// Behind everything but tags, with a dot between; empty for none.
+        global_suffix: String = Is "\"\"";
+        /// Whether counters are told as counts, too.
+        flush_counts: bool = Is "true";
+    }
+}
+
+/// [`Heard`], once it is known to be one listener.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Heard")]
+struct Listener(Listen);
+
+impl TryFrom<Heard> for Listener {
+    type Error = String;
+
+    fn try_from(heard: Heard) -> Result<Listener, String> {
+        let one = "it takes one of udp and group";
+        let (at, by) = match (heard.udp, heard.group, heard.interface) {
+            (Some(Address(address)), None, None) => (At::Udp(address), "udp"),
+            (None, Some(Group(group)), interface) => (At::Group(group, interface), "group, interface"),
+            (_, None, Some(_)) => return Err("interface: it goes with a group".into()),
+            (None, None, None) => return Err(format!("{one}, and there is none")),
+            (Some(_), Some(_), _) => return Err(format!("{one}, and not both")),
+        };
+        let dialect = heard.dialect.map_or(Dialect::Statsd, |dialect| dialect.0);
+        Ok(Listener(Listen { at, dialect, by: by.into() }))
+    }
+}
+
+/// [`Binned`], once it is known to be one histogram.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Binned")]
+struct Histogram(Bins);
+
+impl TryFrom<Binned> for Histogram {
+    type Error = String;
+
+    fn try_from(binned: Binned) -> Result<Histogram, String> {
+        let (Some(metric), Some(bins)) = (binned.name, binned.bins) else {
+            return Err("it takes both name and bins".into());
+        };
+        let bins = Bins { metric, bounds: bins.into_iter().map(|bound| bound.0).collect() };
+        Plan::new(&[], std::slice::from_ref(&bins), &[]).map(|_| Histogram(bins))
+    }
+}
+
+/// [`Written`], once it is known to be somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Written")]
+struct Carbon(Graphite);
+
+impl TryFrom<Written> for Carbon {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Carbon, String> {
+        let Some(Server(server)) = written.server else {
+            return Err("it takes a server, HOST:PORT, and there is none".into());
+        };
+        let default = Names::default();
+        let names = Names {
+            legacy: written.namespace.map_or(default.legacy, |namespace| namespace.0),
+            global_prefix: written.global_prefix.unwrap_or(default.global_prefix),
+            prefix_counter: written.prefix_counter.unwrap_or(default.prefix_counter),
+            prefix_timer: written.prefix_timer.unwrap_or(default.prefix_timer),
+            prefix_gauge: written.prefix_gauge.unwrap_or(default.prefix_gauge),
+            prefix_set: written.prefix_set.unwrap_or(default.prefix_set),
+            prefix_stats: written.prefix_stats.unwrap_or(default.prefix_stats),
+            global_suffix: written.global_suffix.unwrap_or(default.global_suffix),
+            flush_counts: written.flush_counts.unwrap_or(default.flush_counts),
+        };
+        let protocol = written.protocol.map(|protocol| protocol.0).unwrap_or_default();
+        Ok(Carbon(Graphite { server, protocol, names }))
+    }
+}
+
+impl TryFrom<File> for Settings {
+    type Error = String;
+
+    fn try_from(file: File) -> Result<Settings, String> {
+        let default = Settings::default();
+        let named = |(at, Listener(mut listen)): (usize, Listener)| {
+            listen.by.insert_str(0, &format!("listen[{at}]."));
+            listen
+        };
+        let listeners = file.listen.map(|listen| listen.into_iter().enumerate().map(named).collect());
+        let percentiles = file.percentiles.unwrap_or_else(|| vec![Percentile(90.0)]);
+        let percentiles = percentiles.into_iter().map(|percentile| percentile.0).collect::<Vec<_>>();
+        let bins = file.histogram.unwrap_or_default().into_iter().map(|one| one.0).collect::<Vec<_>>();
+        let plan = Plan::new(&percentiles, &bins, &file.timer_statistics.unwrap_or_default())?;
+        let (bounds, idle) = (file.limits.unwrap_or_default(), file.idle.unwrap_or_default());
+        let limits = Limits {
+            series: bounds.series.map_or(default.limits.series, |most| most.0 as usize),
+            name_bytes: bounds.name_bytes.map_or(default.limits.name_bytes, |most| most.0),
+            samples: bounds.samples.map_or(default.limits.samples, |most| most.0 as usize),
+            member_bytes: bounds.member_bytes.map_or(default.limits.member_bytes, |most| most.0),
+        };
+        let idle = Idle {
+            delete_counters: idle.delete_counters.unwrap_or(default.idle.delete_counters),
+            delete_timers: idle.delete_timers.unwrap_or(default.idle.delete_timers),
+            delete_sets: idle.delete_sets.unwrap_or(default.idle.delete_sets),
+            gauge_life: idle.gauge_flushes.map(|life| life.0),
+        };
+        Ok(Settings {
+            listeners: listeners.unwrap_or(default.listeners),
+            receive_buffer: file.receive_buffer.map_or(default.receive_buffer, |bytes| bytes.0),
+            flush_interval: file.flush_interval.map_or(default.flush_interval, |interval| interval.0),
+            plan,
+            idle,
+            limits,
+            console: file.console.map(|format| format.0),
+            graphite: file.graphite.map(|graphite| graphite.0),
+            prometheus: file.prometheus.map(|Address(address)| Place { address, by: "prometheus".into() }),
+            watch: file.watch.unwrap_or(default.watch),
+        })
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+///
+/// One line that names the file, the line, the key, what is wrong and what would be right.
+pub fn read(file: &Path) -> Result<Settings, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    parse(&text).map_err(|problem| format!("{}:{problem}", file.display()))
+}
+
+/// Reads the text of a file.
+///
+/// # Errors
+///
+/// `LINE: KEY: problem`, or ` problem` when it lies in no one line.
+pub fn parse(text: &str) -> Result<Settings, String> {
+    let problem = |path: String, error: &toml::de::Error| {
+        let place = header(text, &path).or_else(|| error.span().map(|span| span.start));
+        let line = place.map_or(String::new(), |at| {
+            let before = text.as_bytes().get(..at).unwrap_or_default();
+            format!("{}:", 1 + before.iter().filter(|&&byte| byte == b'\n').count())
+        });
+        let key = if path.is_empty() || path == "." { String::new() } else { format!("{path}: ") };
+        format!("{line} {key}{}", error.message().lines().collect::<Vec<_>>().join("; "))
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| problem(String::new(), &error))?;
+    let file: File = serde_path_to_error::deserialize(document)
+        .map_err(|error| problem(error.path().to_string(), error.inner()))?;
+    file.try_into().map_err(|problem| format!(" {problem}"))
+}
+
+/// Where the table `name[n]` begins: the reader knows only where the first of them does.
+fn header(text: &str, path: &str) -> Option<usize> {
+    let (name, number) = path.strip_suffix(']')?.rsplit_once('[')?;
+    let header = format!("[[{name}]]");
+    // Not one in a comment or a value.
+    let begins =
+        |(at, _): &(usize, &str)| text[..*at].trim_end_matches([' ', '\t']).ends_with('\n') || *at == 0;
+    text.match_indices(&header).filter(begins).nth(number.parse().ok()?).map(|(at, _)| at)
+}
+
+/// Every key with what it is for, as a file that says what is so without it.
+#[must_use]
+pub fn example() -> String {
+    let mut text = String::from(
+        "# nakcast-statsd's configuration, with every key: those without a mark have the value they have without a file.\n\n",
+    );
+    // Writing to a string does not fail.
+    let _ = show(&mut text, "", File::KEYS, "");
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}

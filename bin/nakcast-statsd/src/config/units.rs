@@ -1,0 +1,208 @@
+//! Quantities as people type them, behind a flag or in a file. What cannot be is an error that says what could: "it takes ...".
+
+use super::settings::Console;
+use crate::line::Dialect;
+use crate::output::graphite::Protocol;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A number and what follows it.
+fn split(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    number.parse().ok().map(|number| (number, unit))
+}
+
+/// A flush interval: `10`, `0.5`, `500ms`, `2m`; from 10 ms to a day.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let wanted =
+        "it takes seconds from 0.01 to 86400, as in 10 or 0.5, or a time with its unit, as in 500ms or 2m";
+    let (number, unit) = split(text).ok_or(wanted)?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "ms" => number / 1e3,
+        "m" => number * 60.0,
+        _ => return Err(wanted.into()),
+    };
+    if !(0.01..=86_400.0).contains(&seconds) {
+        return Err(wanted.into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Bytes: `1408`, `64k`, `4M`, `1G`, by 1,024; at most 1G.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let wanted = "it takes a whole number of bytes up to 1G, as in 4096, 64k or 4M (by 1,024)";
+    let (number, unit) = split(text).ok_or(wanted)?;
+    let factor = match unit {
+        "" => 1.0,
+        "k" | "K" => 1024.0,
+        "M" | "m" => 1024.0 * 1024.0,
+        "G" | "g" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wanted.into()),
+    };
+    let bytes = number * factor;
+    if bytes.fract() != 0.0 || !(1.0..=1024.0 * 1024.0 * 1024.0).contains(&bytes) {
+        return Err(wanted.into());
+    }
+    Ok(bytes as usize)
+}
+
+/// Where to listen for unicast.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "it takes ADDR:PORT, as in 127.0.0.1:8125, 0.0.0.0:8125 or [::1]:8125";
+    let address = text.parse::<SocketAddr>().map_err(|_| wanted.to_owned())?;
+    if address.ip().is_multicast() {
+        return Err(format!("{} is a multicast address, which --group takes", address.ip()));
+    }
+    Ok(address)
+}
+
+/// A multicast group.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn group(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "it takes ADDR:PORT, as in 239.255.77.2:8125 or [ff15::4d]:8125";
+    let address = text.parse::<SocketAddr>().map_err(|_| wanted.to_owned())?;
+    if !address.ip().is_multicast() {
+        return Err(format!("{} is not a multicast address; --listen takes unicast ones", address.ip()));
+    }
+    if address.port() == 0 {
+        return Err("port 0 is no port; it takes one from 1 to 65535".into());
+    }
+    Ok(address)
+}
+
+/// A percentile: -100 to 100, not 0.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn percentile(text: &str) -> Result<f64, String> {
+    let wanted = "it takes a number from -100 to 100, and not 0, as in 90, 99.9 or -10";
+    let percentile = text.parse::<f64>().map_err(|_| wanted.to_owned())?;
+    if !(-100.0..=100.0).contains(&percentile) || percentile == 0.0 {
+        return Err(wanted.into());
+    }
+    Ok(percentile)
+}
+
+/// A server by name or address, and its port.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn server(text: &str) -> Result<String, String> {
+    let wanted = "it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003";
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.into())
+        }
+        _ => Err(wanted.into()),
+    }
+}
+
+/// A whole number within bounds, in words: at least `least`.
+fn whole(text: &str, least: u32, wanted: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(wanted.into()),
+    }
+}
+
+/// How many there may be: 0 to 4294967295.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn count(text: &str) -> Result<u32, String> {
+    whole(text, 0, "it takes a whole number, 0 to 4294967295")
+}
+
+/// How many flushes something lives: at least one.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn life(text: &str) -> Result<u32, String> {
+    whole(text, 1, "it takes a whole number of flushes, 1 to 4294967295")
+}
+
+/// A bin's upper bound: a number, or `inf`.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn bound(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(bound) if !bound.is_nan() && bound > f64::NEG_INFINITY => Ok(bound),
+        _ => Err("it takes a number, or inf for whatever is above the others".into()),
+    }
+}
+
+/// A listener's dialect.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn dialect(text: &str) -> Result<Dialect, String> {
+    match text {
+        "statsd" => Ok(Dialect::Statsd),
+        "datadog" => Ok(Dialect::Datadog),
+        _ => Err("it takes statsd or datadog".into()),
+    }
+}
+
+/// How flushes are shown on standard output.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn console(text: &str) -> Result<Console, String> {
+    match text {
+        "pretty" => Ok(Console::Pretty),
+        "json" => Ok(Console::Json),
+        "none" => Ok(Console::None),
+        _ => Err("it takes pretty, json or none".into()),
+    }
+}
+
+/// How Graphite is spoken to.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "text" => Ok(Protocol::Text),
+        "pickle" => Ok(Protocol::Pickle),
+        _ => Err("it takes text or pickle".into()),
+    }
+}
+
+/// Whether names in Graphite are the original's old ones.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn namespace(text: &str) -> Result<bool, String> {
+    match text {
+        "legacy" => Ok(true),
+        "new" => Ok(false),
+        _ => Err("it takes legacy or new".into()),
+    }
+}

@@ -1,0 +1,219 @@
+//! Configurations as files of a running collector: which is which, flags over them, and SIGHUP.
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use nakcast::net::{Options, Socket, resolve};
+use serde_json::Value;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use support::{Process, command};
+
+/// For what must come, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A file of this test's own, which goes with it.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> File {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let file = File(folder.join(format!("{}-{name}", std::process::id())));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.0, text).unwrap();
+    }
+
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn start(flags: &[&str]) -> Process {
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(flags).stdout(Stdio::piped());
+    Process::spawn(command)
+}
+
+fn listens(process: &mut Process) -> SocketAddr {
+    let line = process.wait_for_line("listening on ", SOON);
+    line.trim_start_matches("listening on ").parse().unwrap()
+}
+
+fn send(to: SocketAddr, datagram: &str) {
+    let local = resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
+    let socket = Socket::unicast(&local, 0, &Options::default()).unwrap();
+    socket.as_socket().send_to(datagram.as_bytes(), to).unwrap();
+}
+
+/// Tells it to end, which must be a success, and returns its last flush.
+fn end(mut process: Process) -> Value {
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+    let flushes = process.stdout();
+    serde_json::from_str(flushes.lines().last().expect("a flush")).unwrap()
+}
+
+/// Those of a port that was free a moment ago.
+fn free() -> SocketAddr {
+    let local = resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
+    Socket::unicast(&local, 0, &Options::default()).unwrap().local_addr()
+}
+
+#[test]
+fn its_own_configuration_is_followed_and_flags_win() {
+    let file = File::new(
+        "own.toml",
+        "flush_interval = 3600\nconsole = 'json'\npercentiles = [50]\nlimits.series = 2\n[[listen]]\nudp = '127.0.0.1:0'\ndialect = 'datadog'
+         [[histogram]]\nname = 't'\nbins = [inf]",
+    );
+    let mut process = start(&["--config", &file.name(), "--percentile", "75"]);
+    send(listens(&mut process), "g:5|g\ng:-7|g\nt:1:2:3:4|ms\nx:1|c");
+    let told = end(process);
+    assert_eq!((&told["interval"], &told["gauges"]["g"]), (&3600.into(), &(-7).into()));
+    let timer = &told["timer_data"]["t"];
+    assert_eq!((&timer["upper_75"], &timer["histogram"]["bin_inf"]), (&3.into(), &4.into()), "{told}");
+    assert_eq!(timer["upper_50"], Value::Null);
+    assert_eq!(told["statsd"]["excess_series"], 1);
+}
+
+#[test]
+fn the_originals_configuration_is_followed_and_what_is_not_done_is_said() {
+    let text = "{ port: 1, address: '127.0.0.1', flushInterval: 3600000, backends: ['./backends/console'],\n // yes\n colour: 1 }";
+    let file = File::new("original.js", text);
+    let mut process = start(&["--config", &file.name(), "--listen", "127.0.0.1:0"]);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let expected =
+        format!("warning: {}: colour: nobody knows this key, and it is not looked at", file.name());
+    assert_eq!(warning, expected);
+    send(listens(&mut process), "c:7|c");
+    let told = end(process);
+    assert_eq!((&told["interval"], &told["counters"]["c"]), (&3600.into(), &7.into()));
+}
+
+#[test]
+fn it_is_read_again_when_told_to() {
+    let second = free();
+    let before = "flush_interval = 3600\nconsole = 'json'\n[[listen]]\nudp = '127.0.0.1:0'\n";
+    let file = File::new("again.toml", before);
+    let mut process = start(&["--config", &file.name()]);
+    let first = listens(&mut process);
+    send(first, "g:5|g\nt:1:2|ms");
+    file.write("flush_interval = 3600\nconsole = 'json'\npercentile = [50]\n");
+    process.signal(libc::SIGHUP);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let named = format!("warning: {}:3: percentile: unknown field", file.name());
+    assert!(warning.starts_with(&named) && warning.ends_with("; the old configuration stays"), "{warning}");
+    // Good, but not to be had.
+    let taken = {
+        let local = resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
+        Socket::unicast(&local, 0, &Options::default()).unwrap()
+    };
+    file.write(&format!("[[listen]]\nudp = '{}'\n", taken.local_addr()));
+    process.signal(libc::SIGHUP);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let named = format!("warning: {}: listen[0].udp: cannot bind {}", file.name(), taken.local_addr());
+    assert!(warning.starts_with(&named) && warning.ends_with("; the old configuration stays"), "{warning}");
+
+    file.write(&format!(
+        "{before}dialect = 'datadog'\n[[listen]]\nudp = '{second}'\n[[histogram]]\nname = ''\nbins = [inf]"
+    ));
+    process.signal(libc::SIGHUP);
+    assert_eq!(listens(&mut process), second);
+    process.wait_for_line("the configuration was read again", SOON);
+    send(first, "g:-7|g");
+    send(second, "c:1|c");
+    // What the one that goes has heard is not lost.
+    let without =
+        format!("console = 'json'\n[[listen]]\nudp = '{second}'\n[[histogram]]\nname = ''\nbins = [inf]\n");
+    file.write(&format!("flush_interval = 3600\n{without}"));
+    process.signal(libc::SIGHUP);
+    process.wait_for_line("the configuration was read again", SOON);
+    // Another interval ends the one that is going on.
+    file.write(&format!("flush_interval = 7200\n{without}"));
+    process.signal(libc::SIGHUP);
+    let flush: Value = serde_json::from_str(&process.wait_for_output("interval", SOON)).unwrap();
+    process.wait_for_line("the configuration was read again", SOON);
+    assert_eq!((&flush["interval"], &flush["gauges"]["g"]), (&3600.into(), &(-7).into()), "{flush}");
+    assert_eq!(flush["timer_data"]["t"]["histogram"]["bin_inf"], 2);
+    assert_eq!(flush["listeners"][1]["listener"], first.to_string());
+    assert_eq!(flush["listeners"][1]["received"], 2);
+    send(second, "c:1|c");
+    let told = end(process);
+    assert_eq!(told["interval"], 7200);
+    assert_eq!(told["listeners"].as_array().unwrap().len(), 1);
+    // Which of the intervals had the first is not known.
+    let counts = [&flush, &told].map(|told| told["counters"]["c"].as_u64().unwrap_or(0));
+    assert_eq!(counts.iter().sum::<u64>(), 2);
+}
+
+#[test]
+fn a_change_is_seen_by_whoever_watches() {
+    let text = "watch = true\nflush_interval = '50ms'\nconsole = 'json'\n[[listen]]\nudp = '127.0.0.1:0'\n";
+    let file = File::new("watch.toml", text);
+    let mut process = start(&["--config", &file.name()]);
+    send(listens(&mut process), "t:1|ms");
+    process.wait_for_output("upper_90", SOON);
+    file.write(&format!("percentiles = [50]\nidle.delete_timers = true\n{text}"));
+    process.wait_for_line("the configuration was read again", SOON);
+    process.wait_for_output("\"timer_data\":{}", SOON);
+    end(process);
+}
+
+#[test]
+fn the_example_is_printed() {
+    let mut process = start(&["--example-config"]);
+    process.succeed(SOON);
+    assert_eq!(process.stdout(), nakcast_statsd::config::own::example());
+}
+
+#[test]
+fn a_wrong_file_is_one_line_and_exit_code_2() {
+    let taken = Socket::listen("127.0.0.1:0".parse().unwrap(), &Options::default()).unwrap();
+    let taken = taken.local_addr();
+    for (name, text, says) in [
+        ("wrong.toml", "\npercentile = 90".to_owned(), ":2: percentile: unknown field".to_owned()),
+        ("wrong.js", "{\nport: process.env.PORT}".to_owned(), ":2: expected".to_owned()),
+        ("wrong.json", "{\"port\": 65536}".to_owned(), ": port: must be a port, 1 to 65535".to_owned()),
+        ("wrong.yaml", String::new(), ": its name must end in .toml, or in .js or .json".to_owned()),
+        (
+            "taken.toml",
+            format!("[[listen]]\nudp = '{taken}'"),
+            format!(": listen[0].udp: cannot bind {taken}"),
+        ),
+        (
+            "taken.js",
+            format!("{{address: '127.0.0.1', port: {}}}", taken.port()),
+            format!(": address, port: cannot bind {taken}"),
+        ),
+        (
+            "no-such.toml",
+            "[[listen]]\ngroup = '239.1.2.3:4'\ninterface = 'no-such'".to_owned(),
+            ": listen[0].group, interface: ".to_owned(),
+        ),
+    ] {
+        let file = File::new(name, &text);
+        let mut process = start(&["--config", &file.name()]);
+        assert_eq!(process.wait(SOON).code(), Some(2), "{name}");
+        let said = process.stderr();
+        assert_eq!(said.lines().count(), 1, "{name}: {said}");
+        let expected = format!("error: {}{says}", file.name());
+        assert!(said.starts_with(&expected), "{name}: {said:?} does not begin with {expected:?}");
+        drop(file);
+        let mut process = start(&["--config", &format!("no-{name}")]);
+        assert_eq!(process.wait(SOON).code(), Some(2), "{name}");
+        assert!(process.stderr().starts_with(&format!("error: no-{name}: ")), "{name}");
+    }
+}

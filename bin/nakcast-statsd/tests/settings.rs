@@ -1,0 +1,132 @@
+//! The collector's own configuration: its keys, its example, and what is said of what is wrong.
+
+use nakcast_statsd::config::own::{example, parse};
+use nakcast_statsd::config::settings::{At, Console, Settings};
+use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::graphite::{Names, Protocol};
+use nakcast_statsd::shard::{Idle, Limits};
+use nakcast_statsd::timer::{Bins, Plan};
+use std::time::Duration;
+
+fn good(text: &str) -> Settings {
+    parse(text).unwrap_or_else(|problem| panic!("{problem}: {text}"))
+}
+
+#[test]
+fn the_example_says_what_is_so_without_it() {
+    assert_eq!(good(""), Settings::default());
+    assert_eq!(good(&example()), Settings::default(), "{}", example());
+}
+
+/// Every line that is marked as not there by default can be as it stands, too.
+#[test]
+fn what_the_example_leaves_out_can_be_put_in() {
+    let example = example();
+    let mut text = String::new();
+    for line in example.lines().skip(1) {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        let is_code = bare.starts_with('[') || bare.split(" = ").next().is_some_and(|key| !key.contains(' '));
+        // A listener is at one place.
+        let other = ["group = ", "interface = "].iter().any(|key| bare.starts_with(key));
+        if is_code && bare.contains(['=', '[']) && !other {
+            text += &format!("{bare}\n");
+        }
+    }
+    let settings = good(&text);
+    assert_eq!(settings.listeners[0].at, At::Udp("0.0.0.0:8125".parse().unwrap()), "{text}");
+    assert_eq!(settings.idle.gauge_life, Some(1), "{text}");
+    assert!(settings.graphite.is_some() && settings.prometheus.is_some() && settings.console.is_some());
+}
+
+#[test]
+fn every_key_is_taken() {
+    let settings = good(
+        "flush_interval = '500ms'\npercentiles = [50, -10, '99.9']\ntimer_statistics = ['count']\nconsole = 'json'
+         prometheus = '127.0.0.1:1'\nreceive_buffer = 65536\nwatch = true
+         limits = {series = 7, name_bytes = '1M', samples = 8, member_bytes = 9}
+         idle = {delete_counters = true, delete_timers = true, delete_sets = true, gauge_flushes = 3}
+         [[listen]]\nudp = '[::1]:2'\ndialect = 'datadog'
+         [[listen]]\ngroup = '239.1.2.3:4'\ninterface = 'lo'
+         [[histogram]]\nname = 'x'\nbins = [1, 2.5, inf]
+         [graphite]\nserver = 'g:5'\nprotocol = 'pickle'\nnamespace = 'new'\nglobal_prefix = 'a'\nprefix_counter = 'b'
+         prefix_timer = 'c'\nprefix_gauge = 'd'\nprefix_set = 'e'\nprefix_stats = 'f'\nglobal_suffix = 'h'\nflush_counts = false",
+    );
+    let bins = [Bins { metric: "x".into(), bounds: vec![1.0, 2.5, f64::INFINITY] }];
+    assert_eq!(settings.plan, Plan::new(&[50.0, -10.0, 99.9], &bins, &["count".into()]).unwrap());
+    assert_eq!((settings.flush_interval, settings.receive_buffer), (Duration::from_millis(500), 65_536));
+    assert_eq!((settings.console, settings.watch), (Some(Console::Json), true));
+    let limits = Limits { series: 7, name_bytes: 1 << 20, samples: 8, member_bytes: 9 };
+    let idle = Idle { delete_counters: true, delete_timers: true, delete_sets: true, gauge_life: Some(3) };
+    assert_eq!((settings.limits, settings.idle), (limits, idle));
+    let listeners = settings.listeners.iter().map(|one| (&one.at, one.dialect, &*one.by)).collect::<Vec<_>>();
+    assert_eq!(
+        listeners,
+        [
+            (&At::Udp("[::1]:2".parse().unwrap()), Dialect::Datadog, "listen[0].udp"),
+            (
+                &At::Group("239.1.2.3:4".parse().unwrap(), Some("lo".into())),
+                Dialect::Statsd,
+                "listen[1].group, interface"
+            ),
+        ]
+    );
+    let graphite = settings.graphite.unwrap();
+    let names = Names {
+        legacy: false,
+        global_prefix: "a".into(),
+        prefix_counter: "b".into(),
+        prefix_timer: "c".into(),
+        prefix_gauge: "d".into(),
+        prefix_set: "e".into(),
+        prefix_stats: "f".into(),
+        global_suffix: "h".into(),
+        flush_counts: false,
+    };
+    assert_eq!((&*graphite.server, graphite.protocol, graphite.names), ("g:5", Protocol::Pickle, names));
+    assert_eq!(settings.prometheus.unwrap().address, "127.0.0.1:1".parse().unwrap());
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
+    for (text, expected) in [
+        ("\nflush_interval = 0", "2: flush_interval: it takes seconds from 0.01 to 86400"),
+        ("percentiles = [90, 0]", "1: percentiles[1]: it takes a number from -100 to 100, and not 0"),
+        ("console = 'xml'", "1: console: it takes pretty, json or none, not \"xml\""),
+        ("watch = 1", "1: watch: invalid type: integer `1`, expected a boolean"),
+        ("receive_buffer = [1]", "1: receive_buffer: invalid type: sequence, expected "),
+        (
+            "\n[limits]\n\nseries = -1",
+            "4: limits.series: it takes a whole number, 0 to 4294967295, not \"-1\"",
+        ),
+        ("[idle]\ngauge_flushes = 0", "2: idle.gauge_flushes: it takes a whole number of flushes, 1 to "),
+        ("colour = 1", "1: colour: unknown field `colour`, expected one of `flush_interval`, "),
+        (
+            "[[listen]]\nudp = '127.0.0.1:1'\ntls = true",
+            "3: listen[0].tls: unknown field `tls`, expected one of `udp`",
+        ),
+        ("[[listen]]\nudp = '239.1.2.3:4'", "2: listen[0].udp: 239.1.2.3 is a multicast address"),
+        ("[[listen]]", "1: listen[0]: it takes one of udp and group, and there is none"),
+        (
+            "[[listen]] # [[listen]]\nudp = '127.0.0.1:1'\n[[listen]]\nudp = '127.0.0.1:1'\ngroup = '239.1.2.3:4'",
+            "3: listen[1]: it takes one of udp and group, and not both",
+        ),
+        (
+            "[[listen]]\nudp = '127.0.0.1:1'\ninterface = 'lo'",
+            "1: listen[0]: interface: it goes with a group",
+        ),
+        ("[graphite]\nprotocol = 'text'", "1: graphite: it takes a server, HOST:PORT, and there is none"),
+        ("[graphite]\nserver = 'x'", "2: graphite.server: it takes HOST:PORT"),
+        ("[[histogram]]\nname = ''", "1: histogram[0]: it takes both name and bins"),
+        (
+            "[[histogram]]\nname = ''\nbins = [2, 1]",
+            "1: histogram[0]: histogram of \"\": its bins must ascend",
+        ),
+        ("[[histogram]]\nname = ''\nbins = [nan]", "3: histogram[0].bins[0]: it takes a number, or inf"),
+        ("\nflush_interval 10", "2: "),
+        ("a = 1\na = 2", "2: duplicate key"),
+    ] {
+        let problem = parse(text).expect_err(text);
+        assert!(problem.starts_with(expected), "{text:?}: {problem:?} does not begin with {expected:?}");
+        assert_eq!(problem.lines().count(), 1, "{problem}");
+    }
+}
