@@ -32,8 +32,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) example_config: bool,
 
-    /// Listen for UDP there; again for more. Port 0 is any that is free. With it or --group the configuration's
-    /// listeners are not taken; without any: 127.0.0.1:8125.
+    /// Listen for UDP there; again for more. Port 0 is any that is free. With it, --group, --tcp or
+    /// --unix the configuration's listeners are not taken; without any: 127.0.0.1:8125.
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) listen: Vec<SocketAddr>,
 
@@ -44,6 +44,14 @@ pub(crate) struct Args {
     /// The groups' interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
     #[arg(short, long, value_name = "NAME|IP", requires = "group")]
     pub(crate) interface: Option<String>,
+
+    /// Take lines over TCP there; again for more. Port 0 is any that is free.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
+    pub(crate) tcp: Vec<SocketAddr>,
+
+    /// Listen for datagrams at this Unix socket; again for more. One that was left behind is replaced.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix: Vec<PathBuf>,
 
     /// What a sign before a gauge's value means: a change (statsd), or the value's own sign (datadog)
     /// [default: statsd].
@@ -89,6 +97,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) prometheus: Option<SocketAddr>,
 
+    /// Answer the original's text commands there (stats, counters, health, ...): the admin port. Port 0 is any that is free.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
+    pub(crate) admin: Option<SocketAddr>,
+
     /// Receive buffer to ask the kernel for, for each listener [default: 4M].
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
@@ -126,12 +138,15 @@ impl Args {
     ///
     /// One line on flags that have nothing to go with.
     pub(crate) fn over(&self, settings: &mut Settings) -> Result<(), String> {
-        if !self.listen.is_empty() || !self.group.is_empty() {
+        let typed = self.listen.len() + self.group.len() + self.tcp.len() + self.unix.len();
+        if typed > 0 {
             let udp = self.listen.iter().map(|&address| (At::Udp(address), "--listen"));
             let group = |&group| (At::Group(group, self.interface.clone()), "--group, --interface");
             let groups = self.group.iter().map(group);
+            let tcp = self.tcp.iter().map(|&address| (At::Tcp(address), "--tcp"));
+            let unix = self.unix.iter().map(|path| (At::Unix(path.clone(), None), "--unix"));
             let listen = |(at, by): (At, &str)| Listen { at, dialect: Dialect::Statsd, by: by.into() };
-            settings.listeners = udp.chain(groups).map(listen).collect();
+            settings.listeners = udp.chain(groups).chain(tcp).chain(unix).map(listen).collect();
         }
         if let Some(dialect) = self.dialect {
             let dialect = match dialect {
@@ -159,6 +174,7 @@ impl Args {
         });
         settings.console = format.or(settings.console);
         place(&mut settings.prometheus, self.prometheus, "--prometheus");
+        place(&mut settings.admin, self.admin, "--admin");
         self.over_graphite(&mut settings.graphite)
     }
 

@@ -47,6 +47,8 @@ pub struct Heard {
     pub truncated: u64,
     /// Datagrams that the kernel dropped on the listener's socket; `None` where the platform does not tell.
     pub kernel_drops: Option<u64>,
+    /// Connections for which there was no room.
+    pub refused: u64,
 }
 
 /// What the collector tells of itself, beside what its shards counted.

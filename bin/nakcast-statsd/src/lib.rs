@@ -4,6 +4,7 @@
 //! they lie, a [`shard`] adds up what it is told; at each [`flush`] a snapshot is taken, from which every [`output`] is
 //! written.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod digits;
@@ -13,4 +14,5 @@ pub mod listen;
 pub mod name;
 pub mod output;
 pub mod shard;
+pub mod stream;
 pub mod timer;

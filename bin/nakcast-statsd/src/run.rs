@@ -4,6 +4,7 @@ use crate::args::Args;
 use crate::exit::{Exit, Failure, say};
 use crate::open::{self, Heard, WAITING};
 use crate::signals::Signals;
+use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
 use nakcast_statsd::config::own;
 use nakcast_statsd::config::settings::{Place, Settings};
@@ -12,11 +13,13 @@ use nakcast_statsd::output::console;
 use nakcast_statsd::output::graphite::Graphite;
 use nakcast_statsd::output::prometheus::{Exposition, Server};
 use nakcast_statsd::shard::Shard;
+use nakcast_statsd::stream::Streams;
 use parking_lot::Mutex;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,6 +36,11 @@ struct Collector {
     gone: Vec<nakcast_statsd::flush::Heard>,
     graphite: Option<Graphite>,
     prometheus: Option<(Exposition, Server)>,
+    admin: Arc<Admin>,
+    /// Answers commands, if it is asked for.
+    commands: Option<Streams>,
+    /// What `health` says.
+    up: Arc<AtomicBool>,
     last_flush: Option<u64>,
     signals: Arc<Signals>,
     /// What the configuration's file was when it was read.
@@ -70,7 +78,21 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let settings = read(&args)?;
     let signals = Signals::catch()?;
     let shard = Arc::new(Mutex::new(Shard::new(settings.limits, settings.idle)));
+    let up = Arc::new(AtomicBool::new(settings.is_up));
+    let told = Told {
+        start: clock::wall_seconds(),
+        bad_lines: 0,
+        console: None,
+        graphite: None,
+        timestamp_lag: None,
+        prefix: String::new(),
+        config: Vec::new(),
+        probes: Vec::new(),
+    };
     let mut collector = Collector {
+        admin: Admin::new(Arc::clone(&shard), told, Arc::clone(&up)),
+        commands: None,
+        up,
         plan: Arc::new(settings.plan.clone()),
         shard,
         listeners: Vec::new(),
@@ -80,7 +102,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         last_flush: None,
         signals,
         file,
-        settings: Settings { graphite: None, prometheus: None, ..settings.clone() },
+        settings: Settings { graphite: None, prometheus: None, admin: None, ..settings.clone() },
         args,
     };
     let opened = collector.open(&settings)?;
@@ -112,6 +134,7 @@ struct Opened {
     listeners: Vec<Result<usize, Heard>>,
     graphite: Option<Graphite>,
     prometheus: Option<Server>,
+    commands: Option<Streams>,
 }
 
 impl Collector {
@@ -130,20 +153,22 @@ impl Collector {
                 None => Err((asked.clone(), open::socket(asked, settings.receive_buffer)?)),
             });
         }
-        let prometheus = settings.prometheus.as_ref();
-        let asks_anew = |place: &&Place| {
-            self.settings.prometheus.as_ref().is_none_or(|known| known.address != place.address)
-        };
-        let prometheus = prometheus.filter(asks_anew).map(open::prometheus).transpose()?;
+        let prometheus = anew(settings.prometheus.as_ref(), self.settings.prometheus.as_ref());
+        let prometheus = prometheus.map(|place| open::prometheus(place, &self.up)).transpose()?;
+        let commands = anew(settings.admin.as_ref(), self.settings.admin.as_ref());
+        let commands = commands.map(|place| open::admin(&self.admin, place)).transpose()?;
         let server = |settings: &Settings| settings.graphite.as_ref().map(|graphite| graphite.server.clone());
         let graphite =
             if server(settings) == server(&self.settings) { None } else { open::graphite(settings)? };
         // What a listener takes is added up at once: they come last.
         let listeners = sockets.into_iter().map(|socket| match socket {
             Ok(at) => Ok(Ok(at)),
-            Err((asked, socket)) => open::listener(asked, socket, &self.shard, thread::current()).map(Err),
+            Err((asked, socket)) => {
+                open::listener(asked, socket, settings.streams, &self.shard, thread::current()).map(Err)
+            }
         });
-        Ok(Opened { listeners: listeners.collect::<Result<_, Failure>>()?, graphite, prometheus })
+        let listeners = listeners.collect::<Result<_, Failure>>()?;
+        Ok(Opened { listeners, graphite, prometheus, commands })
     }
 
     /// Does as the settings say from now on, with what was opened for them.
@@ -158,7 +183,7 @@ impl Collector {
         for Heard { mut listener, .. } in known.into_iter().flatten() {
             listener.end();
             if let Err(error) = listener.join() {
-                say(format_args!("warning: listening on {}: {error}", listener.address()));
+                say(format_args!("warning: listening on {}: {error}", listener.name()));
             }
             self.gone.push(listener.heard());
         }
@@ -181,9 +206,19 @@ impl Collector {
             (None, some) if settings.prometheus.is_none() => *some = None,
             (None, _) => {}
         }
+        if settings.admin.is_none() || opened.commands.is_some() {
+            self.commands = opened.commands;
+        }
         self.shard.lock().set(settings.limits, settings.idle);
         self.plan = Arc::new(settings.plan.clone());
         self.settings = settings;
+        self.admin.tell(|told| {
+            told.config = self.settings.lines();
+            told.prefix = self.settings.stats_prefix();
+            told.probes = self.listeners.iter().map(|heard| heard.listener.probe()).collect();
+            told.graphite = self.graphite.as_ref().map(Graphite::sent);
+            told.console = self.settings.form().map(|_| self.last_flush.unwrap_or(told.start));
+        });
     }
 
     /// Reads the configuration again. If it is wrong, or what it asks for is not to be had, all stays as it is. Tells whether
@@ -245,8 +280,7 @@ impl Collector {
         let mut result = Ok(Exit::Done);
         for Heard { listener, .. } in &mut self.listeners {
             if let Err(error) = listener.join() {
-                result =
-                    Err(Failure::at_run_time(format_args!("listening on {}: {error}", listener.address())));
+                result = Err(Failure::at_run_time(format_args!("listening on {}: {error}", listener.name())));
             }
         }
         let flushed = self.flush();
@@ -283,7 +317,12 @@ impl Collector {
     fn flush(&mut self) -> Result<Flushed, Failure> {
         let begun = clock::now();
         let (time, seconds) = (clock::wall_seconds(), self.settings.flush_interval.as_secs_f64());
-        let interval = self.shard.lock().take();
+        let interval = {
+            let mut shard = self.shard.lock();
+            let interval = shard.take();
+            self.admin.tell(|told| told.bad_lines += interval.tally.bad);
+            interval
+        };
         let mut snapshot = Snapshot::new(vec![interval], &self.plan, time, seconds);
         let own = &mut snapshot.own;
         own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
@@ -292,6 +331,10 @@ impl Collector {
         own.graphite = self.graphite.as_ref().map(Graphite::sent);
         own.processing_ms = millis(clock::now() - begun);
         self.last_flush = Some(time);
+        self.admin.tell(|told| {
+            (told.graphite, told.timestamp_lag) = (own.graphite, own.timestamp_lag);
+            told.console = self.settings.form().map(|_| time);
+        });
         if let Some((line, why)) = &snapshot.tally.a_bad_line {
             let (bad, line) = (snapshot.tally.bad, line.escape_ascii());
             say(format_args!("warning: {bad} bad lines, such as \"{line}\": {why}"));
@@ -318,6 +361,11 @@ impl Collector {
         let payload = asked.names.payload(snapshot, asked.protocol);
         graphite.send(payload, clock::now() - begun);
     }
+}
+
+/// What is asked for, unless it is there already.
+fn anew<'a>(asked: Option<&'a Place>, known: Option<&Place>) -> Option<&'a Place> {
+    asked.filter(|asked| known.is_none_or(|known| known.address != asked.address))
 }
 
 fn millis(time: Duration) -> u64 {

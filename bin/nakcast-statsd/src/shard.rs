@@ -166,6 +166,27 @@ impl<T: Default> Cells<T> {
         Some(&mut cell.value)
     }
 
+    fn all(&self) -> impl Iterator<Item = (&Arc<Identity>, &T)> {
+        self.cells.iter().flatten().map(|cell| (&cell.series, &cell.value))
+    }
+
+    /// Forgets the series named so, or those whose name begins as one that ends in `.*`.
+    fn delete(&mut self, name: &str) -> Vec<Arc<Identity>> {
+        let folder = name.strip_suffix('*').filter(|folder| folder.ends_with('.'));
+        let is_meant = |series: &Identity| {
+            series.as_str() == name || folder.is_some_and(|folder| series.as_str().starts_with(folder))
+        };
+        let mut gone = Vec::new();
+        for (at, place) in self.cells.iter_mut().enumerate() {
+            if let Some(cell) = place.take_if(|cell| is_meant(&cell.series)) {
+                self.by_identity.remove(&cell.series);
+                self.free.push(at as u32);
+                gone.push(cell.series);
+            }
+        }
+        gone
+    }
+
     /// Takes every series' value by `take`, which is told whether anything came; a series of which it returns nothing is
     /// forgotten, and its bytes are counted.
     fn take<V>(
@@ -346,9 +367,60 @@ impl Shard {
         }
     }
 
+    /// Counts a line that could not even be read.
+    pub fn unreadable(&mut self, line: &[u8], why: Bad) {
+        self.tally.metrics += 1;
+        self.bad(line, why);
+    }
+
     /// Other bounds and another life of what is idle, from now on. What is there already stays.
     pub fn set(&mut self, limits: Limits, idle: Idle) {
         (self.limits, self.idle) = (limits, idle);
+    }
+
+    /// What came in this interval until now.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The counters' sums until now, in the order of their places: mostly that in which they first came.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(Arc<Identity>, f64)> {
+        self.counters.all().map(|(series, &sum)| (Arc::clone(series), sum)).collect()
+    }
+
+    /// The gauges' values, likewise.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<(Arc<Identity>, f64)> {
+        self.gauges.all().map(|(series, gauge)| (Arc::clone(series), gauge.value)).collect()
+    }
+
+    /// The timers' first samples of this interval, and how many there are, likewise.
+    #[must_use]
+    pub fn timers(&self, most: usize) -> Vec<(Arc<Identity>, Vec<f64>, usize)> {
+        let timers = self.timers.all().map(|(series, timer)| {
+            let values = &timer.samples.values;
+            (Arc::clone(series), values[..values.len().min(most)].to_vec(), values.len())
+        });
+        timers.collect()
+    }
+
+    /// Forgets series of a kind: the one named so, with its tags, or if the name ends in `.*` those that begin with what
+    /// stands before the `*`. What they had is not told any more.
+    pub fn delete(&mut self, kind: Kind, name: &str) -> Vec<Arc<Identity>> {
+        let gone = match kind {
+            Kind::Counter => self.counters.delete(name),
+            Kind::Gauge => self.gauges.delete(name),
+            Kind::Timer => self.timers.delete(name),
+            Kind::Set => self.sets.delete(name),
+        };
+        if !gone.is_empty() {
+            self.forget_spellings();
+            self.series -= gone.len();
+            self.series_bytes -= gone.iter().map(|series| series.as_str().len()).sum::<usize>();
+        }
+        gone
     }
 
     /// How many series there are.

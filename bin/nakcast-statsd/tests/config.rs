@@ -91,9 +91,9 @@ fn its_own_configuration_is_followed_and_flags_win() {
 
 #[test]
 fn the_originals_configuration_is_followed_and_what_is_not_done_is_said() {
-    let text = "{ port: 1, address: '127.0.0.1', flushInterval: 3600000, backends: ['./backends/console'],\n // yes\n colour: 1 }";
+    let text = "{ port: 1, address: '127.0.0.1', mgmt_address: '127.0.0.1', mgmt_port: 1, flushInterval: 3600000, backends: ['./backends/console'],\n // yes\n colour: 1 }";
     let file = File::new("original.js", text);
-    let mut process = start(&["--config", &file.name(), "--listen", "127.0.0.1:0"]);
+    let mut process = start(&["--config", &file.name(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let warning = process.wait_for_line("warning: ", SOON);
     let expected =
         format!("warning: {}: colour: nobody knows this key, and it is not looked at", file.name());

@@ -31,6 +31,7 @@ fn snapshot(lines: &str) -> Snapshot {
             received: 5,
             truncated: 0,
             kernel_drops: Some(7),
+            refused: 0,
         }],
         processing_ms: 3,
         timestamp_lag: Some(1.0),

@@ -13,6 +13,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use support::{Process, command};
 
@@ -58,6 +59,10 @@ impl Told {
             text.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{name}: {text}"));
         line[start.len()..].trim_start().to_owned()
     }
+}
+
+fn up() -> Arc<AtomicBool> {
+    Arc::new(AtomicBool::new(true))
 }
 
 #[test]
@@ -228,6 +233,7 @@ fn what_was_lost_is_told_for_each_listener() {
         received: 5,
         truncated: 1,
         kernel_drops,
+        refused: 0,
     };
     for _ in 0..2 {
         let mut snapshot = told.snapshot("bad\nc:1|c\n_e{1,1}:a|b");
@@ -257,7 +263,7 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
 
 #[test]
 fn the_last_text_is_served() {
-    let server = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = Server::start("127.0.0.1:0".parse().unwrap(), up()).unwrap();
     let address = server.address();
     assert_eq!(ask(address, "GET", "/metrics").1, "");
     server.set("a 1\n".into());
@@ -269,7 +275,7 @@ fn the_last_text_is_served() {
     assert_eq!(ask(address, "GET", "/health").1, "up\n");
     assert!(ask(address, "GET", "/").0.starts_with("HTTP/1.1 404 "));
     assert!(ask(address, "POST", "/metrics").0.starts_with("HTTP/1.1 405 "));
-    assert_eq!(Server::start(address).err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
+    assert_eq!(Server::start(address, up()).err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
     drop(server);
 }
 
@@ -303,7 +309,7 @@ fn the_collector_shows_what_it_heard() {
 
 #[test]
 fn a_port_in_use_is_a_clear_error() {
-    let server = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = Server::start("127.0.0.1:0".parse().unwrap(), up()).unwrap();
     let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
     let address = server.address().to_string();
     command.args(["--listen", "127.0.0.1:0", "--prometheus", &address]).stdout(Stdio::piped());

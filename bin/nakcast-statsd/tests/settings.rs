@@ -5,6 +5,7 @@ use nakcast_statsd::config::settings::{At, Console, Settings};
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::graphite::{Names, Protocol};
 use nakcast_statsd::shard::{Idle, Limits};
+use nakcast_statsd::stream::Bounds;
 use nakcast_statsd::timer::{Bins, Plan};
 use std::time::Duration;
 
@@ -27,7 +28,9 @@ fn what_the_example_leaves_out_can_be_put_in() {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         let is_code = bare.starts_with('[') || bare.split(" = ").next().is_some_and(|key| !key.contains(' '));
         // A listener is at one place.
-        let other = ["group = ", "interface = "].iter().any(|key| bare.starts_with(key));
+        let other = ["group = ", "interface = ", "tcp = ", "unix = ", "unix_stream = ", "mode = "]
+            .iter()
+            .any(|key| bare.starts_with(key));
         if is_code && bare.contains(['=', '[']) && !other {
             text += &format!("{bare}\n");
         }
@@ -42,11 +45,14 @@ fn what_the_example_leaves_out_can_be_put_in() {
 fn every_key_is_taken() {
     let settings = good(
         "flush_interval = '500ms'\npercentiles = [50, -10, '99.9']\ntimer_statistics = ['count']\nconsole = 'json'
-         prometheus = '127.0.0.1:1'\nreceive_buffer = 65536\nwatch = true
-         limits = {series = 7, name_bytes = '1M', samples = 8, member_bytes = 9}
+         prometheus = '127.0.0.1:1'\nadmin = '127.0.0.1:7'\nreceive_buffer = 65536\nwatch = true
+         limits = {series = 7, name_bytes = '1M', samples = 8, member_bytes = 9, connections = 5, connection_idle = '2m'}
          idle = {delete_counters = true, delete_timers = true, delete_sets = true, gauge_flushes = 3}
          [[listen]]\nudp = '[::1]:2'\ndialect = 'datadog'
          [[listen]]\ngroup = '239.1.2.3:4'\ninterface = 'lo'
+         [[listen]]\ntcp = '127.0.0.1:5'
+         [[listen]]\nunix = '/a'\nmode = '0660'
+         [[listen]]\nunix_stream = '/b'
          [[histogram]]\nname = 'x'\nbins = [1, 2.5, inf]
          [graphite]\nserver = 'g:5'\nprotocol = 'pickle'\nnamespace = 'new'\nglobal_prefix = 'a'\nprefix_counter = 'b'
          prefix_timer = 'c'\nprefix_gauge = 'd'\nprefix_set = 'e'\nprefix_stats = 'f'\nglobal_suffix = 'h'\nflush_counts = false",
@@ -58,6 +64,7 @@ fn every_key_is_taken() {
     let limits = Limits { series: 7, name_bytes: 1 << 20, samples: 8, member_bytes: 9 };
     let idle = Idle { delete_counters: true, delete_timers: true, delete_sets: true, gauge_life: Some(3) };
     assert_eq!((settings.limits, settings.idle), (limits, idle));
+    assert_eq!(settings.streams, Bounds { connections: 5, idle: Duration::from_secs(120) });
     let listeners = settings.listeners.iter().map(|one| (&one.at, one.dialect, &*one.by)).collect::<Vec<_>>();
     assert_eq!(
         listeners,
@@ -68,6 +75,9 @@ fn every_key_is_taken() {
                 Dialect::Statsd,
                 "listen[1].group, interface"
             ),
+            (&At::Tcp("127.0.0.1:5".parse().unwrap()), Dialect::Statsd, "listen[2].tcp"),
+            (&At::Unix("/a".into(), Some(0o660)), Dialect::Statsd, "listen[3].unix"),
+            (&At::UnixStream("/b".into(), None), Dialect::Statsd, "listen[4].unix_stream"),
         ]
     );
     let graphite = settings.graphite.unwrap();
@@ -84,6 +94,7 @@ fn every_key_is_taken() {
     };
     assert_eq!((&*graphite.server, graphite.protocol, graphite.names), ("g:5", Protocol::Pickle, names));
     assert_eq!(settings.prometheus.unwrap().address, "127.0.0.1:1".parse().unwrap());
+    assert_eq!(settings.admin.unwrap().address, "127.0.0.1:7".parse().unwrap());
 }
 
 #[test]
@@ -105,14 +116,25 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
             "3: listen[0].tls: unknown field `tls`, expected one of `udp`",
         ),
         ("[[listen]]\nudp = '239.1.2.3:4'", "2: listen[0].udp: 239.1.2.3 is a multicast address"),
-        ("[[listen]]", "1: listen[0]: it takes one of udp and group, and there is none"),
+        (
+            "[[listen]]",
+            "1: listen[0]: it takes one of udp, group, tcp, unix and unix_stream, and there is none",
+        ),
         (
             "[[listen]] # [[listen]]\nudp = '127.0.0.1:1'\n[[listen]]\nudp = '127.0.0.1:1'\ngroup = '239.1.2.3:4'",
-            "3: listen[1]: it takes one of udp and group, and not both",
+            "3: listen[1]: it takes one of udp, group, tcp, unix and unix_stream, and not two",
         ),
         (
             "[[listen]]\nudp = '127.0.0.1:1'\ninterface = 'lo'",
             "1: listen[0]: interface: it goes with a group",
+        ),
+        (
+            "[[listen]]\ntcp = '127.0.0.1:1'\nmode = '1'",
+            "1: listen[0]: mode: it goes with unix or unix_stream",
+        ),
+        (
+            "[[listen]]\nunix = 'a'\nmode = 999",
+            "3: listen[0].mode: it takes a mode in octal, in quotes, such as ",
         ),
         ("[graphite]\nprotocol = 'text'", "1: graphite: it takes a server, HOST:PORT, and there is none"),
         ("[graphite]\nserver = 'x'", "2: graphite.server: it takes HOST:PORT"),

@@ -2,16 +2,17 @@
 
 use super::settings::{At, Graphite, Listen, Place, Settings};
 use super::table::{
-    Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Percentile, Server, Signs, Spoken,
-    show, table,
+    Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Mode, Percentile, Server, Signs,
+    Spoken, show, table,
 };
 use crate::line::Dialect;
 use crate::output::graphite::Names;
 use crate::shard::{Idle, Limits};
+use crate::stream;
 use crate::timer::{Bins, Plan};
 use serde::Deserialize;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 table! {
     /// The file.
@@ -28,6 +29,8 @@ table! {
         console: Format = Like "\"json\"";
         /// Where Prometheus asks: http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
         prometheus: Address = Like "\"127.0.0.1:9102\"";
+        /// Where the admin port is: the original's text commands (stats, counters, health, ...). Port 0 is any that is free.
+        admin: Address = Like "\"127.0.0.1:8126\"";
         /// Receive buffer to ask the kernel for, for each listener, in bytes. Another size takes a restart.
         receive_buffer: Bytes = Is "\"4M\"";
         /// Whether the file is read again when it was changed, at the next flush. SIGHUP has it read again at once.
@@ -46,7 +49,7 @@ table! {
 }
 
 table! {
-    /// A listener; one of `udp` and `group` is there.
+    /// A listener; one of `udp`, `group`, `tcp`, `unix` and `unix_stream` is there.
     Heard {
         /// Datagrams to this address. Port 0 is any that is free.
         udp: Address = Like "\"0.0.0.0:8125\"";
@@ -54,6 +57,14 @@ table! {
         group: Group = Like "\"239.255.77.2:8125\"";
         /// The group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
         interface: String = Like "\"eth0\"";
+        /// Or: streams of lines from whoever connects to this address.
+        tcp: Address = Like "\"127.0.0.1:8125\"";
+        /// Or: datagrams to this socket of the file system.
+        unix: PathBuf = Like "\"/run/nakcast-statsd/dsd.socket\"";
+        /// Or: streams of lines from whoever connects to this socket of the file system.
+        unix_stream: PathBuf = Like "\"/run/nakcast-statsd/stream.socket\"";
+        /// The mode such a socket is given, in octal. Default: what the process's umask leaves.
+        mode: Mode = Like "\"0660\"";
         /// What a sign before a gauge's value means: a change ("statsd"), or the value's own sign ("datadog").
         dialect: Signs = Is "\"statsd\"";
     }
@@ -70,6 +81,10 @@ table! {
         samples: Count = Is "16777216";
         /// Bytes of the sets' members of an interval.
         member_bytes: Bytes = Is "\"128M\"";
+        /// Connections to one listener at a time; more are closed at once. What is there already has no part in a change.
+        connections: Count = Is "1024";
+        /// How long a connection may say nothing before it is closed.
+        connection_idle: Interval = Is "\"60m\"";
     }
 }
 
@@ -135,14 +150,28 @@ impl TryFrom<Heard> for Listener {
     type Error = String;
 
     fn try_from(heard: Heard) -> Result<Listener, String> {
-        let one = "it takes one of udp and group";
-        let (at, by) = match (heard.udp, heard.group, heard.interface) {
-            (Some(Address(address)), None, None) => (At::Udp(address), "udp"),
-            (None, Some(Group(group)), interface) => (At::Group(group, interface), "group, interface"),
-            (_, None, Some(_)) => return Err("interface: it goes with a group".into()),
-            (None, None, None) => return Err(format!("{one}, and there is none")),
-            (Some(_), Some(_), _) => return Err(format!("{one}, and not both")),
-        };
+        let mode = heard.mode.map(|mode| mode.0);
+        let has_interface = heard.interface.is_some();
+        let group = heard.group.map(|Group(group)| (At::Group(group, heard.interface), "group, interface"));
+        let all = [
+            heard.udp.map(|Address(address)| (At::Udp(address), "udp")),
+            group,
+            heard.tcp.map(|Address(address)| (At::Tcp(address), "tcp")),
+            heard.unix.map(|path| (At::Unix(path, mode), "unix")),
+            heard.unix_stream.map(|path| (At::UnixStream(path, mode), "unix_stream")),
+        ];
+        let mut all = all.into_iter().flatten();
+        let one = "it takes one of udp, group, tcp, unix and unix_stream";
+        let Some((at, by)) = all.next() else { return Err(format!("{one}, and there is none")) };
+        if all.next().is_some() {
+            return Err(format!("{one}, and not two"));
+        }
+        if has_interface && !matches!(at, At::Group(..)) {
+            return Err("interface: it goes with a group".into());
+        }
+        if mode.is_some() && !matches!(at, At::Unix(..) | At::UnixStream(..)) {
+            return Err("mode: it goes with unix or unix_stream".into());
+        }
         let dialect = heard.dialect.map_or(Dialect::Statsd, |dialect| dialect.0);
         Ok(Listener(Listen { at, dialect, by: by.into() }))
     }
@@ -215,6 +244,10 @@ impl TryFrom<File> for Settings {
             samples: bounds.samples.map_or(default.limits.samples, |most| most.0 as usize),
             member_bytes: bounds.member_bytes.map_or(default.limits.member_bytes, |most| most.0),
         };
+        let streams = stream::Bounds {
+            connections: bounds.connections.map_or(default.streams.connections, |most| most.0 as usize),
+            idle: bounds.connection_idle.map_or(default.streams.idle, |idle| idle.0),
+        };
         let idle = Idle {
             delete_counters: idle.delete_counters.unwrap_or(default.idle.delete_counters),
             delete_timers: idle.delete_timers.unwrap_or(default.idle.delete_timers),
@@ -224,16 +257,23 @@ impl TryFrom<File> for Settings {
         Ok(Settings {
             listeners: listeners.unwrap_or(default.listeners),
             receive_buffer: file.receive_buffer.map_or(default.receive_buffer, |bytes| bytes.0),
+            streams,
             flush_interval: file.flush_interval.map_or(default.flush_interval, |interval| interval.0),
             plan,
             idle,
             limits,
             console: file.console.map(|format| format.0),
             graphite: file.graphite.map(|graphite| graphite.0),
-            prometheus: file.prometheus.map(|Address(address)| Place { address, by: "prometheus".into() }),
+            prometheus: place(file.prometheus, "prometheus"),
+            admin: place(file.admin, "admin"),
+            is_up: default.is_up,
             watch: file.watch.unwrap_or(default.watch),
         })
     }
+}
+
+fn place(address: Option<Address>, by: &str) -> Option<Place> {
+    address.map(|Address(address)| Place { address, by: by.into() })
 }
 
 /// Reads a file.

@@ -2,13 +2,16 @@
 
 use super::original::{self, Original};
 use super::own;
+use crate::digits::Js;
 use crate::line::Dialect;
 use crate::output::console::Form;
 use crate::output::graphite::{Names, Protocol};
 use crate::shard::{Idle, Limits};
+use crate::stream::Bounds;
 use crate::timer::Plan;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All of it.
@@ -18,6 +21,8 @@ pub struct Settings {
     pub listeners: Vec<Listen>,
     /// What the kernel is asked for as receive buffer of each listener, in bytes.
     pub receive_buffer: usize,
+    /// What bounds the connections of each listener for streams.
+    pub streams: Bounds,
     /// From one flush to the next.
     pub flush_interval: Duration,
     /// What is told of timers.
@@ -32,6 +37,10 @@ pub struct Settings {
     pub graphite: Option<Graphite>,
     /// Where Prometheus asks.
     pub prometheus: Option<Place>,
+    /// Where the admin port is.
+    pub admin: Option<Place>,
+    /// Whether it says at first that all is well.
+    pub is_up: bool,
     /// Whether the file is read again when it was changed, without being told to.
     pub watch: bool,
 }
@@ -63,6 +72,25 @@ pub enum At {
     Udp(SocketAddr),
     /// Datagrams to a multicast group, on an interface by name or address, or on the only one there is.
     Group(SocketAddr, Option<String>),
+    /// Streams of lines.
+    Tcp(SocketAddr),
+    /// Datagrams to a socket of the file system, which is given a mode if there is one.
+    Unix(PathBuf, Option<u32>),
+    /// Streams of lines to such a socket.
+    UnixStream(PathBuf, Option<u32>),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Udp(address) => write!(f, "udp {address}"),
+            At::Group(group, Some(interface)) => write!(f, "group {group} on {interface}"),
+            At::Group(group, None) => write!(f, "group {group}"),
+            At::Tcp(address) => write!(f, "tcp {address}"),
+            At::Unix(path, _) => write!(f, "unix {}", path.display()),
+            At::UnixStream(path, _) => write!(f, "unix-stream {}", path.display()),
+        }
+    }
 }
 
 /// How flushes are shown on standard output.
@@ -94,6 +122,7 @@ impl Default for Settings {
         Settings {
             listeners: vec![Listen { at, dialect: Dialect::Statsd, by: "--listen".into() }],
             receive_buffer: 4 << 20,
+            streams: Bounds::default(),
             flush_interval: Duration::from_secs(10),
             plan: Plan::default(),
             idle: Idle::default(),
@@ -101,6 +130,8 @@ impl Default for Settings {
             console: None,
             graphite: None,
             prometheus: None,
+            admin: None,
+            is_up: true,
             watch: false,
         }
     }
@@ -120,8 +151,7 @@ impl Settings {
                 let original = Original::read(file)?;
                 let named = |line: &String| format!("{}: {line}", file.display());
                 let warnings = original.warnings.iter().map(named).collect();
-                let settings = Settings::try_from(original);
-                (settings.map_err(|problem| format!("{}: {problem}", file.display()))?, warnings)
+                (original.into(), warnings)
             }
             _ => {
                 return Err(format!(
@@ -139,7 +169,51 @@ impl Settings {
     /// Who asked for each address.
     fn asked(&mut self) -> impl Iterator<Item = &mut String> {
         let listeners = self.listeners.iter_mut().map(|listener| &mut listener.by);
-        listeners.chain(self.prometheus.iter_mut().map(|place| &mut place.by))
+        let places = self.prometheus.iter_mut().chain(&mut self.admin);
+        listeners.chain(places.map(|place| &mut place.by))
+    }
+
+    /// Before the names of what the collector tells of itself.
+    #[must_use]
+    pub fn stats_prefix(&self) -> String {
+        self.graphite.as_ref().map_or_else(|| "statsd".into(), |graphite| graphite.names.prefix_stats.clone())
+    }
+
+    /// What is so, in the original's keys, as its admin port lists them.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
+        let mut line = |key: &str, value: String| lines.push((key.to_owned(), value));
+        for (at, listener) in self.listeners.iter().enumerate() {
+            let dialect = if listener.dialect == Dialect::Datadog { " datadog" } else { "" };
+            line(&format!("servers > {at}"), format!("{}{dialect}", listener.at));
+        }
+        if let Some(Place { address, .. }) = &self.admin {
+            line("mgmt_address", address.ip().to_string());
+            line("mgmt_port", address.port().to_string());
+        }
+        line("flushInterval", self.flush_interval.as_millis().to_string());
+        for (at, (percentile, _)) in self.plan.bounds().enumerate() {
+            line(&format!("percentThreshold > {at}"), Js(percentile).to_string());
+        }
+        line("deleteCounters", self.idle.delete_counters.to_string());
+        line("deleteTimers", self.idle.delete_timers.to_string());
+        line("deleteSets", self.idle.delete_sets.to_string());
+        line("deleteGauges", self.idle.gauge_life.is_some().to_string());
+        line("gaugesMaxTTL", self.idle.gauge_life.unwrap_or(1).to_string());
+        if let Some(graphite) = &self.graphite {
+            let (host, port) = graphite.server.rsplit_once(':').unwrap_or((&graphite.server, ""));
+            let (protocol, key) = match graphite.protocol {
+                Protocol::Text => ("text", "graphitePort"),
+                Protocol::Pickle => ("pickle", "graphitePicklePort"),
+            };
+            line("graphiteHost", host.to_owned());
+            line(key, port.to_owned());
+            line("graphiteProtocol", protocol.to_owned());
+            line("graphite > legacyNamespace", graphite.names.legacy.to_string());
+        }
+        line("prefixStats", self.stats_prefix());
+        lines
     }
 
     /// How flushes are shown on standard output, if at all: for people, unless another output is there.
@@ -155,18 +229,15 @@ impl Settings {
     }
 }
 
-impl TryFrom<Original> for Settings {
-    type Error = String;
-
-    fn try_from(original: Original) -> Result<Settings, String> {
+impl From<Original> for Settings {
+    fn from(original: Original) -> Settings {
         let listen = |listener| {
-            let at = match listener {
-                original::Listener::Udp(address) => At::Udp(address),
-                original::Listener::Tcp(_) | original::Listener::Unix(..) => {
-                    return Err("server: './servers/tcp' is not listened to yet".to_owned());
-                }
+            let (at, by) = match listener {
+                original::Listener::Udp(address) => (At::Udp(address), "address, port"),
+                original::Listener::Tcp(address) => (At::Tcp(address), "address, port"),
+                original::Listener::Unix(path, mode) => (At::UnixStream(path, mode), "socket"),
             };
-            Ok(Listen { at, dialect: Dialect::Statsd, by: "address, port".into() })
+            Listen { at, dialect: Dialect::Statsd, by: by.into() }
         };
         let console = match original.console {
             Some(original::Console { pretty: true }) => Console::Pretty,
@@ -178,15 +249,17 @@ impl TryFrom<Original> for Settings {
             protocol: graphite.protocol,
             names: graphite.names,
         };
-        Ok(Settings {
-            listeners: original.listeners.into_iter().map(listen).collect::<Result<_, _>>()?,
+        Settings {
+            listeners: original.listeners.into_iter().map(listen).collect(),
             flush_interval: original.flush_interval,
             plan: original.plan,
             idle: original.idle,
             console: Some(console),
             graphite: original.graphite.map(graphite),
+            admin: Some(Place { address: original.admin, by: "mgmt_address, mgmt_port".into() }),
+            is_up: original.is_up,
             watch: original.reload,
             ..Settings::default()
-        })
+        }
     }
 }

@@ -146,6 +146,8 @@ values! {
     Count(u32) = units::count;
     /// How many flushes.
     Life(u32) = units::life;
+    /// A file's mode.
+    Mode(u32) = units::mode;
     /// What signs of gauges mean.
     Signs(Dialect) = units::dialect;
     /// How flushes are shown.

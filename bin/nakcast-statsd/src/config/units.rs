@@ -142,6 +142,18 @@ pub fn life(text: &str) -> Result<u32, String> {
     whole(text, 1, "it takes a whole number of flushes, 1 to 4294967295")
 }
 
+/// A file's mode, in octal.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err("it takes a mode in octal, in quotes, such as \"0660\"".into()),
+    }
+}
+
 /// A bin's upper bound: a number, or `inf`.
 ///
 /// # Errors

@@ -92,6 +92,10 @@ pub enum Bad {
     Event,
     /// A service check without name, or without a status from 0 to 3.
     Check,
+    /// On a stream: more bytes than any line may have.
+    Long,
+    /// On a stream: the connection's end before the line's.
+    Unfinished,
 }
 
 impl fmt::Display for Bad {
@@ -105,6 +109,8 @@ impl fmt::Display for Bad {
             Bad::Timestamp => "no time stamp above 0",
             Bad::Event => "no event whose lengths hold",
             Bad::Check => "no service check with a name and a status from 0 to 3",
+            Bad::Long => "no end of the line within 64 KiB",
+            Bad::Unfinished => "no line feed before the connection's end",
         })
     }
 }

@@ -55,6 +55,9 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
             None => write!(text, "{comma} nobody knows how many at {}", heard.listener)?,
         }
     }
+    for heard in snapshot.own.heard.iter().filter(|heard| heard.refused > 0) {
+        write!(text, "; {} connections too many at {}", heard.refused, heard.listener)?;
+    }
     text.push('\n');
     for counter in &snapshot.counters {
         let (count, rate) = (Js(counter.count), Js(counter.rate));
@@ -166,7 +169,8 @@ fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
     for (at, heard) in snapshot.own.heard.iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
         write!(text, "{comma}{{\"listener\":{},\"received\":{}", Text(&heard.listener), heard.received)?;
-        write!(text, ",\"truncated\":{},\"kernel_drops\":", heard.truncated)?;
+        write!(text, ",\"truncated\":{},\"refused\":{}", heard.truncated, heard.refused)?;
+        text.push_str(",\"kernel_drops\":");
         match heard.kernel_drops {
             Some(drops) => write!(text, "{drops}}}")?,
             None => text.push_str("null}"),

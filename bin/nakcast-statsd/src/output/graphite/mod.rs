@@ -167,6 +167,9 @@ impl Names {
             // A `.` would be a level of its own.
             let listener = heard.listener.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
             row(path.of(&[global, stats, "listeners", &listener, "received"], ""), heard.received as f64);
+            if heard.refused > 0 {
+                row(path.of(&[global, stats, "listeners", &listener, "refused"], ""), heard.refused as f64);
+            }
             if let Some(drops) = heard.kernel_drops {
                 row(path.of(&[global, stats, "listeners", &listener, "kernel_drops"], ""), drops as f64);
             }

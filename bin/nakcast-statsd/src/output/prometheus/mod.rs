@@ -61,6 +61,7 @@ impl Exposition {
                 Some(known) => {
                     known.received += heard.received;
                     known.truncated += heard.truncated;
+                    known.refused += heard.refused;
                     // Once nobody knows how many, nobody knows the total.
                     known.kernel_drops = known.kernel_drops.zip(heard.kernel_drops).map(|(a, b)| a + b);
                 }
@@ -129,9 +130,10 @@ impl Exposition {
             writeln!(text, "nakcast_statsd_{name}_total {value}")?;
         }
         type Column = fn(&Heard) -> Option<u64>;
-        let columns: [(&str, &str, Column); 3] = [
+        let columns: [(&str, &str, Column); 4] = [
             ("received", "Datagrams received, by listener.", |heard| Some(heard.received)),
             ("truncated", "Datagrams cut, by listener.", |heard| Some(heard.truncated)),
+            ("refused", "Connections for which there was no room, by listener.", |heard| Some(heard.refused)),
             ("kernel_drops", "Datagrams the kernel dropped, by listener.", |heard| heard.kernel_drops),
         ];
         for (name, help, column) in columns {

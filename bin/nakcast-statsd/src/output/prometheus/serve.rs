@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use tiny_http::{Header, Method, Request, Response};
 
@@ -17,12 +18,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens for TCP at an address; port 0 is any that is free. Until the first text is set, it is empty.
+    /// Listens for TCP at an address; port 0 is any that is free. Until the first text is set, it is empty. `/health` answers
+    /// 503 while `up` is false.
     ///
     /// # Errors
     ///
     /// The operating system's: the address is not this machine's, or the port is in use; or there is no thread to be had.
-    pub fn start(address: SocketAddr) -> io::Result<Server> {
+    pub fn start(address: SocketAddr, up: Arc<AtomicBool>) -> io::Result<Server> {
         let http = tiny_http::Server::http(address).map_err(into_io)?;
         let address = http.server_addr().to_ip().unwrap_or(address);
         let (http, text) = (Arc::new(http), Arc::new(Mutex::new(Arc::from(""))));
@@ -30,7 +32,7 @@ impl Server {
         let thread = thread::Builder::new().name("prometheus".into()).spawn(move || {
             // An error, too, is how it is told to end.
             while let Ok(request) = its.recv() {
-                answer(request, &texts);
+                answer(request, &texts, &up);
             }
         })?;
         Ok(Server { http, address, text, thread: Some(thread) })
@@ -65,13 +67,14 @@ fn into_io(error: Box<dyn std::error::Error + Send + Sync>) -> io::Error {
     }
 }
 
-fn answer(request: Request, text: &Mutex<Arc<str>>) {
+fn answer(request: Request, text: &Mutex<Arc<str>>, up: &AtomicBool) {
     let path = request.url().split('?').next().unwrap_or_default();
     let is_get = matches!(request.method(), Method::Get | Method::Head);
     let (status, body) = match path {
         _ if !is_get => (405, Arc::from("only GET and HEAD\n")),
         "/metrics" => (200, Arc::clone(&text.lock())),
-        "/health" => (200, Arc::from("up\n")),
+        "/health" if up.load(Ordering::Relaxed) => (200, Arc::from("up\n")),
+        "/health" => (503, Arc::from("down\n")),
         _ => (404, Arc::from("there are /metrics and /health\n")),
     };
     let mut response = Response::from_string(&*body).with_status_code(status);

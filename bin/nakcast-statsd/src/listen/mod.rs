@@ -1,0 +1,289 @@
+//! Listeners: each takes what comes at one socket, on a thread of its own.
+
+mod lines;
+mod udp;
+#[cfg(unix)]
+mod unix;
+
+use crate::clock;
+use crate::flush::Heard;
+use crate::line::Dialect;
+use crate::shard::Shard;
+use crate::stream::{Bounds, Counts, Streams};
+use mio::Waker;
+use nakcast::net::Socket;
+use parking_lot::Mutex;
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// One socket that is listened at, until [`Listener::end`].
+#[derive(Debug)]
+pub struct Listener {
+    ledger: Arc<Ledger>,
+    work: Work,
+    /// What was told of it before.
+    told: (u64, u64, u64),
+    drops: Option<u32>,
+}
+
+/// Who listens.
+#[derive(Debug)]
+enum Work {
+    Datagrams {
+        waker: Waker,
+        /// `None` once it was waited for.
+        thread: Option<JoinHandle<io::Result<()>>>,
+    },
+    /// `None` once it was waited for.
+    Streams(Option<Streams>),
+}
+
+/// What a listener has heard since it was opened, and what it is told.
+#[derive(Debug)]
+struct Ledger {
+    name: String,
+    /// The socket whose drops the kernel counts; without one nothing is dropped that the sender does not know of.
+    socket: Option<Socket>,
+    /// Whether the dialect is Datadog's.
+    datadog: AtomicBool,
+    received: AtomicU64,
+    truncated: AtomicU64,
+    /// Connections.
+    counts: Arc<Counts>,
+    /// When something last came, in seconds since 1970.
+    last: AtomicU64,
+    end: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Ledger {
+    fn new(name: String, socket: Option<Socket>, dialect: Dialect) -> Ledger {
+        Ledger {
+            name,
+            socket,
+            datadog: AtomicBool::new(dialect == Dialect::Datadog),
+            received: AtomicU64::new(0),
+            truncated: AtomicU64::new(0),
+            counts: Arc::default(),
+            last: AtomicU64::new(0),
+            end: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        if self.datadog.load(Ordering::Relaxed) { Dialect::Datadog } else { Dialect::Statsd }
+    }
+
+    /// Counts what was added up.
+    fn count(&self, received: u64, truncated: u64) {
+        self.last.store(clock::wall_seconds(), Ordering::Relaxed);
+        self.received.fetch_add(received, Ordering::Release);
+        self.truncated.fetch_add(truncated, Ordering::Release);
+    }
+
+    fn kernel_drops(&self) -> Option<u32> {
+        self.socket.as_ref().map_or(Some(0), Socket::kernel_drops)
+    }
+}
+
+/// What a listener has heard until now, told to whoever asks.
+#[derive(Clone, Debug)]
+pub struct Probe(Arc<Ledger>);
+
+impl Probe {
+    /// Where it listens.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// When something last came, in seconds since 1970; 0 for never.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.0.last.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams received since it was opened; of a stream what was read at once.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Acquire)
+    }
+
+    /// Datagrams that were cut since it was opened.
+    #[must_use]
+    pub fn truncated(&self) -> u64 {
+        self.0.truncated.load(Ordering::Acquire)
+    }
+
+    /// Datagrams the kernel dropped since it was opened, modulo 2^32; `None` where the platform does not tell.
+    #[must_use]
+    pub fn kernel_drops(&self) -> Option<u32> {
+        self.0.kernel_drops()
+    }
+
+    /// Connections for which there was no room.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.counts.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Listener {
+    /// Starts to take what comes at `socket`, and to add it up in `shard`. `ended` is called on the listener's thread when
+    /// it ends, for whatever reason.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, when it has no thread or nothing to wait with.
+    pub fn start(
+        socket: Socket,
+        dialect: Dialect,
+        shard: Arc<Mutex<Shard>>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Listener> {
+        let name = socket.group_addr().unwrap_or_else(|| socket.local_addr()).to_string();
+        let drops = socket.kernel_drops().map(|_| 0);
+        let ledger = Arc::new(Ledger::new(name, Some(socket), dialect));
+        let (waker, thread) = udp::start(Arc::clone(&ledger), shard, ended)?;
+        let work = Work::Datagrams { waker, thread: Some(thread) };
+        Ok(Listener { ledger, work, told: (0, 0, 0), drops })
+    }
+
+    /// Starts to take lines from whoever connects to an address; port 0 is any that is free.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's: the address is not this machine's, or the port is in use; or there is no thread to be had.
+    pub fn tcp(
+        address: SocketAddr,
+        dialect: Dialect,
+        bounds: Bounds,
+        shard: Arc<Mutex<Shard>>,
+    ) -> io::Result<Listener> {
+        let listener = mio::net::TcpListener::bind(address)?;
+        let name = format!("tcp {}", listener.local_addr()?);
+        Listener::streams(listener, name, dialect, bounds, shard)
+    }
+
+    fn streams(
+        listener: impl crate::stream::Accepts + 'static,
+        name: String,
+        dialect: Dialect,
+        bounds: Bounds,
+        shard: Arc<Mutex<Shard>>,
+    ) -> io::Result<Listener> {
+        let ledger = Arc::new(Ledger::new(name, None, dialect));
+        let its = Arc::clone(&ledger);
+        let converse = move || lines::Lines::new(Arc::clone(&its), Arc::clone(&shard));
+        let streams = Streams::start(listener, bounds, Arc::clone(&ledger.counts), converse)?;
+        Ok(Listener { ledger, work: Work::Streams(Some(streams)), told: (0, 0, 0), drops: Some(0) })
+    }
+
+    /// Starts to take lines from whoever connects to a socket of the file system. One that nobody listens at any more is
+    /// replaced; a mode is given to it if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's: the path cannot be, or somebody listens there; or there is no thread to be had.
+    #[cfg(unix)]
+    pub fn unix_stream(
+        path: &Path,
+        mode: Option<u32>,
+        dialect: Dialect,
+        bounds: Bounds,
+        shard: Arc<Mutex<Shard>>,
+    ) -> io::Result<Listener> {
+        let listener = unix::stream(path, mode)?;
+        Listener::streams(listener, format!("unix-stream {}", path.display()), dialect, bounds, shard)
+    }
+
+    /// Starts to take datagrams that come at a socket of the file system, as [`Listener::unix_stream`] does. The kernel drops
+    /// none of them: a sender waits, or is told.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Listener::unix_stream`].
+    #[cfg(unix)]
+    pub fn unix(
+        path: &Path,
+        mode: Option<u32>,
+        dialect: Dialect,
+        shard: Arc<Mutex<Shard>>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Listener> {
+        let ledger = Arc::new(Ledger::new(format!("unix {}", path.display()), None, dialect));
+        let (waker, thread) = unix::start(path, mode, Arc::clone(&ledger), shard, ended)?;
+        let work = Work::Datagrams { waker, thread: Some(thread) };
+        Ok(Listener { ledger, work, told: (0, 0, 0), drops: Some(0) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.ledger.name
+    }
+
+    /// Tells what it has heard until now, also when it has ended.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe(Arc::clone(&self.ledger))
+    }
+
+    /// Another dialect, from now on.
+    pub fn speak(&self, dialect: Dialect) {
+        self.ledger.datadog.store(dialect == Dialect::Datadog, Ordering::Relaxed);
+    }
+
+    /// Whether its thread has ended: before [`Listener::end`], that is for an error.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ledger.ended.load(Ordering::Acquire)
+    }
+
+    /// What came and was dropped since this was last asked.
+    pub fn heard(&mut self) -> Heard {
+        let probe = self.probe();
+        let now = (probe.received(), probe.truncated(), probe.refused());
+        let (received, truncated) = (now.0 - self.told.0, now.1 - self.told.1);
+        let refused = now.2 - self.told.2;
+        self.told = now;
+        let kernel_drops = self.drops.zip(probe.kernel_drops()).map(|(last, now)| {
+            self.drops = Some(now);
+            u64::from(now.wrapping_sub(last))
+        });
+        Heard { listener: self.name().to_owned(), received, truncated, kernel_drops, refused }
+    }
+
+    /// Asks it to take what the kernel has by now, and to end.
+    pub fn end(&self) {
+        self.ledger.end.store(true, Ordering::Release);
+        if let Work::Datagrams { waker, .. } = &self.work {
+            // A thread that is not woken has ended.
+            let _ = waker.wake();
+        }
+    }
+
+    /// Waits until it has ended. What it heard at last is told by [`Listener::heard`] afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Why it ended, if not because it was asked to.
+    pub fn join(&mut self) -> io::Result<()> {
+        match &mut self.work {
+            Work::Datagrams { thread, .. } => {
+                let Some(thread) = thread.take() else { return Ok(()) };
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("the listener's thread panicked")))
+            }
+            Work::Streams(streams) => {
+                drop(streams.take());
+                Ok(())
+            }
+        }
+    }
+}

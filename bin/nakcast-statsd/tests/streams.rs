@@ -1,0 +1,218 @@
+//! Listeners beside UDP: TCP, and sockets of the file system. A bad line never takes a good one, and nothing grows for ever.
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use support::{Process, command};
+
+/// For what must come, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(60);
+
+fn start(flags: &[&str]) -> Process {
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(["--format", "json"]).args(flags).stdout(Stdio::piped());
+    Process::spawn(command)
+}
+
+fn listens(process: &mut Process, before: &str) -> String {
+    let line = process.wait_for_line("listening on ", SOON);
+    let name = line.trim_start_matches("listening on ");
+    name.strip_prefix(before).unwrap_or_else(|| panic!("{name} is no {before}")).to_owned()
+}
+
+/// Waits until a flush tells what is looked for: what is on its way cannot be told to end.
+fn told(process: &mut Process, text: &str) -> Value {
+    serde_json::from_str(&process.wait_for_output(text, SOON)).unwrap()
+}
+
+fn end(mut process: Process) -> Value {
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+    let flushes = process.stdout();
+    serde_json::from_str(flushes.lines().last().expect("a flush")).unwrap()
+}
+
+fn path(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("nakcast-statsd-{}-{name}", std::process::id()));
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn config(name: &str, text: &str) -> PathBuf {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}.toml", std::process::id()));
+    fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn lines_over_tcp_are_put_together() {
+    let mut process = start(&["--flush-interval", "86400", "--tcp", "127.0.0.1:0"]);
+    let address: SocketAddr = listens(&mut process, "tcp ").parse().unwrap();
+    let mut one = TcpStream::connect(address).unwrap();
+    let mut other = TcpStream::connect(address).unwrap();
+    // A line comes in pieces, between which another connection's come.
+    one.set_nodelay(true).unwrap();
+    for piece in ["c:", "1|", "c\nc:1|c\nbad\nc:10", "0|c", "\n", "\n\r\n"] {
+        one.write_all(piece.as_bytes()).unwrap();
+        other.write_all(b"d:1|c\r\n").unwrap();
+    }
+    // Cut, it looks good, and is another.
+    one.write_all(b"t:5|m").unwrap();
+    drop((one, other));
+    // What lies in the sockets at the end is taken, too.
+    let told = end(process);
+    assert_eq!(told["counters"], serde_json::json!({"c": 102, "d": 6}), "{told}");
+    assert_eq!((&told["statsd"]["bad_lines_seen"], &told["timer_data"]), (&2.into(), &serde_json::json!({})));
+    assert_eq!(told["listeners"][0]["kernel_drops"], 0);
+    assert_eq!(told["listeners"][0]["listener"], format!("tcp {address}"));
+}
+
+#[test]
+fn a_long_line_is_a_bad_one_and_its_neighbours_are_good() {
+    let mut process = start(&["--flush-interval", "86400", "--tcp", "127.0.0.1:0"]);
+    let address: SocketAddr = listens(&mut process, "tcp ").parse().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"before:1|c\n").unwrap();
+    for _ in 0..64 {
+        stream.write_all(&[b'x'; 65_536]).unwrap();
+    }
+    stream.write_all(b":1|c\nafter:1|c\n").unwrap();
+    drop(stream);
+    let told = end(process);
+    assert_eq!(told["counters"], serde_json::json!({"before": 1, "after": 1}));
+    assert_eq!(
+        (&told["statsd"]["bad_lines_seen"], &told["statsd"]["metrics_received"]),
+        (&1.into(), &3.into())
+    );
+}
+
+#[test]
+fn connections_have_a_bound_and_an_end() {
+    let text = "flush_interval = '50ms'\nlimits.connections = 2\nlimits.connection_idle = '500ms'\n[[listen]]\ntcp = '127.0.0.1:0'";
+    let file = config("bound", text);
+    let mut process = start(&["--config", file.to_str().unwrap()]);
+    let address: SocketAddr = listens(&mut process, "tcp ").parse().unwrap();
+    let mut open = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+    for stream in &mut open {
+        stream.write_all(b"c:1|c\n").unwrap();
+        told(&mut process, "\"c\":1");
+    }
+    // As long as they last there is no room; then they have said nothing for too long.
+    let mut refused = 0;
+    loop {
+        let mut third = TcpStream::connect(address).unwrap();
+        third.set_read_timeout(Some(SOON)).unwrap();
+        if third.write_all(b"third:1|c\n").is_ok() && matches!(third.read(&mut [0]), Ok(0) | Err(_)) {
+            refused += 1;
+        }
+        if process.stdout().contains("\"third\":1") {
+            break;
+        }
+    }
+    assert!(refused > 0);
+    assert!(process.stdout().lines().any(|line| {
+        let told: Value = serde_json::from_str(line).unwrap();
+        told["listeners"][0]["refused"].as_u64().unwrap() > 0
+    }));
+    for stream in &mut open {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+    }
+    end(process);
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn datagrams_come_by_a_socket_of_the_file_system() {
+    let path = path("dsd");
+    // Left behind by somebody who is not there any more.
+    drop(UnixDatagram::bind(&path).unwrap());
+    let text = format!(
+        "flush_interval = 86400\n[[listen]]\nunix = '{}'\nmode = '0622'\ndialect = 'datadog'",
+        path.display()
+    );
+    let file = config("dsd", &text);
+    let mut process = start(&["--config", file.to_str().unwrap()]);
+    assert_eq!(listens(&mut process, "unix "), path.display().to_string());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o622);
+    let socket = UnixDatagram::unbound().unwrap();
+    for datagram in ["g:5|g\ng:-7|g", "", "c:1|c|#a:b\nbad"] {
+        socket.send_to(datagram.as_bytes(), &path).unwrap();
+    }
+    // Longer than is taken: the last line may have been cut, and is left out.
+    let long = format!("d:1|c\n{}", "e:1|c\n".repeat(11_000));
+    socket.send_to(long.as_bytes(), &path).unwrap();
+    let told = end(process);
+    assert_eq!((&told["gauges"]["g"], &told["counters"]["c;a=b"]), (&(-7).into(), &1.into()));
+    assert_eq!((&told["counters"]["d"], &told["counters"]["e"]), (&1.into(), &(65_536 / 6 - 1).into()));
+    let heard = &told["listeners"][0];
+    assert_eq!(
+        (&heard["received"], &heard["truncated"], &heard["kernel_drops"]),
+        (&4.into(), &1.into(), &0.into())
+    );
+    assert!(!path.exists());
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn the_originals_socket_takes_streams() {
+    let path = path("stream");
+    let text = format!(
+        "{{server: './servers/tcp', socket: '{}', socket_mod: '0700', flushInterval: 86400000, backends: ['./backends/console'],\n
+           mgmt_address: '127.0.0.1'}}",
+        path.display()
+    );
+    let file = config("stream", "").with_extension("js");
+    fs::write(&file, text).unwrap();
+    let mut process = start(&["--config", file.to_str().unwrap(), "--admin", "127.0.0.1:0"]);
+    assert_eq!(listens(&mut process, "unix-stream "), path.display().to_string());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"c:1|c\nc:2|c\n").unwrap();
+    let told = end(process);
+    assert_eq!(told["counters"]["c"], 3);
+    assert!(!path.exists());
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn what_is_taken_or_no_socket_is_left_alone() {
+    let taken = path("taken");
+    let _listener = UnixListener::bind(&taken).unwrap();
+    let datagram = path("datagram");
+    let _socket = UnixDatagram::bind(&datagram).unwrap();
+    let file = path("file");
+    fs::write(&file, "precious").unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = tcp.local_addr().unwrap().to_string();
+    for (flag, place) in [
+        ("--unix", taken.to_str().unwrap()),
+        ("--unix", datagram.to_str().unwrap()),
+        ("--unix", file.to_str().unwrap()),
+        ("--unix", "/no-such-folder/socket"),
+        ("--tcp", &tcp),
+    ] {
+        let mut process = start(&[flag, place]);
+        assert_eq!(process.wait(SOON).code(), Some(2), "{place}");
+        let said = process.stderr();
+        let kind = flag.trim_start_matches('-');
+        assert!(
+            said.starts_with(&format!("error: {flag}: {kind} {place} cannot be listened to: ")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    for place in [taken, datagram, file] {
+        fs::remove_file(place).unwrap();
+    }
+}
