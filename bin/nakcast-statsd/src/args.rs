@@ -1,10 +1,13 @@
 //! What can be typed.
 
 use clap::{Parser, ValueEnum};
-use nakcast_statsd::config::settings::{At, Console, Graphite, Listen, Place, Settings};
+use nakcast_statsd::config::settings::{At, Console, Graphite, Listen, Place, Publish, Settings, ToFile};
 use nakcast_statsd::config::units;
 use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::console::Form;
 use nakcast_statsd::output::graphite::{Names, Protocol};
+use nakcast_statsd::output::influx::Influx;
+use nakcast_statsd::output::repeater::{self, Target};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,8 +44,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADDR:PORT", value_parser = units::group, allow_hyphen_values = true)]
     pub(crate) group: Vec<SocketAddr>,
 
-    /// The groups' interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
-    #[arg(short, long, value_name = "NAME|IP", requires = "group")]
+    /// The interface of --group, --publish, and --repeat to a group, by name or address. Default: the only one that is up,
+    /// can multicast and is not loopback.
+    #[arg(short, long, value_name = "NAME|IP")]
     pub(crate) interface: Option<String>,
 
     /// Take lines over TCP there; again for more. Port 0 is any that is free.
@@ -92,6 +96,22 @@ pub(crate) struct Args {
     /// [default: legacy].
     #[arg(long, value_enum, allow_hyphen_values = true)]
     pub(crate) graphite_namespace: Option<NamespaceArg>,
+
+    /// Append flushes to this file, as one JSON object a line.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Send flushes to InfluxDB in its line protocol, by HTTP: http://HOST:PORT/write?db=DB; up to 60 wait while it is away.
+    #[arg(long, value_name = "URL", value_parser = units::url)]
+    pub(crate) influx: Option<String>,
+
+    /// Send what comes on as it came, to this StatsD server or group, over UDP; again for more.
+    #[arg(long, value_name = "HOST:PORT", value_parser = units::server, allow_hyphen_values = true)]
+    pub(crate) repeat: Vec<String>,
+
+    /// Publish flushes over nakcast to this group, on topic `statsd`, each as a message: a JSON object.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::group, allow_hyphen_values = true)]
+    pub(crate) publish: Option<SocketAddr>,
 
     /// Show totals to Prometheus at http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
@@ -175,7 +195,34 @@ impl Args {
         settings.console = format.or(settings.console);
         place(&mut settings.prometheus, self.prometheus, "--prometheus");
         place(&mut settings.admin, self.admin, "--admin");
+        self.over_outputs(settings)?;
         self.over_graphite(&mut settings.graphite)
+    }
+
+    fn over_outputs(&self, settings: &mut Settings) -> Result<(), String> {
+        if let Some(path) = &self.file {
+            settings.file = Some(ToFile { path: path.clone(), form: Form::Json });
+        }
+        if let Some(url) = &self.influx {
+            let token = settings.influx.take().map_or_else(String::new, |influx| influx.token);
+            settings.influx = Some(Influx { url: url.clone(), token });
+        }
+        if !self.repeat.is_empty() {
+            let (protocol, interface) = (repeater::Protocol::Udp, &self.interface);
+            let target =
+                |server: &String| Target { server: server.clone(), protocol, interface: interface.clone() };
+            settings.repeat = self.repeat.iter().map(target).collect();
+        }
+        if let Some(group) = self.publish {
+            let topic = settings.publish.take().map_or_else(|| "statsd".into(), |publish| publish.topic);
+            let (interface, by) = (self.interface.clone(), "--publish, --interface".into());
+            settings.publish = Some(Publish { group, topic, interface, by });
+        }
+        let has_use = !self.group.is_empty() || self.publish.is_some() || !self.repeat.is_empty();
+        if self.interface.is_some() && !has_use {
+            return Err("--interface: it goes with --group, --publish or --repeat".into());
+        }
+        Ok(())
     }
 
     fn over_graphite(&self, graphite: &mut Option<Graphite>) -> Result<(), String> {

@@ -61,7 +61,9 @@ pub struct Own {
     /// How many seconds later than the interval this flush came after the last; `None` for the first.
     pub timestamp_lag: Option<f64>,
     /// How the sending to Graphite went until now; `None` without.
-    pub graphite: Option<crate::output::graphite::Sent>,
+    pub graphite: Option<crate::output::queue::Sent>,
+    /// How sending on to other servers went.
+    pub repeated: Vec<crate::output::repeater::Repeated>,
 }
 
 /// All that one flush has to tell. In order of names, so that it is the same every time.

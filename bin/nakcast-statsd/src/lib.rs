@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod digits;
 pub mod flush;
+pub mod intake;
 pub mod line;
 pub mod listen;
 pub mod name;

@@ -6,6 +6,7 @@
 mod args;
 mod exit;
 mod open;
+mod outputs;
 mod run;
 mod signals;
 

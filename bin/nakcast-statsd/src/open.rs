@@ -3,20 +3,15 @@
 use crate::exit::{Failure, say};
 use nakcast::net::{Options, Socket, SocketError, resolve};
 use nakcast_statsd::admin::Admin;
-use nakcast_statsd::config::settings::{At, Listen, Place, Settings};
+use nakcast_statsd::config::settings::{At, Listen, Place};
+use nakcast_statsd::intake::Intake;
 use nakcast_statsd::listen::Listener;
-use nakcast_statsd::output::graphite::Graphite;
 use nakcast_statsd::output::prometheus::Server;
-use nakcast_statsd::shard::Shard;
 use nakcast_statsd::stream::{Bounds, Streams};
-use parking_lot::Mutex;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::Thread;
-
-/// Flushes that wait while Graphite is away.
-pub(crate) const WAITING: usize = 60;
 
 /// A listener that was asked for.
 pub(crate) struct Heard {
@@ -55,23 +50,23 @@ pub(crate) fn listener(
     asked: Listen,
     opened: Opened,
     bounds: Bounds,
-    shard: &Arc<Mutex<Shard>>,
+    intake: &Intake,
     main: Thread,
 ) -> Result<Heard, Failure> {
-    let (dialect, shard) = (asked.dialect, Arc::clone(shard));
+    let (dialect, intake) = (asked.dialect, intake.clone());
     let ended = move || main.unpark();
     let mut warning = None;
     let listener = match (&asked.at, opened) {
         (_, Opened::Socket(socket)) => {
             warning = socket.buffer_warning();
-            Listener::start(socket, dialect, shard, ended)
+            Listener::start(socket, dialect, intake, ended)
         }
-        (At::Tcp(address), Opened::Later) => Listener::tcp(*address, dialect, bounds, shard),
+        (At::Tcp(address), Opened::Later) => Listener::tcp(*address, dialect, bounds, intake),
         #[cfg(unix)]
-        (At::Unix(path, mode), Opened::Later) => Listener::unix(path, *mode, dialect, shard, ended),
+        (At::Unix(path, mode), Opened::Later) => Listener::unix(path, *mode, dialect, intake, ended),
         #[cfg(unix)]
         (At::UnixStream(path, mode), Opened::Later) => {
-            Listener::unix_stream(path, *mode, dialect, bounds, shard)
+            Listener::unix_stream(path, *mode, dialect, bounds, intake)
         }
         (_, Opened::Later) => Err(ErrorKind::Unsupported.into()),
     };
@@ -83,13 +78,6 @@ pub(crate) fn listener(
         say(format_args!("warning: {warning}"));
     }
     Ok(Heard { asked, listener })
-}
-
-/// Starts what sends to Graphite, if it is asked for.
-pub(crate) fn graphite(settings: &Settings) -> Result<Option<Graphite>, Failure> {
-    let graphite = settings.graphite.as_ref();
-    let graphite = graphite.map(|graphite| Graphite::start(graphite.server.clone(), WAITING)).transpose();
-    graphite.map_err(|error| Failure::at_run_time(format_args!("no thread to be had: {error}")))
 }
 
 /// Starts to answer Prometheus.

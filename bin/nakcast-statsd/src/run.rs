@@ -2,16 +2,16 @@
 
 use crate::args::Args;
 use crate::exit::{Exit, Failure, say};
-use crate::open::{self, Heard, WAITING};
+use crate::open::{self, Heard};
+use crate::outputs::{Flushed, New, Outputs, anew};
 use crate::signals::Signals;
 use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
 use nakcast_statsd::config::own;
-use nakcast_statsd::config::settings::{Place, Settings};
+use nakcast_statsd::config::settings::Settings;
 use nakcast_statsd::flush::Snapshot;
-use nakcast_statsd::output::console;
-use nakcast_statsd::output::graphite::Graphite;
-use nakcast_statsd::output::prometheus::{Exposition, Server};
+use nakcast_statsd::intake::Intake;
+use nakcast_statsd::output::repeater::Taps;
 use nakcast_statsd::shard::Shard;
 use nakcast_statsd::stream::Streams;
 use parking_lot::Mutex;
@@ -23,9 +23,6 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long what waits for Graphite is still tried at the end.
-const LINGER: Duration = Duration::from_secs(5);
-
 struct Collector {
     args: Args,
     settings: Settings,
@@ -34,8 +31,9 @@ struct Collector {
     listeners: Vec<Heard>,
     /// What was heard at last by listeners that are not there any more.
     gone: Vec<nakcast_statsd::flush::Heard>,
-    graphite: Option<Graphite>,
-    prometheus: Option<(Exposition, Server)>,
+    intake: Intake,
+    taps: Arc<Taps>,
+    outputs: Outputs,
     admin: Arc<Admin>,
     /// Answers commands, if it is asked for.
     commands: Option<Streams>,
@@ -55,14 +53,6 @@ enum Woken {
     Due,
     Again,
     End,
-}
-
-/// What a flush was.
-#[derive(PartialEq, Eq)]
-enum Flushed {
-    Told,
-    /// Nobody reads standard output any more.
-    Unread,
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
@@ -89,20 +79,22 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         config: Vec::new(),
         probes: Vec::new(),
     };
+    let taps = Arc::default();
     let mut collector = Collector {
         admin: Admin::new(Arc::clone(&shard), told, Arc::clone(&up)),
         commands: None,
         up,
         plan: Arc::new(settings.plan.clone()),
+        intake: Intake::new(Arc::clone(&shard), Arc::clone(&taps)),
+        taps,
         shard,
         listeners: Vec::new(),
         gone: Vec::new(),
-        graphite: None,
-        prometheus: None,
+        outputs: Outputs::default(),
         last_flush: None,
         signals,
         file,
-        settings: Settings { graphite: None, prometheus: None, admin: None, ..settings.clone() },
+        settings: nothing_yet(&settings),
         args,
     };
     let opened = collector.open(&settings)?;
@@ -132,8 +124,7 @@ fn version(args: &Args) -> Option<Version> {
 struct Opened {
     /// For each listener the place of one that stays, or one that is new.
     listeners: Vec<Result<usize, Heard>>,
-    graphite: Option<Graphite>,
-    prometheus: Option<Server>,
+    outputs: New,
     commands: Option<Streams>,
 }
 
@@ -153,22 +144,18 @@ impl Collector {
                 None => Err((asked.clone(), open::socket(asked, settings.receive_buffer)?)),
             });
         }
-        let prometheus = anew(settings.prometheus.as_ref(), self.settings.prometheus.as_ref());
-        let prometheus = prometheus.map(|place| open::prometheus(place, &self.up)).transpose()?;
-        let commands = anew(settings.admin.as_ref(), self.settings.admin.as_ref());
+        let outputs = New::open(&self.settings, settings, &self.up)?;
+        let commands = anew(self.settings.admin.as_ref(), settings.admin.as_ref());
         let commands = commands.map(|place| open::admin(&self.admin, place)).transpose()?;
-        let server = |settings: &Settings| settings.graphite.as_ref().map(|graphite| graphite.server.clone());
-        let graphite =
-            if server(settings) == server(&self.settings) { None } else { open::graphite(settings)? };
         // What a listener takes is added up at once: they come last.
         let listeners = sockets.into_iter().map(|socket| match socket {
             Ok(at) => Ok(Ok(at)),
             Err((asked, socket)) => {
-                open::listener(asked, socket, settings.streams, &self.shard, thread::current()).map(Err)
+                open::listener(asked, socket, settings.streams, &self.intake, thread::current()).map(Err)
             }
         });
         let listeners = listeners.collect::<Result<_, Failure>>()?;
-        Ok(Opened { listeners, graphite, prometheus, commands })
+        Ok(Opened { listeners, outputs, commands })
     }
 
     /// Does as the settings say from now on, with what was opened for them.
@@ -187,25 +174,7 @@ impl Collector {
             }
             self.gone.push(listener.heard());
         }
-        if (settings.graphite.is_none() || opened.graphite.is_some())
-            && let Some(old) = mem::replace(&mut self.graphite, opened.graphite)
-        {
-            // What waits for it is tried meanwhile.
-            let _ = thread::Builder::new().name("graphite".into()).spawn(move || old.end(LINGER));
-        }
-        match (opened.prometheus, &mut self.prometheus) {
-            (Some(new), Some((exposition, server))) => {
-                *server = new;
-                server.set(exposition.text());
-            }
-            (Some(new), none) => {
-                let exposition = Exposition::new(settings.limits.series);
-                new.set(exposition.text());
-                *none = Some((exposition, new));
-            }
-            (None, some) if settings.prometheus.is_none() => *some = None,
-            (None, _) => {}
-        }
+        self.outputs.adopt(&settings, opened.outputs, &self.taps);
         if settings.admin.is_none() || opened.commands.is_some() {
             self.commands = opened.commands;
         }
@@ -216,7 +185,7 @@ impl Collector {
             told.config = self.settings.lines();
             told.prefix = self.settings.stats_prefix();
             told.probes = self.listeners.iter().map(|heard| heard.listener.probe()).collect();
-            told.graphite = self.graphite.as_ref().map(Graphite::sent);
+            told.graphite = self.outputs.graphite();
             told.console = self.settings.form().map(|_| self.last_flush.unwrap_or(told.start));
         });
     }
@@ -283,15 +252,9 @@ impl Collector {
                 result = Err(Failure::at_run_time(format_args!("listening on {}: {error}", listener.name())));
             }
         }
+        self.outputs.end_repeater();
         let flushed = self.flush();
-        if let Some(graphite) = self.graphite.take() {
-            let waiting = graphite.end(LINGER);
-            if waiting > 0 {
-                return Err(Failure::at_run_time(format_args!(
-                    "Graphite did not take {waiting} of the flushes that waited for it"
-                )));
-            }
-        }
+        mem::take(&mut self.outputs).end()?;
         flushed?;
         result
     }
@@ -328,7 +291,7 @@ impl Collector {
         own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
         own.heard.append(&mut self.gone);
         own.timestamp_lag = self.last_flush.map(|last| time as f64 - last as f64 - seconds);
-        own.graphite = self.graphite.as_ref().map(Graphite::sent);
+        self.outputs.tell(own);
         own.processing_ms = millis(clock::now() - begun);
         self.last_flush = Some(time);
         self.admin.tell(|told| {
@@ -339,33 +302,21 @@ impl Collector {
             let (bad, line) = (snapshot.tally.bad, line.escape_ascii());
             say(format_args!("warning: {bad} bad lines, such as \"{line}\": {why}"));
         }
-        self.send(&snapshot);
-        if let Some((exposition, server)) = &mut self.prometheus {
-            exposition.add(&snapshot);
-            server.set(exposition.text());
-        }
-        let Some(form) = self.settings.form() else { return Ok(Flushed::Told) };
-        match io::stdout().lock().write_all(console::text(&snapshot, form).as_bytes()) {
-            Ok(()) => Ok(Flushed::Told),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flushed::Unread),
-            Err(error) => Err(Failure::at_run_time(format_args!("standard output: {error}"))),
-        }
-    }
-
-    fn send(&self, snapshot: &Snapshot) {
-        let (Some(graphite), Some(asked)) = (&self.graphite, &self.settings.graphite) else { return };
-        if let Some(failure) = graphite.failure() {
-            say(format_args!("warning: Graphite at {failure}; up to {WAITING} flushes wait for it"));
-        }
-        let begun = clock::now();
-        let payload = asked.names.payload(snapshot, asked.protocol);
-        graphite.send(payload, clock::now() - begun);
+        self.outputs.write(&snapshot, &self.settings)
     }
 }
 
-/// What is asked for, unless it is there already.
-fn anew<'a>(asked: Option<&'a Place>, known: Option<&Place>) -> Option<&'a Place> {
-    asked.filter(|asked| known.is_none_or(|known| known.address != asked.address))
+/// The settings of a collector that has nothing opened yet.
+fn nothing_yet(settings: &Settings) -> Settings {
+    Settings {
+        graphite: None,
+        influx: None,
+        prometheus: None,
+        publish: None,
+        admin: None,
+        repeat: Vec::new(),
+        ..settings.clone()
+    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -6,7 +6,8 @@ mod support;
 use nakcast::net::{Options, Socket, resolve};
 use nakcast_statsd::flush::{Heard, Own, Snapshot};
 use nakcast_statsd::line::Dialect;
-use nakcast_statsd::output::graphite::{Graphite, Names, Protocol, Sent};
+use nakcast_statsd::output::graphite::{self, Names, Protocol};
+use nakcast_statsd::output::queue::Sent;
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::{Bins, Plan};
 use std::io::Read;
@@ -35,6 +36,7 @@ fn snapshot(lines: &str) -> Snapshot {
         }],
         processing_ms: 3,
         timestamp_lag: Some(1.0),
+        repeated: Vec::new(),
         graphite: Some(Sent {
             last_exception: 1,
             last_flush: 2,
@@ -224,7 +226,7 @@ fn until(mut is_so: impl FnMut() -> bool) {
 #[test]
 fn what_a_server_misses_while_it_is_away_comes_later() {
     let address = away();
-    let graphite = Graphite::start(address.to_string(), 10).unwrap();
+    let graphite = graphite::start(address.to_string(), 10).unwrap();
     graphite.send(b"one".to_vec(), Duration::ZERO);
     until(|| graphite.sent().last_exception > 0);
     let failure = graphite.failure().unwrap();
@@ -241,7 +243,7 @@ fn what_a_server_misses_while_it_is_away_comes_later() {
 #[test]
 fn the_oldest_are_given_up_when_too_many_wait() {
     let address = away();
-    let graphite = Graphite::start(address.to_string(), 2).unwrap();
+    let graphite = graphite::start(address.to_string(), 2).unwrap();
     for text in ["one", "two", "three", "four", "five"] {
         graphite.send(text.into(), Duration::ZERO);
     }
@@ -258,7 +260,7 @@ fn the_oldest_are_given_up_when_too_many_wait() {
 #[test]
 fn what_breaks_off_is_sent_again() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let graphite = Graphite::start(server.local_addr().unwrap().to_string(), 10).unwrap();
+    let graphite = graphite::start(server.local_addr().unwrap().to_string(), 10).unwrap();
     graphite.send(vec![b'x'; 1 << 22], Duration::ZERO);
     // Closed with something unread: a reset, though all may have been written.
     drop(server.accept().unwrap());
@@ -268,7 +270,7 @@ fn what_breaks_off_is_sent_again() {
 
 #[test]
 fn what_cannot_be_sent_at_the_end_is_told() {
-    let graphite = Graphite::start(away().to_string(), 10).unwrap();
+    let graphite = graphite::start(away().to_string(), 10).unwrap();
     graphite.send(b"one".to_vec(), Duration::ZERO);
     graphite.send(b"two".to_vec(), Duration::ZERO);
     assert_eq!(graphite.end(Duration::ZERO), 2);

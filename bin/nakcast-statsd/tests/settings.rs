@@ -1,9 +1,11 @@
 //! The collector's own configuration: its keys, its example, and what is said of what is wrong.
 
 use nakcast_statsd::config::own::{example, parse};
-use nakcast_statsd::config::settings::{At, Console, Settings};
+use nakcast_statsd::config::settings::{At, Console, Settings, ToFile};
 use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::console::Form;
 use nakcast_statsd::output::graphite::{Names, Protocol};
+use nakcast_statsd::output::influx::Influx;
 use nakcast_statsd::shard::{Idle, Limits};
 use nakcast_statsd::stream::Bounds;
 use nakcast_statsd::timer::{Bins, Plan};
@@ -23,15 +25,20 @@ fn the_example_says_what_is_so_without_it() {
 #[test]
 fn what_the_example_leaves_out_can_be_put_in() {
     let example = example();
-    let mut text = String::new();
+    let (mut text, mut section) = (String::new(), String::new());
     for line in example.lines().skip(1) {
         let bare = line.strip_prefix("# ").unwrap_or(line);
-        let is_code = bare.starts_with('[') || bare.split(" = ").next().is_some_and(|key| !key.contains(' '));
-        // A listener is at one place.
-        let other = ["group = ", "interface = ", "tcp = ", "unix = ", "unix_stream = ", "mode = "]
-            .iter()
-            .any(|key| bare.starts_with(key));
-        if is_code && bare.contains(['=', '[']) && !other {
+        let key = bare.split(" = ").next().unwrap_or(bare);
+        if bare.starts_with('[') {
+            section = bare.to_owned();
+        }
+        // A listener is at one place, and so is a server.
+        let is_other = match &*section {
+            "[[listen]]" => !["udp", "dialect", &section].contains(&key),
+            "[[repeat]]" => key == "tcp",
+            _ => false,
+        };
+        if !is_other && !key.contains(' ') && bare.contains(['=', '[']) && !bare.starts_with('#') {
             text += &format!("{bare}\n");
         }
     }
@@ -39,6 +46,8 @@ fn what_the_example_leaves_out_can_be_put_in() {
     assert_eq!(settings.listeners[0].at, At::Udp("0.0.0.0:8125".parse().unwrap()), "{text}");
     assert_eq!(settings.idle.gauge_life, Some(1), "{text}");
     assert!(settings.graphite.is_some() && settings.prometheus.is_some() && settings.console.is_some());
+    assert!(settings.file.is_some() && settings.influx.is_some() && settings.publish.is_some());
+    assert_eq!(settings.repeat.len(), 1);
 }
 
 #[test]
@@ -55,7 +64,12 @@ fn every_key_is_taken() {
          [[listen]]\nunix_stream = '/b'
          [[histogram]]\nname = 'x'\nbins = [1, 2.5, inf]
          [graphite]\nserver = 'g:5'\nprotocol = 'pickle'\nnamespace = 'new'\nglobal_prefix = 'a'\nprefix_counter = 'b'
-         prefix_timer = 'c'\nprefix_gauge = 'd'\nprefix_set = 'e'\nprefix_stats = 'f'\nglobal_suffix = 'h'\nflush_counts = false",
+         prefix_timer = 'c'\nprefix_gauge = 'd'\nprefix_set = 'e'\nprefix_stats = 'f'\nglobal_suffix = 'h'\nflush_counts = false
+         [file]\npath = '/f'\nformat = 'pretty'
+         [influx]\nurl = 'http://i:1/write?db=d'\ntoken = 't'
+         [[repeat]]\nudp = '239.1.2.3:9'\ninterface = 'lo'
+         [[repeat]]\ntcp = 'r:9'
+         [publish]\ngroup = '239.1.2.3:5'\ntopic = 'a.b'\ninterface = 'lo'",
     );
     let bins = [Bins { metric: "x".into(), bounds: vec![1.0, 2.5, f64::INFINITY] }];
     assert_eq!(settings.plan, Plan::new(&[50.0, -10.0, 99.9], &bins, &["count".into()]).unwrap());
@@ -80,6 +94,14 @@ fn every_key_is_taken() {
             (&At::UnixStream("/b".into(), None), Dialect::Statsd, "listen[4].unix_stream"),
         ]
     );
+    assert_eq!(settings.file, Some(ToFile { path: "/f".into(), form: Form::Pretty }));
+    assert_eq!(settings.influx, Some(Influx { url: "http://i:1/write?db=d".into(), token: "t".into() }));
+    let targets = settings.repeat.iter().map(|target| (target.to_string(), target.interface.as_deref()));
+    let expected = [("udp 239.1.2.3:9".into(), Some("lo")), ("tcp r:9".into(), None)];
+    assert_eq!(targets.collect::<Vec<_>>(), expected);
+    let publish = settings.publish.unwrap();
+    assert_eq!((publish.group, &*publish.topic), ("239.1.2.3:5".parse().unwrap(), "a.b"));
+    assert_eq!(publish.interface.as_deref(), Some("lo"));
     let graphite = settings.graphite.unwrap();
     let names = Names {
         legacy: false,
@@ -138,6 +160,13 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ),
         ("[graphite]\nprotocol = 'text'", "1: graphite: it takes a server, HOST:PORT, and there is none"),
         ("[graphite]\nserver = 'x'", "2: graphite.server: it takes HOST:PORT"),
+        ("[file]", "1: file: it takes a path, and there is none"),
+        ("[influx]\ntoken = ''", "1: influx: it takes a url, and there is none"),
+        ("[influx]\nurl = 'https://x'", "2: influx.url: it takes a URL of HTTP, as in http://"),
+        ("[[repeat]]", "1: repeat[0]: it takes one of udp and tcp"),
+        ("[[repeat]]\nudp = 'a:1'\ntcp = 'a:1'", "1: repeat[0]: it takes one of udp and tcp"),
+        ("[publish]", "1: publish: it takes a group, and there is none"),
+        ("[publish]\ngroup = '127.0.0.1:1'", "2: publish.group: 127.0.0.1 is not a multicast address"),
         ("[[histogram]]\nname = ''", "1: histogram[0]: it takes both name and bins"),
         (
             "[[histogram]]\nname = ''\nbins = [2, 1]",

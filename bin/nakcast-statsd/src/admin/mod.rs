@@ -9,7 +9,7 @@ pub use inspect::{Shown, object};
 use crate::clock;
 use crate::line::Kind;
 use crate::listen::Probe;
-use crate::output::graphite::Sent;
+use crate::output::queue::Sent;
 use crate::shard::Shard;
 use crate::stream::{Bounds, Conversation, Streams};
 use mio::net::TcpListener;

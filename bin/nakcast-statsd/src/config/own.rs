@@ -1,12 +1,15 @@
 //! The collector's own configuration, in TOML.
 
-use super::settings::{At, Graphite, Listen, Place, Settings};
+use super::settings::{At, Graphite, Listen, Place, Publish, Settings, ToFile};
 use super::table::{
-    Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Mode, Percentile, Server, Signs,
-    Spoken, show, table,
+    Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Mode, Percentile, Server, Shape,
+    Signs, Spoken, Url, show, table,
 };
 use crate::line::Dialect;
+use crate::output::console::Form;
 use crate::output::graphite::Names;
+use crate::output::influx::Influx;
+use crate::output::repeater::{self, Target};
 use crate::shard::{Idle, Limits};
 use crate::stream;
 use crate::timer::{Bins, Plan};
@@ -45,6 +48,14 @@ table! {
         histogram: Vec<Histogram> = List Binned::KEYS;
         /// Flushes go to this Graphite server; up to 60 wait while it is away.
         graphite: Carbon = Optional Written::KEYS;
+        /// Flushes are appended to a file, which is opened anew for each.
+        file: Kept = Optional Appended::KEYS;
+        /// Flushes go to InfluxDB in its line protocol; up to 60 wait while it is away.
+        influx: Lines = Optional Posted::KEYS;
+        /// What comes is sent on as it came, to this StatsD server or group; again for more.
+        repeat: Vec<Repeat> = List Repeated::KEYS;
+        /// Flushes are published over nakcast, each as a message: a JSON object, as of `console = "json"`.
+        publish: Published = Optional Message::KEYS;
     }
 }
 
@@ -138,6 +149,112 @@ table! {
         global_suffix: String = Is "\"\"";
         /// Whether counters are told as counts, too.
         flush_counts: bool = Is "true";
+    }
+}
+
+table! {
+    /// A file; `path` is there.
+    Appended {
+        /// Where it is.
+        path: PathBuf = Like "\"/var/log/nakcast-statsd.json\"";
+        /// How flushes are shown: "json" (one object a line) or "pretty".
+        format: Shape = Is "\"json\"";
+    }
+}
+
+table! {
+    /// InfluxDB; `url` is there.
+    Posted {
+        /// Where it takes writes: http://HOST:PORT/api/v2/write?org=ORG&bucket=BUCKET, or .../write?db=DB for the old versions.
+        url: Url = Like "\"http://127.0.0.1:8086/api/v2/write?org=me&bucket=metrics\"";
+        /// The token it knows the collector by.
+        token: String = Is "\"\"";
+    }
+}
+
+table! {
+    /// Another server; one of `udp` and `tcp` is there.
+    Repeated {
+        /// HOST:PORT, to which datagrams are sent; a multicast group, too.
+        udp: Server = Like "\"statsd.example:8125\"";
+        /// Or: HOST:PORT, to which lines are written.
+        tcp: Server = Like "\"statsd.example:8125\"";
+        /// A group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
+        interface: String = Like "\"eth0\"";
+    }
+}
+
+table! {
+    /// Publication; `group` is there.
+    Message {
+        /// The multicast group.
+        group: Group = Like "\"239.255.77.1:7700\"";
+        /// The topic: levels separated by dots.
+        topic: String = Is "\"statsd\"";
+        /// The interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
+        interface: String = Like "\"eth0\"";
+    }
+}
+
+/// [`Appended`], once it is known to be somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Appended")]
+struct Kept(ToFile);
+
+impl TryFrom<Appended> for Kept {
+    type Error = String;
+
+    fn try_from(appended: Appended) -> Result<Kept, String> {
+        let path = appended.path.ok_or("it takes a path, and there is none")?;
+        let form = appended.format.map_or(Form::Json, |format| format.0);
+        Ok(Kept(ToFile { path, form }))
+    }
+}
+
+/// [`Posted`], once it is known to be somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Posted")]
+struct Lines(Influx);
+
+impl TryFrom<Posted> for Lines {
+    type Error = String;
+
+    fn try_from(posted: Posted) -> Result<Lines, String> {
+        let Url(url) = posted.url.ok_or("it takes a url, and there is none")?;
+        Ok(Lines(Influx { url, token: posted.token.unwrap_or_default() }))
+    }
+}
+
+/// [`Repeated`], once it is known to be one server.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Repeated")]
+struct Repeat(Target);
+
+impl TryFrom<Repeated> for Repeat {
+    type Error = String;
+
+    fn try_from(repeated: Repeated) -> Result<Repeat, String> {
+        let (server, protocol) = match (repeated.udp, repeated.tcp) {
+            (Some(Server(server)), None) => (server, repeater::Protocol::Udp),
+            (None, Some(Server(server))) => (server, repeater::Protocol::Tcp),
+            _ => return Err("it takes one of udp and tcp".into()),
+        };
+        Ok(Repeat(Target { server, protocol, interface: repeated.interface }))
+    }
+}
+
+/// [`Message`], once it is known to be somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Message")]
+struct Published(Publish);
+
+impl TryFrom<Message> for Published {
+    type Error = String;
+
+    fn try_from(message: Message) -> Result<Published, String> {
+        let Group(group) = message.group.ok_or("it takes a group, and there is none")?;
+        let topic = message.topic.unwrap_or_else(|| "statsd".into());
+        Ok(Published(Publish { group, topic, interface: message.interface, by: "publish".into() }))
     }
 }
 
@@ -264,6 +381,10 @@ impl TryFrom<File> for Settings {
             limits,
             console: file.console.map(|format| format.0),
             graphite: file.graphite.map(|graphite| graphite.0),
+            file: file.file.map(|kept| kept.0),
+            influx: file.influx.map(|lines| lines.0),
+            repeat: file.repeat.unwrap_or_default().into_iter().map(|one| one.0).collect(),
+            publish: file.publish.map(|published| published.0),
             prometheus: place(file.prometheus, "prometheus"),
             admin: place(file.admin, "admin"),
             is_up: default.is_up,

@@ -6,6 +6,8 @@ use crate::digits::Js;
 use crate::line::Dialect;
 use crate::output::console::Form;
 use crate::output::graphite::{Names, Protocol};
+use crate::output::influx::Influx;
+use crate::output::repeater::{self, Target};
 use crate::shard::{Idle, Limits};
 use crate::stream::Bounds;
 use crate::timer::Plan;
@@ -35,6 +37,14 @@ pub struct Settings {
     pub console: Option<Console>,
     /// Where Graphite is, and how it is written to.
     pub graphite: Option<Graphite>,
+    /// Where flushes are appended to a file.
+    pub file: Option<ToFile>,
+    /// Where InfluxDB is.
+    pub influx: Option<Influx>,
+    /// Where datagrams are sent on to.
+    pub repeat: Vec<Target>,
+    /// How flushes are published over nakcast.
+    pub publish: Option<Publish>,
     /// Where Prometheus asks.
     pub prometheus: Option<Place>,
     /// Where the admin port is.
@@ -115,6 +125,28 @@ pub struct Graphite {
     pub names: Names,
 }
 
+/// A file that flushes are appended to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// How they are shown there.
+    pub form: Form,
+}
+
+/// How flushes are published over nakcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The group.
+    pub group: SocketAddr,
+    /// The topic: levels separated by dots.
+    pub topic: String,
+    /// The interface, by name or address; `None` is the only one that is up, can multicast and is not loopback.
+    pub interface: Option<String>,
+    /// Who asked for it: a flag, or a file and a key.
+    pub by: String,
+}
+
 impl Default for Settings {
     /// What is done without file and flags: 127.0.0.1:8125, and a flush on standard output every ten seconds.
     fn default() -> Settings {
@@ -129,6 +161,10 @@ impl Default for Settings {
             limits: Limits::default(),
             console: None,
             graphite: None,
+            file: None,
+            influx: None,
+            repeat: Vec::new(),
+            publish: None,
             prometheus: None,
             admin: None,
             is_up: true,
@@ -170,7 +206,8 @@ impl Settings {
     fn asked(&mut self) -> impl Iterator<Item = &mut String> {
         let listeners = self.listeners.iter_mut().map(|listener| &mut listener.by);
         let places = self.prometheus.iter_mut().chain(&mut self.admin);
-        listeners.chain(places.map(|place| &mut place.by))
+        let publish = self.publish.iter_mut().map(|publish| &mut publish.by);
+        listeners.chain(places.map(|place| &mut place.by)).chain(publish)
     }
 
     /// Before the names of what the collector tells of itself.
@@ -212,6 +249,9 @@ impl Settings {
             line("graphiteProtocol", protocol.to_owned());
             line("graphite > legacyNamespace", graphite.names.legacy.to_string());
         }
+        for (at, target) in self.repeat.iter().enumerate() {
+            line(&format!("repeater > {at}"), target.to_string());
+        }
         line("prefixStats", self.stats_prefix());
         lines
     }
@@ -223,9 +263,16 @@ impl Settings {
             Some(Console::Pretty) => Some(Form::Pretty),
             Some(Console::Json) => Some(Form::Json),
             Some(Console::None) => None,
-            None if self.graphite.is_some() || self.prometheus.is_some() => None,
+            None if self.has_another_output() => None,
             None => Some(Form::Pretty),
         }
+    }
+}
+
+impl Settings {
+    fn has_another_output(&self) -> bool {
+        let servers = self.graphite.is_some() || self.prometheus.is_some() || self.influx.is_some();
+        servers || self.file.is_some() || self.publish.is_some()
     }
 }
 
@@ -256,10 +303,21 @@ impl From<Original> for Settings {
             idle: original.idle,
             console: Some(console),
             graphite: original.graphite.map(graphite),
+            repeat: original.repeater.map_or_else(Vec::new, targets),
             admin: Some(Place { address: original.admin, by: "mgmt_address, mgmt_port".into() }),
             is_up: original.is_up,
             watch: original.reload,
             ..Settings::default()
         }
     }
+}
+
+fn targets(repeater: original::Repeater) -> Vec<Target> {
+    let protocol = match repeater.protocol {
+        original::RepeaterProtocol::Udp4 => repeater::Protocol::Udp4,
+        original::RepeaterProtocol::Udp6 => repeater::Protocol::Udp6,
+        original::RepeaterProtocol::Tcp => repeater::Protocol::Tcp,
+    };
+    let target = |remote: original::Remote| Target { server: remote.to_string(), protocol, interface: None };
+    repeater.remotes.into_iter().map(target).collect()
 }

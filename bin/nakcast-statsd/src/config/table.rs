@@ -3,6 +3,7 @@
 use super::units;
 use crate::config::settings::Console;
 use crate::line::Dialect;
+use crate::output::console::Form;
 use crate::output::graphite::Protocol;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt::{self, Write};
@@ -152,6 +153,10 @@ values! {
     Signs(Dialect) = units::dialect;
     /// How flushes are shown.
     Format(Console) = units::console;
+    /// How flushes are shown in a file.
+    Shape(Form) = units::form;
+    /// Where HTTP goes to.
+    Url(String) = units::url;
     /// How Graphite is spoken to.
     Spoken(Protocol) = units::protocol;
     /// Whether Graphite's names are the old ones.

@@ -2,6 +2,7 @@
 
 use super::settings::Console;
 use crate::line::Dialect;
+use crate::output::console::Form;
 use crate::output::graphite::Protocol;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -190,6 +191,35 @@ pub fn console(text: &str) -> Result<Console, String> {
         "json" => Ok(Console::Json),
         "none" => Ok(Console::None),
         _ => Err("it takes pretty, json or none".into()),
+    }
+}
+
+/// How flushes are shown in a file.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn form(text: &str) -> Result<Form, String> {
+    match text {
+        "pretty" => Ok(Form::Pretty),
+        "json" => Ok(Form::Json),
+        _ => Err("it takes pretty or json".into()),
+    }
+}
+
+/// Where HTTP goes to.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn url(text: &str) -> Result<String, String> {
+    let wanted = "it takes a URL of HTTP, as in http://127.0.0.1:8086/write?db=metrics";
+    let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+    match host {
+        Some(host) if !host.is_empty() && text.chars().all(|letter| letter.is_ascii_graphic()) => {
+            Ok(text.into())
+        }
+        _ => Err(wanted.into()),
     }
 }
 

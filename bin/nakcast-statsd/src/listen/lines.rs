@@ -1,11 +1,10 @@
 //! Lines from a stream: what lies between two reads is put together, within a bound.
 
 use super::Ledger;
+use crate::intake::Intake;
 use crate::line::Bad;
-use crate::shard::Shard;
 use crate::stream::Conversation;
 use memchr::{memchr, memrchr};
-use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ const LONGEST: usize = 64 << 10;
 /// One connection's lines.
 pub(super) struct Lines {
     ledger: Arc<Ledger>,
-    shard: Arc<Mutex<Shard>>,
+    intake: Intake,
     /// A line that has no end yet.
     begun: Vec<u8>,
     /// The line that is going on was too long, and is left out to its end.
@@ -23,8 +22,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(ledger: Arc<Ledger>, shard: Arc<Mutex<Shard>>) -> Lines {
-        Lines { ledger, shard, begun: Vec::new(), skipping: false }
+    pub(super) fn new(ledger: Arc<Ledger>, intake: Intake) -> Lines {
+        Lines { ledger, intake, begun: Vec::new(), skipping: false }
     }
 
     fn begin(&mut self, bytes: &[u8]) {
@@ -41,7 +40,7 @@ impl Lines {
     /// What was begun is no line.
     fn bad(&mut self, why: Bad) {
         let line = mem::take(&mut self.begun);
-        self.shard.lock().unreadable(&line, why);
+        self.intake.unreadable(&line, why);
         self.ledger.count(0, 0);
     }
 }
@@ -58,11 +57,11 @@ impl Conversation for Lines {
         }
         let dialect = self.ledger.dialect();
         if self.begun.is_empty() {
-            self.shard.lock().datagram(whole, false, dialect);
+            self.intake.begin(dialect).lines(whole);
         } else {
             let mut begun = mem::take(&mut self.begun);
             begun.extend(whole);
-            self.shard.lock().datagram(&begun, false, dialect);
+            self.intake.begin(dialect).lines(&begun);
         }
         self.ledger.count(1, 0);
         self.begin(rest);

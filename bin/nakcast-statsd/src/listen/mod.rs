@@ -7,12 +7,11 @@ mod unix;
 
 use crate::clock;
 use crate::flush::Heard;
+use crate::intake::Intake;
 use crate::line::Dialect;
-use crate::shard::Shard;
 use crate::stream::{Bounds, Counts, Streams};
 use mio::Waker;
 use nakcast::net::Socket;
-use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
@@ -135,7 +134,7 @@ impl Probe {
 }
 
 impl Listener {
-    /// Starts to take what comes at `socket`, and to add it up in `shard`. `ended` is called on the listener's thread when
+    /// Starts to take what comes at `socket`, and to leave it at `intake`. `ended` is called on the listener's thread when
     /// it ends, for whatever reason.
     ///
     /// # Errors
@@ -144,13 +143,13 @@ impl Listener {
     pub fn start(
         socket: Socket,
         dialect: Dialect,
-        shard: Arc<Mutex<Shard>>,
+        intake: Intake,
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Listener> {
         let name = socket.group_addr().unwrap_or_else(|| socket.local_addr()).to_string();
         let drops = socket.kernel_drops().map(|_| 0);
         let ledger = Arc::new(Ledger::new(name, Some(socket), dialect));
-        let (waker, thread) = udp::start(Arc::clone(&ledger), shard, ended)?;
+        let (waker, thread) = udp::start(Arc::clone(&ledger), intake, ended)?;
         let work = Work::Datagrams { waker, thread: Some(thread) };
         Ok(Listener { ledger, work, told: (0, 0, 0), drops })
     }
@@ -164,11 +163,11 @@ impl Listener {
         address: SocketAddr,
         dialect: Dialect,
         bounds: Bounds,
-        shard: Arc<Mutex<Shard>>,
+        intake: Intake,
     ) -> io::Result<Listener> {
         let listener = mio::net::TcpListener::bind(address)?;
         let name = format!("tcp {}", listener.local_addr()?);
-        Listener::streams(listener, name, dialect, bounds, shard)
+        Listener::streams(listener, name, dialect, bounds, intake)
     }
 
     fn streams(
@@ -176,11 +175,11 @@ impl Listener {
         name: String,
         dialect: Dialect,
         bounds: Bounds,
-        shard: Arc<Mutex<Shard>>,
+        intake: Intake,
     ) -> io::Result<Listener> {
         let ledger = Arc::new(Ledger::new(name, None, dialect));
         let its = Arc::clone(&ledger);
-        let converse = move || lines::Lines::new(Arc::clone(&its), Arc::clone(&shard));
+        let converse = move || lines::Lines::new(Arc::clone(&its), intake.clone());
         let streams = Streams::start(listener, bounds, Arc::clone(&ledger.counts), converse)?;
         Ok(Listener { ledger, work: Work::Streams(Some(streams)), told: (0, 0, 0), drops: Some(0) })
     }
@@ -197,10 +196,10 @@ impl Listener {
         mode: Option<u32>,
         dialect: Dialect,
         bounds: Bounds,
-        shard: Arc<Mutex<Shard>>,
+        intake: Intake,
     ) -> io::Result<Listener> {
         let listener = unix::stream(path, mode)?;
-        Listener::streams(listener, format!("unix-stream {}", path.display()), dialect, bounds, shard)
+        Listener::streams(listener, format!("unix-stream {}", path.display()), dialect, bounds, intake)
     }
 
     /// Starts to take datagrams that come at a socket of the file system, as [`Listener::unix_stream`] does. The kernel drops
@@ -214,11 +213,11 @@ impl Listener {
         path: &Path,
         mode: Option<u32>,
         dialect: Dialect,
-        shard: Arc<Mutex<Shard>>,
+        intake: Intake,
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Listener> {
         let ledger = Arc::new(Ledger::new(format!("unix {}", path.display()), None, dialect));
-        let (waker, thread) = unix::start(path, mode, Arc::clone(&ledger), shard, ended)?;
+        let (waker, thread) = unix::start(path, mode, Arc::clone(&ledger), intake, ended)?;
         let work = Work::Datagrams { waker, thread: Some(thread) };
         Ok(Listener { ledger, work, told: (0, 0, 0), drops: Some(0) })
     }

@@ -1,10 +1,9 @@
 //! Datagrams from the network, taken in batches.
 
 use super::Ledger;
-use crate::shard::Shard;
+use crate::intake::Intake;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nakcast::net::{Receiver, Socket};
-use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +20,7 @@ const TOLD: Token = Token(1);
 
 pub(super) fn start(
     ledger: Arc<Ledger>,
-    shard: Arc<Mutex<Shard>>,
+    intake: Intake,
     ended: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Waker, JoinHandle<io::Result<()>>)> {
     let poll = Poll::new()?;
@@ -31,7 +30,7 @@ pub(super) fn start(
     poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
     let thread = thread::Builder::new().name("listener".into()).spawn(move || {
         let result = match &ledger.socket {
-            Some(socket) => listen(&ledger, socket, poll, &shard),
+            Some(socket) => listen(&ledger, socket, poll, &intake),
             None => Ok(()),
         };
         drop(source);
@@ -42,7 +41,7 @@ pub(super) fn start(
     Ok((waker, thread))
 }
 
-fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, shard: &Mutex<Shard>) -> io::Result<()> {
+fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, intake: &Intake) -> io::Result<()> {
     let mut events = Events::with_capacity(4);
     let mut receiver = Receiver::new(MESSAGES);
     // Once told to end: what can lie in the buffer, so that a flood does not keep it for ever.
@@ -51,7 +50,7 @@ fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, shard: &Mutex<Shard>
         let ending = ledger.end.load(Ordering::Acquire);
         match receiver.receive(socket) {
             Ok(_) => {
-                let received = take(ledger, &mut receiver, &mut shard.lock());
+                let received = take(ledger, &mut receiver, intake);
                 left = if ending { left.saturating_sub(received.max(1)) } else { left };
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock && ending => return Ok(()),
@@ -68,12 +67,12 @@ fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, shard: &Mutex<Shard>
 }
 
 /// Adds up a batch, under one lock.
-fn take(ledger: &Ledger, receiver: &mut Receiver, shard: &mut Shard) -> usize {
-    let dialect = ledger.dialect();
+fn take(ledger: &Ledger, receiver: &mut Receiver, intake: &Intake) -> usize {
+    let mut batch = intake.begin(ledger.dialect());
     let (mut received, mut truncated) = (0, 0);
     while receiver.advance() {
         let Some(datagram) = receiver.current() else { break };
-        shard.datagram(datagram.bytes, datagram.truncated, dialect);
+        batch.datagram(datagram.bytes, datagram.truncated);
         received += 1;
         truncated += u64::from(datagram.truncated);
     }

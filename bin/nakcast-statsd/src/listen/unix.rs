@@ -1,10 +1,9 @@
 //! Sockets of the file system.
 
 use super::Ledger;
-use crate::shard::Shard;
+use crate::intake::Intake;
 use mio::net::{UnixDatagram, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
-use parking_lot::Mutex;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -88,7 +87,7 @@ pub(super) fn start(
     path: &Path,
     mode: Option<u32>,
     ledger: Arc<Ledger>,
-    shard: Arc<Mutex<Shard>>,
+    intake: Intake,
     ended: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Waker, JoinHandle<io::Result<()>>)> {
     let connect = |path: &Path| std::os::unix::net::UnixDatagram::unbound()?.connect(path);
@@ -98,7 +97,7 @@ pub(super) fn start(
     let waker = Waker::new(poll.registry(), TOLD)?;
     poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
     let thread = thread::Builder::new().name("listener".into()).spawn(move || {
-        let result = listen(&ledger, &socket, poll, &shard);
+        let result = listen(&ledger, &socket, poll, &intake);
         drop((socket, place));
         ledger.ended.store(true, Ordering::Release);
         ended();
@@ -107,7 +106,7 @@ pub(super) fn start(
     Ok((waker, thread))
 }
 
-fn listen(ledger: &Ledger, socket: &UnixDatagram, mut poll: Poll, shard: &Mutex<Shard>) -> io::Result<()> {
+fn listen(ledger: &Ledger, socket: &UnixDatagram, mut poll: Poll, intake: &Intake) -> io::Result<()> {
     let mut events = Events::with_capacity(4);
     // A byte more than is taken, which shows what is too long.
     let mut buffer = vec![0; LONGEST + 1];
@@ -118,7 +117,7 @@ fn listen(ledger: &Ledger, socket: &UnixDatagram, mut poll: Poll, shard: &Mutex<
             Ok(length) => {
                 let truncated = length > LONGEST;
                 let bytes = &buffer[..length.min(LONGEST)];
-                shard.lock().datagram(bytes, truncated, ledger.dialect());
+                intake.begin(ledger.dialect()).datagram(bytes, truncated);
                 ledger.count(1, u64::from(truncated));
                 left -= usize::from(ending);
             }

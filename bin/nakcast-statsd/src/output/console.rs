@@ -58,6 +58,9 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
     for heard in snapshot.own.heard.iter().filter(|heard| heard.refused > 0) {
         write!(text, "; {} connections too many at {}", heard.refused, heard.listener)?;
     }
+    for repeated in snapshot.own.repeated.iter().filter(|repeated| repeated.dropped > 0) {
+        write!(text, "; {} not sent on to {}", repeated.dropped, repeated.to)?;
+    }
     text.push('\n');
     for counter in &snapshot.counters {
         let (count, rate) = (Js(counter.count), Js(counter.rate));
@@ -175,6 +178,12 @@ fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
             Some(drops) => write!(text, "{drops}}}")?,
             None => text.push_str("null}"),
         }
+    }
+    text.push_str("],\"repeater\":[");
+    for (at, repeated) in snapshot.own.repeated.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        write!(text, "{comma}{{\"to\":{},\"sent\":{}", Text(&repeated.to), repeated.sent)?;
+        write!(text, ",\"dropped\":{}}}", repeated.dropped)?;
     }
     text.push(']');
     Ok(())

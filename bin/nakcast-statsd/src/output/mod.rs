@@ -2,4 +2,7 @@
 
 pub mod console;
 pub mod graphite;
+pub mod influx;
 pub mod prometheus;
+pub mod queue;
+pub mod repeater;

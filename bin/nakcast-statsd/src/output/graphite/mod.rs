@@ -2,7 +2,7 @@
 
 mod send;
 
-pub use send::{Graphite, Sent};
+pub use send::start;
 
 use crate::digits::Js;
 use crate::flush::Snapshot;
@@ -173,6 +173,11 @@ impl Names {
             if let Some(drops) = heard.kernel_drops {
                 row(path.of(&[global, stats, "listeners", &listener, "kernel_drops"], ""), drops as f64);
             }
+        }
+        for repeated in &own.repeated {
+            let to = repeated.to.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+            row(path.of(&[global, stats, "repeater", &to, "sent"], ""), repeated.sent as f64);
+            row(path.of(&[global, stats, "repeater", &to, "dropped"], ""), repeated.dropped as f64);
         }
         let Some(sent) = own.graphite else { return };
         for (name, value) in [

@@ -1,210 +1,54 @@
-//! Sending to Graphite, on a thread of its own: a connection for each flush, and a bounded queue while there is none.
+//! Delivery to Graphite: a connection for each flush.
 //!
 //! A flush counts as sent when all of it was written and the other side has closed its end too, as carbon does when it has
 //! read to ours. What is not sure to have come is sent again: Graphite keeps one value for each path and time.
 
-use crate::clock;
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use crate::output::queue::Queue;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a connection, a write and the other side's closing may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long it waits after a failure.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Most bytes that wait, whatever the number of flushes; one flush may be longer.
-const MOST_BYTES: usize = 256 << 20;
-
-/// How the sending went until now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// When it last failed, in seconds since 1970; 0 for never.
-    pub last_exception: u64,
-    /// When a flush was last sent, in seconds since 1970; when it started, until the first is.
-    pub last_flush: u64,
-    /// How long that took, in milliseconds.
-    pub flush_time: u64,
-    /// How many bytes it had.
-    pub flush_length: u64,
-    /// How long it took to write the last flush down before it was sent, in milliseconds.
-    pub calculation_time: u64,
-    /// How many flushes were given up, since too many waited, or at the end.
-    pub flushes_dropped: u64,
+/// Starts to send to `server`, `HOST:PORT`, which is looked up anew for each connection; up to `most` flushes wait (at least
+/// 1), of which the oldest is given up first.
+///
+/// # Errors
+///
+/// The operating system's, when it has no thread.
+pub fn start(server: String, most: usize) -> io::Result<Queue> {
+    let name = server.clone();
+    Queue::start(name, most, move |payload| deliver(&server, payload))
 }
 
-/// Sends flushes to one Graphite server.
-#[derive(Debug)]
-pub struct Graphite {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    /// `HOST:PORT`, looked up anew for each connection.
-    server: String,
-    /// Most flushes that wait.
-    most: usize,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Arc<Vec<u8>>>,
-    bytes: usize,
-    sent: Sent,
-    /// Since when it fails, and why.
-    failing: Option<String>,
-    /// Until when what waits is still tried.
-    end: Option<Instant>,
-}
-
-impl Graphite {
-    /// Starts to send to `server`, `HOST:PORT`; up to `most` flushes wait (at least 1), of which the oldest is given up first.
-    ///
-    /// # Errors
-    ///
-    /// The operating system's, when it has no thread.
-    pub fn start(server: String, most: usize) -> io::Result<Graphite> {
-        let mut state = State::default();
-        state.sent.last_flush = clock::wall_seconds();
-        let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { server, most: most.max(1), state, changed });
-        let working = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("graphite".into()).spawn(move || working.work())?;
-        Ok(Graphite { shared, thread: Some(thread) })
-    }
-
-    /// Gives it a flush, which took `calculation` to write down.
-    pub fn send(&self, payload: Vec<u8>, calculation: Duration) {
-        let mut state = self.shared.state.lock();
-        state.sent.calculation_time = calculation.as_millis() as u64;
-        state.bytes += payload.len();
-        state.waiting.push_back(Arc::new(payload));
-        while state.waiting.len() > 1 && (state.waiting.len() > self.shared.most || state.bytes > MOST_BYTES)
-        {
-            state.give_up_one();
-        }
-        self.shared.changed.notify_all();
-    }
-
-    /// How it went until now.
-    #[must_use]
-    pub fn sent(&self) -> Sent {
-        self.shared.state.lock().sent
-    }
-
-    /// Why it fails, told once for each time it begins to.
-    #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        self.shared.state.lock().failing.as_mut().map(std::mem::take).filter(|text| !text.is_empty())
-    }
-
-    /// Tries to send what waits, for `patience` and what one attempt takes beyond it, and ends; tells how many flushes had to
-    /// be given up for that.
-    pub fn end(mut self, patience: Duration) -> usize {
-        self.shared.state.lock().end = Some(clock::now() + patience);
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic was printed; what waits is told below.
-            let _ = thread.join();
-        }
-        self.shared.state.lock().waiting.len()
-    }
-}
-
-impl State {
-    fn give_up_one(&mut self) {
-        if let Some(payload) = self.waiting.pop_front() {
-            self.bytes -= payload.len();
-            self.sent.flushes_dropped += 1;
-        }
-    }
-}
-
-impl Shared {
-    fn work(&self) {
-        while let Some(payload) = self.next() {
-            let begun = clock::now();
-            let result = self.deliver(&payload);
-            let took = clock::now() - begun;
-            let mut state = self.state.lock();
-            match result {
-                Ok(()) => {
-                    state.failing = None;
-                    state.sent.last_flush = clock::wall_seconds();
-                    state.sent.flush_time = took.as_millis() as u64;
-                    state.sent.flush_length = payload.len() as u64;
-                    // It may have been given up meanwhile, which was then too early to say.
-                    if state.waiting.front().is_some_and(|front| Arc::ptr_eq(front, &payload)) {
-                        state.bytes -= payload.len();
-                        state.waiting.pop_front();
-                    } else {
-                        state.sent.flushes_dropped -= 1;
-                    }
-                }
-                Err(error) => {
-                    state.sent.last_exception = clock::wall_seconds();
-                    state.failing.get_or_insert_with(|| format!("{}: {error}", self.server));
-                    let until = clock::now() + PAUSE;
-                    // A flush that comes meanwhile is no reason to try sooner; the end may be.
-                    while clock::now() < state.end.map_or(until, |end| until.min(end)) {
-                        let end = state.end.unwrap_or(until);
-                        self.changed.wait_until(&mut state, until.min(end));
-                    }
-                }
+fn deliver(server: &str, payload: &[u8]) -> io::Result<()> {
+    let mut stream = connect(server)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(payload)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut nothing = [0; 512];
+    loop {
+        match stream.read(&mut nothing) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "it read, and did not close its end"));
             }
+            Err(error) => return Err(error),
         }
     }
+}
 
-    /// The next flush; `None` at the end.
-    fn next(&self) -> Option<Arc<Vec<u8>>> {
-        let mut state = self.state.lock();
-        loop {
-            let is_over = state.end.is_some_and(|end| clock::now() >= end);
-            match state.waiting.front() {
-                Some(payload) if !is_over => return Some(Arc::clone(payload)),
-                _ if state.end.is_some() => return None,
-                _ => self.changed.wait(&mut state),
-            }
+fn connect(server: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
+    for address in server.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
         }
     }
-
-    fn deliver(&self, payload: &[u8]) -> io::Result<()> {
-        let mut stream = self.connect()?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(payload)?;
-        stream.shutdown(Shutdown::Write)?;
-        let mut nothing = [0; 512];
-        loop {
-            match stream.read(&mut nothing) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "it read, and did not close its end"));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
-        for address in self.server.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
+    Err(last)
 }

@@ -10,6 +10,7 @@ pub use serve::Server;
 
 use crate::digits::Js;
 use crate::flush::{Heard, Snapshot, Timer};
+use crate::output::repeater::Repeated;
 use crate::shard::Tally;
 use family::{Families, Kind, Summary};
 use std::fmt::{self, Write};
@@ -22,6 +23,7 @@ pub struct Exposition {
     /// Of all flushes.
     tally: Tally,
     heard: Vec<Heard>,
+    repeated: Vec<Repeated>,
     processing_ms: u64,
     timestamp_lag: f64,
     /// Counts below 0, which a counter that only grows does not take.
@@ -42,6 +44,7 @@ impl Exposition {
             flushes: 0,
             tally: Tally::default(),
             heard: Vec::new(),
+            repeated: Vec::new(),
             processing_ms: 0,
             timestamp_lag: 0.0,
             negative: 0,
@@ -66,6 +69,15 @@ impl Exposition {
                     known.kernel_drops = known.kernel_drops.zip(heard.kernel_drops).map(|(a, b)| a + b);
                 }
                 None => self.heard.push(heard.clone()),
+            }
+        }
+        for repeated in &snapshot.own.repeated {
+            match self.repeated.iter_mut().find(|known| known.to == repeated.to) {
+                Some(known) => {
+                    known.sent += repeated.sent;
+                    known.dropped += repeated.dropped;
+                }
+                None => self.repeated.push(repeated.clone()),
             }
         }
         self.merged = 0;
@@ -147,6 +159,19 @@ impl Exposition {
                         "nakcast_statsd_listener_{name}_total{{listener=\"{listener}\"}} {value}"
                     )?;
                 }
+            }
+        }
+        type Sent = fn(&Repeated) -> u64;
+        let columns: [(&str, &str, Sent); 2] = [
+            ("sent", "Datagrams sent on, by server.", |repeated| repeated.sent),
+            ("dropped", "Datagrams not sent on, by server.", |repeated| repeated.dropped),
+        ];
+        for (name, help, column) in columns {
+            writeln!(text, "# HELP nakcast_statsd_repeater_{name}_total {help}")?;
+            writeln!(text, "# TYPE nakcast_statsd_repeater_{name}_total counter")?;
+            for repeated in &self.repeated {
+                let (to, value) = (family::Escaped(&repeated.to), column(repeated));
+                writeln!(text, "nakcast_statsd_repeater_{name}_total{{to=\"{to}\"}} {value}")?;
             }
         }
         for (name, help, value) in [

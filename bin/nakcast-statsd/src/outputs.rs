@@ -1,0 +1,231 @@
+//! What flushes are written to.
+
+use crate::exit::{Failure, say};
+use crate::open;
+use nakcast::Publisher;
+use nakcast_statsd::clock;
+use nakcast_statsd::config::settings::{Place, Publish, Settings, ToFile};
+use nakcast_statsd::flush::{Own, Snapshot};
+use nakcast_statsd::output::console::{self, Form};
+use nakcast_statsd::output::prometheus::{Exposition, Server};
+use nakcast_statsd::output::queue::{Queue, Sent};
+use nakcast_statsd::output::repeater::{Repeated, Repeater, Taps};
+use nakcast_statsd::output::{graphite, influx};
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+/// Flushes that wait while a server is away.
+const WAITING: usize = 60;
+
+/// How long what waits for a server is still tried at the end.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How long datagrams that wait to be sent on are still tried when they have no server any more.
+const LAST: Duration = Duration::from_secs(1);
+
+/// How long a flush waits for slow subscribers.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a flush was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    Told,
+    /// Nobody reads standard output any more.
+    Unread,
+}
+
+/// All outputs that last from flush to flush.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    graphite: Option<Queue>,
+    influx: Option<Queue>,
+    prometheus: Option<(Exposition, Server)>,
+    publisher: Option<Publisher>,
+    repeater: Option<Repeater>,
+    /// How sending on went at last to servers that are not sent to any more.
+    gone: Vec<Repeated>,
+}
+
+/// What new settings need that was not there.
+pub(crate) struct New {
+    graphite: Option<Queue>,
+    influx: Option<Queue>,
+    prometheus: Option<Server>,
+    publisher: Option<Publisher>,
+    repeater: Option<Repeater>,
+}
+
+impl New {
+    /// Opens what `next` asks for and `now` did not. This can fail; then nothing has changed.
+    pub(crate) fn open(now: &Settings, next: &Settings, up: &Arc<AtomicBool>) -> Result<New, Failure> {
+        let no_thread = |error: io::Error| Failure::at_run_time(format_args!("no thread to be had: {error}"));
+        let server = |settings: &Settings| settings.graphite.as_ref().map(|graphite| graphite.server.clone());
+        let graphite = server(next).filter(|_| server(now) != server(next));
+        let graphite =
+            graphite.map(|server| graphite::start(server, WAITING)).transpose().map_err(no_thread)?;
+        let influx = next.influx.as_ref().filter(|_| now.influx != next.influx);
+        let influx = influx.map(|influx| Queue::start(influx.url.clone(), WAITING, influx.deliver()));
+        let influx = influx.transpose().map_err(no_thread)?;
+        let prometheus = anew(now.prometheus.as_ref(), next.prometheus.as_ref());
+        let prometheus = prometheus.map(|place| open::prometheus(place, up)).transpose()?;
+        let publisher = next.publish.as_ref().filter(|_| now.publish != next.publish);
+        let publisher = publisher.map(publisher_of).transpose()?;
+        let is_other = now.repeat != next.repeat && !next.repeat.is_empty();
+        let repeater = is_other.then(|| Repeater::start(&next.repeat)).transpose();
+        let repeater = repeater.map_err(|error| Failure::usage(format_args!("sending on: {error}")))?;
+        Ok(New { graphite, influx, prometheus, publisher, repeater })
+    }
+}
+
+/// What is asked for next, unless it is there already.
+pub(crate) fn anew<'a>(now: Option<&Place>, next: Option<&'a Place>) -> Option<&'a Place> {
+    next.filter(|next| now.is_none_or(|now| now.address != next.address))
+}
+
+fn publisher_of(publish: &Publish) -> Result<Publisher, Failure> {
+    let mut builder = Publisher::builder(publish.group).topic(&publish.topic);
+    if let Some(interface) = &publish.interface {
+        builder = builder.interface(interface);
+    }
+    builder.open().map_err(|error| Failure::usage(format_args!("{}: {error}", publish.by)))
+}
+
+impl Outputs {
+    /// Takes what was opened, and ends what is asked for no more.
+    pub(crate) fn adopt(&mut self, next: &Settings, new: New, taps: &Arc<Taps>) {
+        for (old, new, is_asked) in [
+            (&mut self.graphite, new.graphite, next.graphite.is_some()),
+            (&mut self.influx, new.influx, next.influx.is_some()),
+        ] {
+            if (new.is_some() || !is_asked)
+                && let Some(old) = mem::replace(old, new)
+            {
+                // What waits for it is tried meanwhile.
+                let _ = thread::Builder::new().name("sender".into()).spawn(move || old.end(LINGER));
+            }
+        }
+        match (new.prometheus, &mut self.prometheus) {
+            (Some(new), Some((exposition, server))) => {
+                *server = new;
+                server.set(exposition.text());
+            }
+            (Some(new), none) => {
+                let exposition = Exposition::new(next.limits.series);
+                new.set(exposition.text());
+                *none = Some((exposition, new));
+            }
+            (None, some) if next.prometheus.is_none() => *some = None,
+            (None, _) => {}
+        }
+        if new.publisher.is_some() || next.publish.is_none() {
+            self.publisher = new.publisher;
+        }
+        if new.repeater.is_some() || next.repeat.is_empty() {
+            let old = mem::replace(&mut self.repeater, new.repeater);
+            if let Some(repeater) = &mut self.repeater {
+                repeater.tap(taps);
+            }
+            if let Some(mut old) = old {
+                old.end(LAST);
+                warn(&old);
+                self.gone.extend(old.told());
+            }
+        }
+    }
+
+    /// How the sending to Graphite went until now.
+    pub(crate) fn graphite(&self) -> Option<Sent> {
+        self.graphite.as_ref().map(Queue::sent)
+    }
+
+    /// How it went with them until now.
+    pub(crate) fn tell(&mut self, own: &mut Own) {
+        own.graphite = self.graphite();
+        own.repeated = self.repeater.as_ref().map(Repeater::told).unwrap_or_default();
+        own.repeated.append(&mut self.gone);
+    }
+
+    /// Writes a flush to all of them.
+    pub(crate) fn write(&mut self, snapshot: &Snapshot, settings: &Settings) -> Result<Flushed, Failure> {
+        for queue in self.graphite.iter().chain(&self.influx) {
+            if let Some(failure) = queue.failure() {
+                say(format_args!("warning: {failure}; up to {WAITING} flushes wait for it"));
+            }
+        }
+        self.repeater.iter().for_each(warn);
+        if let (Some(queue), Some(asked)) = (&self.graphite, &settings.graphite) {
+            let begun = clock::now();
+            let payload = asked.names.payload(snapshot, asked.protocol);
+            queue.send(payload, clock::now() - begun);
+        }
+        if let Some(queue) = &self.influx {
+            let begun = clock::now();
+            let payload = influx::lines(snapshot, &settings.stats_prefix());
+            queue.send(payload, clock::now() - begun);
+        }
+        if let Some((exposition, server)) = &mut self.prometheus {
+            exposition.add(snapshot);
+            server.set(exposition.text());
+        }
+        if let Some(publisher) = &mut self.publisher {
+            let message = console::text(snapshot, Form::Json);
+            let sent = publisher.send_timeout(message.trim_end().as_bytes(), PATIENCE);
+            if let Err(error) = sent.and_then(|()| publisher.flush()) {
+                say(format_args!("warning: a flush was not published: {error}"));
+            }
+        }
+        if let Some(file) = &settings.file
+            && let Err(error) = append(file, snapshot)
+        {
+            say(format_args!("warning: a flush was not written to {}: {error}", file.path.display()));
+        }
+        let Some(form) = settings.form() else { return Ok(Flushed::Told) };
+        match io::stdout().lock().write_all(console::text(snapshot, form).as_bytes()) {
+            Ok(()) => Ok(Flushed::Told),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Flushed::Unread),
+            Err(error) => Err(Failure::at_run_time(format_args!("standard output: {error}"))),
+        }
+    }
+
+    /// Ends the sending on, so that the last flush tells of all of it.
+    pub(crate) fn end_repeater(&mut self) {
+        if let Some(mut repeater) = self.repeater.take() {
+            repeater.end(LAST);
+            warn(&repeater);
+            self.gone.extend(repeater.told());
+        }
+    }
+
+    /// Ends them all, once what waits has gone or had its time.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        let mut result = Ok(());
+        for (queue, who) in [(self.graphite, "Graphite"), (self.influx, "InfluxDB")] {
+            let waiting = queue.map_or(0, |queue| queue.end(LINGER));
+            if waiting > 0 {
+                result = Err(Failure::at_run_time(format_args!(
+                    "{who} did not take {waiting} of the flushes that waited for it"
+                )));
+            }
+        }
+        if let Some(Err(error)) = self.publisher.map(|publisher| publisher.close(LINGER)) {
+            result = Err(Failure::at_run_time(format_args!("publishing: {error}")));
+        }
+        result
+    }
+}
+
+fn warn(repeater: &Repeater) {
+    for failure in repeater.failures() {
+        say(format_args!("warning: sending on: {failure}; what comes meanwhile is dropped there"));
+    }
+}
+
+fn append(file: &ToFile, snapshot: &Snapshot) -> io::Result<()> {
+    let mut to = OpenOptions::new().append(true).create(true).open(&file.path)?;
+    to.write_all(console::text(snapshot, file.form).as_bytes())
+}

@@ -1,0 +1,303 @@
+//! The repeater, the file, InfluxDB and publication: what is read back there is what came.
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use nakcast::net::{Options, Socket, resolve};
+use nakcast::{Event, Subscriber};
+use nakcast_statsd::flush::{Heard, Own, Snapshot};
+use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::influx;
+use nakcast_statsd::shard::{Idle, Limits, Shard};
+use nakcast_statsd::timer::{Bins, Plan};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Process, command};
+
+/// For what must come, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(60);
+
+struct Collector {
+    process: Process,
+    udp: SocketAddr,
+}
+
+fn start(flags: &[&str]) -> Collector {
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(["--format", "json", "--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped());
+    let mut process = Process::spawn(command);
+    let line = process.wait_for_line("listening on ", SOON);
+    let udp = line.trim_start_matches("listening on ").parse().unwrap();
+    Collector { process, udp }
+}
+
+impl Collector {
+    fn hears(&self, datagram: &str) {
+        local().as_socket().send_to(datagram.as_bytes(), self.udp).unwrap();
+    }
+
+    fn end(mut self) -> Value {
+        self.process.signal(libc::SIGTERM);
+        self.process.succeed(SOON);
+        let flushes = self.process.stdout();
+        serde_json::from_str(flushes.lines().last().expect("a flush")).unwrap()
+    }
+}
+
+fn local() -> Socket {
+    let local = resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
+    Socket::unicast(&local, 0, &Options::default()).unwrap()
+}
+
+/// A datagram, for which it waits.
+fn receive(socket: &Socket) -> String {
+    let socket = socket.as_socket();
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut buffer = [0; 65_536];
+    let length = socket.recv(&mut buffer).unwrap();
+    String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+}
+
+#[test]
+fn what_comes_is_sent_on_as_it_came() {
+    let (one, other) = (local(), local());
+    let [to_one, to_other] = [&one, &other].map(|socket| socket.local_addr().to_string());
+    let collector = start(&["--repeat", &to_one, "--repeat", &to_other, "--flush-interval", "86400"]);
+    for datagram in ["c:1|c\nbad line|#\u{1b}", "", "x y/z:1|ms|@0.1"] {
+        collector.hears(datagram);
+        assert_eq!((receive(&one).as_str(), receive(&other).as_str()), (datagram, datagram));
+    }
+    let told = collector.end();
+    let repeated = |to: &str| serde_json::json!({"to": format!("udp {to}"), "sent": 3, "dropped": 0});
+    assert_eq!(told["repeater"], serde_json::json!([repeated(&to_one), repeated(&to_other)]));
+    assert_eq!(told["counters"]["c"], 1);
+}
+
+#[test]
+fn what_waits_is_sent_on_at_the_end() {
+    let one = local();
+    let to = one.local_addr().to_string();
+    let collector = start(&["--repeat", &to, "--flush-interval", "86400"]);
+    for _ in 0..100 {
+        collector.hears("c:1|c");
+    }
+    let told = collector.end();
+    assert_eq!((&told["counters"]["c"], &told["repeater"][0]["sent"]), (&100.into(), &100.into()));
+    for _ in 0..100 {
+        assert_eq!(receive(&one), "c:1|c");
+    }
+}
+
+#[test]
+fn a_group_is_sent_on_to_by_its_interface() {
+    let group: SocketAddr = format!("239.255.78.9:{}", 20_000 + std::process::id() % 40_000).parse().unwrap();
+    let interface = resolve(Some("lo"), group.ip()).unwrap();
+    let heard = Socket::group(group, &interface, None, &Options::default()).unwrap();
+    let collector =
+        start(&["--repeat", &group.to_string(), "--interface", "lo", "--flush-interval", "86400"]);
+    collector.hears("c:1|c");
+    assert_eq!(receive(&heard), "c:1|c");
+    collector.end();
+}
+
+/// Lines over TCP go on as datagrams of whole lines that fit a frame, and to TCP as lines; one server that is away takes
+/// nothing from the others.
+#[test]
+fn streams_are_sent_on_in_pieces_and_a_server_that_is_away_is_told() {
+    let one = local();
+    let stream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "flush_interval = 86400\nconsole = 'json'\n[[listen]]\ntcp = '127.0.0.1:0'\n[[repeat]]\ntcp = '{away}'\n[[repeat]]\nudp = '{}'
+         [[repeat]]\ntcp = '{}'",
+        one.local_addr(),
+        stream.local_addr().unwrap()
+    );
+    let file = path("pieces.toml");
+    fs::write(&file, text).unwrap();
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(["--config", file.to_str().unwrap()]).stdout(Stdio::piped());
+    let mut process = Process::spawn(command);
+    let listens: SocketAddr = process
+        .wait_for_line("listening on tcp ", SOON)
+        .trim_start_matches("listening on tcp ")
+        .parse()
+        .unwrap();
+    let long = format!("{}:1|c\n", "l".repeat(2000));
+    let lines = format!("{}{long}{}", "a:1|c\n".repeat(500), "b:1|c\n".repeat(500));
+    TcpStream::connect(listens).unwrap().write_all(lines.as_bytes()).unwrap();
+    let mut heard = String::new();
+    while heard.len() + 1 < lines.len() {
+        let datagram = receive(&one);
+        assert!(datagram.len() <= 1432 || datagram.starts_with('l'), "{}", datagram.len());
+        heard += datagram.trim_end();
+        heard.push('\n');
+    }
+    assert_eq!(heard, lines);
+    let (connection, _) = stream.accept().unwrap();
+    connection.set_read_timeout(Some(SOON)).unwrap();
+    let mut reader = BufReader::new(connection).lines();
+    for line in lines.lines() {
+        assert_eq!(reader.next().unwrap().unwrap(), line);
+    }
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+    let warning = process.stderr();
+    assert!(warning.contains(&format!("warning: sending on: tcp {away}: ")), "{warning}");
+    let told: Value = serde_json::from_str(process.stdout().lines().last().unwrap()).unwrap();
+    let [lost, ..] = told["repeater"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert!(lost["sent"] == 0 && lost["dropped"].as_u64().unwrap() > 0, "{told}");
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn flushes_are_appended_to_a_file() {
+    let file = path("flushes.json");
+    fs::write(&file, "before\n").unwrap();
+    for _ in 0..2 {
+        let collector = start(&["--file", file.to_str().unwrap(), "--flush-interval", "86400"]);
+        collector.hears("c:1|c");
+        collector.end();
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    let [before, one, two] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!(before, "before");
+    for line in [one, two] {
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["counters"]["c"], 1);
+    }
+    fs::remove_file(&file).unwrap();
+    let mut collector = start(&["--file", "/no-such-folder/file", "--flush-interval", "50ms"]);
+    collector.process.wait_for_line("warning: a flush was not written to /no-such-folder/file: ", SOON);
+    collector.end();
+}
+
+#[test]
+fn flushes_are_published() {
+    let group = format!("239.255.78.10:{}", 20_000 + std::process::id() % 40_000);
+    let mut subscriber =
+        Subscriber::builder(group.parse().unwrap()).topic("statsd").interface("lo").open().unwrap();
+    let collector = start(&["--publish", &group, "--interface", "lo", "--flush-interval", "100ms"]);
+    collector.hears("c:3|c");
+    loop {
+        match subscriber.recv_timeout(SOON).unwrap() {
+            Some(Event::Message(message)) => {
+                assert_eq!(message.topic(), "statsd");
+                let flush: Value = serde_json::from_slice(message.payload()).unwrap();
+                if flush["counters"]["c"] == 3 {
+                    break;
+                }
+            }
+            Some(_) => {}
+            None => panic!("nothing came"),
+        }
+    }
+    drop(subscriber);
+    let mut process = collector.process;
+    process.signal(libc::SIGTERM);
+    process.wait(SOON);
+}
+
+fn snapshot(lines: &str) -> Snapshot {
+    let bins = [Bins { metric: String::new(), bounds: vec![5.5, f64::INFINITY] }];
+    let told = ["count", "upper_percent", "histogram"].map(String::from);
+    let plan = Plan::new(&[90.0], &bins, &told).unwrap();
+    let mut shard = Shard::new(Limits::default(), Idle::default());
+    shard.datagram(lines.as_bytes(), false, Dialect::Statsd);
+    let mut snapshot = Snapshot::new(vec![shard.take()], &Arc::new(plan), 1_234_567_890, 10.0);
+    let listener = "unix /a b,c=d".to_owned();
+    let heard = Heard { listener, received: 5, truncated: 0, kernel_drops: None, refused: 1 };
+    snapshot.own = Own { heard: vec![heard], ..Own::default() };
+    snapshot
+}
+
+#[test]
+fn lines_of_influx_are_escaped_and_have_a_kind() {
+    let text = "c:20|c|#b:2,a:x y=z,n:1\ng:1e21|g\nt:5:6|ms|#env:p\ns:a|s\nhuge:1e308|c\nhuge:1e308|c\ne=f:1|g|#metric_type:mine,k\\:v\\\nbad";
+    let lines = String::from_utf8(influx::lines(&snapshot(text), "me")).unwrap();
+    let expected = [
+        "c,a=x_y\\=z,b=2,metric_type=counter,n=1 count=20,rate=2 1234567890",
+        "e=f,k=v\\_,metric_type=gauge value=1 1234567890",
+        "g,metric_type=gauge value=1e+21 1234567890",
+        "t,env=p,metric_type=timer upper_90=6,count=2,histogram.bin_5_5=1,histogram.bin_inf=1 1234567890",
+        "s,metric_type=set count=1 1234567890",
+        "me_listeners,listener=unix\\ /a\\ b\\,c\\=d received=5,truncated=0,refused=1 1234567890",
+    ];
+    for expected in expected {
+        assert!(lines.lines().any(|line| line == expected), "{expected:?} is not in\n{lines}");
+    }
+    assert!(
+        lines
+            .lines()
+            .any(|line| line.starts_with("me bad_lines_seen=1,packets_received=1,metrics_received=8,"))
+    );
+    assert!(!lines.contains("huge") && !lines.contains("inf,") && !lines.contains("NaN"), "{lines}");
+}
+
+/// Reads one request whole, and answers it.
+fn answer(server: &TcpListener, status: &str) -> (String, String) {
+    let (mut stream, _) = server.accept().unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+        head += &line;
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let why = "partial write: points beyond retention";
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}", why.len())
+        .unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn a_flush_is_posted_again_unless_it_is_refused_for_what_is_in_it() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "flush_interval = 3\nconsole = 'none'\n[[listen]]\nudp = '127.0.0.1:0'
+         [influx]\nurl = 'http://{}/api/v2/write?org=o&bucket=b'\ntoken = 'secret'",
+        server.local_addr().unwrap()
+    );
+    let file = path("influx.toml");
+    fs::write(&file, text).unwrap();
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(["--config", file.to_str().unwrap()]).stdout(Stdio::piped());
+    let mut process = Process::spawn(command);
+    let listens: SocketAddr =
+        process.wait_for_line("listening on ", SOON).trim_start_matches("listening on ").parse().unwrap();
+    local().as_socket().send_to(b"c:3|c", listens).unwrap();
+    let (head, first) = answer(&server, "503 Service Unavailable");
+    assert!(head.starts_with("POST /api/v2/write?org=o&bucket=b&precision=s HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("\r\nauthorization: token secret\r\n"), "{head}");
+    assert!(first.contains("c,metric_type=counter count=3,rate=1 "), "{first}");
+    let (_, again) = answer(&server, "204 No Content");
+    assert_eq!(first, again);
+    let (_, next) = answer(&server, "400 Bad Request");
+    assert!(next.contains("c,metric_type=counter count=0,rate=0 "), "{next}");
+    let (_, after) = answer(&server, "204 No Content");
+    assert_ne!(after, next);
+    process.wait_for_line("it answers 400 Bad Request: partial write", SOON);
+    process.signal(libc::SIGTERM);
+    answer(&server, "204 No Content");
+    process.succeed(SOON);
+    fs::remove_file(file).unwrap();
+}
