@@ -164,6 +164,19 @@ impl Socket {
         finish(socket, address, None, None, options)
     }
 
+    /// The same, with a port that others opened likewise, by the same user, may share: the kernel spreads datagrams over
+    /// them by sender (Linux's `SO_REUSEPORT`).
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`], when the operating system refuses.
+    #[cfg(target_os = "linux")]
+    pub fn listen_shared(address: SocketAddr, options: &Options) -> Result<Socket, SocketError> {
+        let socket = open(Family::from(address.ip()), options)?;
+        socket.set_reuse_port(true).map_err(|error| SocketError::option("SO_REUSEPORT", &error))?;
+        finish(socket, address, None, None, options)
+    }
+
     /// The address it is bound to: with the port that was free, if any was asked for.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {

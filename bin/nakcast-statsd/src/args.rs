@@ -121,6 +121,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) admin: Option<SocketAddr>,
 
+    /// Threads that listen at each UDP address (Linux), and shards that series are spread over, 1 to 64 [default: 1].
+    #[arg(long, value_name = "N", value_parser = units::threads, allow_hyphen_values = true)]
+    pub(crate) threads: Option<u32>,
+
     /// Receive buffer to ask the kernel for, for each listener [default: 4M].
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
@@ -176,6 +180,7 @@ impl Args {
             settings.listeners.iter_mut().for_each(|listener| listener.dialect = dialect);
         }
         put(&mut settings.flush_interval, self.flush_interval);
+        put(&mut settings.threads, self.threads.map(|threads| threads as usize));
         put(&mut settings.receive_buffer, self.rcvbuf);
         put(&mut settings.limits.series, self.max_series.map(|most| most as usize));
         if !self.percentile.is_empty() {

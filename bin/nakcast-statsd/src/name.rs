@@ -110,6 +110,26 @@ pub fn is_empty(name: &[u8]) -> bool {
     is_dropped(before) && is_dropped(after)
 }
 
+/// A name that is its own cleaned form, without the tags behind it; `None` when more is to be done to know that form.
+#[inline]
+pub(crate) fn plain(name: &[u8]) -> Option<&[u8]> {
+    let end = name.iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(name.len());
+    let is_end = name.get(end).is_none_or(|byte| matches!(byte, b',' | b';' | b'#'));
+    (is_end && end > 0).then_some(&name[..end])
+}
+
+/// Bytes that cleaning keeps.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = byte as u8;
+        plain[byte] = letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'.' | b'-' | b'=');
+        byte += 1;
+    }
+    plain
+};
+
 /// The characters of what is UTF-8; what is not has none.
 fn letters(bytes: &[u8]) -> impl Iterator<Item = char> {
     bytes.utf8_chunks().flat_map(|chunk| chunk.valid().chars())

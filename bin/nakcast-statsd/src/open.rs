@@ -9,6 +9,7 @@ use nakcast_statsd::listen::Listener;
 use nakcast_statsd::output::prometheus::Server;
 use nakcast_statsd::stream::{Bounds, Streams};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::Thread;
@@ -21,28 +22,45 @@ pub(crate) struct Heard {
 
 /// What is opened, and does not listen yet.
 pub(crate) enum Opened {
-    Socket(Socket),
+    Sockets(Vec<Socket>),
     /// What is opened only when it listens.
     Later,
 }
 
 /// Opens a listener's socket.
-pub(crate) fn socket(asked: &Listen, receive_buffer: usize) -> Result<Opened, Failure> {
+pub(crate) fn socket(asked: &Listen, receive_buffer: usize, threads: usize) -> Result<Opened, Failure> {
     // Drops are to be counted by the datagram.
     let options = Options { receive_buffer: Some(receive_buffer), coalesce: false, ..Options::default() };
-    let socket = match &asked.at {
-        At::Udp(address) => Socket::listen(*address, &options),
+    let sockets = match &asked.at {
+        At::Udp(address) => unicast(*address, &options, threads),
         At::Group(group, interface) => {
             let local = resolve(interface.as_deref(), group.ip())
                 .map_err(|error| Failure::usage(format_args!("{}: {error}", asked.by)))?;
-            Socket::group(*group, &local, None, &options)
+            // Each socket would hear all of it.
+            Socket::group(*group, &local, None, &options).map(|socket| vec![socket])
         }
         At::Tcp(_) | At::Unix(..) | At::UnixStream(..) => return Ok(Opened::Later),
     };
-    socket.map(Opened::Socket).map_err(|error| match &error {
+    sockets.map(Opened::Sockets).map_err(|error| match &error {
         SocketError::Open { .. } | SocketError::Option { .. } => Failure::at_run_time(error),
         _ => Failure::usage(format_args!("{}: {error}", asked.by)),
     })
+}
+
+/// Sockets among which the kernel spreads what comes, by its sender.
+fn unicast(address: SocketAddr, options: &Options, threads: usize) -> Result<Vec<Socket>, SocketError> {
+    let first = Socket::listen(address, options)?;
+    #[cfg(target_os = "linux")]
+    if threads > 1 {
+        // Alone it could be had: nobody else has the port, who would be given a part.
+        let address = first.local_addr();
+        drop(first);
+        return (0..threads).map(|_| Socket::listen_shared(address, options)).collect();
+    }
+    if threads > 1 {
+        say("warning: threads: there is one for each listener: nothing here spreads datagrams");
+    }
+    Ok(vec![first])
 }
 
 /// Starts to listen, and wakes `main` should it end.
@@ -57,9 +75,9 @@ pub(crate) fn listener(
     let ended = move || main.unpark();
     let mut warning = None;
     let listener = match (&asked.at, opened) {
-        (_, Opened::Socket(socket)) => {
-            warning = socket.buffer_warning();
-            Listener::start(socket, dialect, intake, ended)
+        (_, Opened::Sockets(sockets)) => {
+            warning = sockets.first().and_then(Socket::buffer_warning);
+            Listener::start(sockets, dialect, intake, ended)
         }
         (At::Tcp(address), Opened::Later) => Listener::tcp(*address, dialect, bounds, intake),
         #[cfg(unix)]

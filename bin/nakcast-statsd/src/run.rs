@@ -12,9 +12,7 @@ use nakcast_statsd::config::settings::Settings;
 use nakcast_statsd::flush::Snapshot;
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::output::repeater::Taps;
-use nakcast_statsd::shard::Shard;
 use nakcast_statsd::stream::Streams;
-use parking_lot::Mutex;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
@@ -27,11 +25,12 @@ struct Collector {
     args: Args,
     settings: Settings,
     plan: Arc<nakcast_statsd::timer::Plan>,
-    shard: Arc<Mutex<Shard>>,
     listeners: Vec<Heard>,
     /// What was heard at last by listeners that are not there any more.
     gone: Vec<nakcast_statsd::flush::Heard>,
     intake: Intake,
+    /// For each UDP listener, and as many shards: as it was at the beginning.
+    threads: usize,
     taps: Arc<Taps>,
     outputs: Outputs,
     admin: Arc<Admin>,
@@ -67,7 +66,6 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let file = version(&args);
     let settings = read(&args)?;
     let signals = Signals::catch()?;
-    let shard = Arc::new(Mutex::new(Shard::new(settings.limits, settings.idle)));
     let up = Arc::new(AtomicBool::new(settings.is_up));
     let told = Told {
         start: clock::wall_seconds(),
@@ -80,14 +78,15 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         probes: Vec::new(),
     };
     let taps = Arc::default();
+    let intake = Intake::new(settings.threads, settings.limits, settings.idle, Arc::clone(&taps));
     let mut collector = Collector {
-        admin: Admin::new(Arc::clone(&shard), told, Arc::clone(&up)),
+        admin: Admin::new(intake.clone(), told, Arc::clone(&up)),
         commands: None,
         up,
         plan: Arc::new(settings.plan.clone()),
-        intake: Intake::new(Arc::clone(&shard), Arc::clone(&taps)),
+        threads: settings.threads,
+        intake,
         taps,
-        shard,
         listeners: Vec::new(),
         gone: Vec::new(),
         outputs: Outputs::default(),
@@ -141,7 +140,7 @@ impl Collector {
                     stays[at] = true;
                     Ok(at)
                 }
-                None => Err((asked.clone(), open::socket(asked, settings.receive_buffer)?)),
+                None => Err((asked.clone(), open::socket(asked, settings.receive_buffer, self.threads)?)),
             });
         }
         let outputs = New::open(&self.settings, settings, &self.up)?;
@@ -178,7 +177,7 @@ impl Collector {
         if settings.admin.is_none() || opened.commands.is_some() {
             self.commands = opened.commands;
         }
-        self.shard.lock().set(settings.limits, settings.idle);
+        self.intake.set(settings.limits, settings.idle);
         self.plan = Arc::new(settings.plan.clone());
         self.settings = settings;
         self.admin.tell(|told| {
@@ -280,13 +279,12 @@ impl Collector {
     fn flush(&mut self) -> Result<Flushed, Failure> {
         let begun = clock::now();
         let (time, seconds) = (clock::wall_seconds(), self.settings.flush_interval.as_secs_f64());
-        let interval = {
-            let mut shard = self.shard.lock();
-            let interval = shard.take();
-            self.admin.tell(|told| told.bad_lines += interval.tally.bad);
-            interval
-        };
-        let mut snapshot = Snapshot::new(vec![interval], &self.plan, time, seconds);
+        let mut intervals = Vec::new();
+        self.admin.tell(|told| {
+            intervals = self.intake.take();
+            told.bad_lines += intervals.iter().map(|interval| interval.tally.bad).sum::<u64>();
+        });
+        let mut snapshot = Snapshot::new(intervals, &self.plan, time, seconds);
         let own = &mut snapshot.own;
         own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
         own.heard.append(&mut self.gone);

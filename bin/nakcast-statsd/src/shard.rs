@@ -23,6 +23,18 @@ pub struct Limits {
     pub member_bytes: usize,
 }
 
+impl Limits {
+    /// What one of so many shards may have.
+    pub(crate) fn part(self, shards: usize) -> Limits {
+        Limits {
+            series: self.series.div_ceil(shards),
+            name_bytes: self.name_bytes.div_ceil(shards),
+            samples: self.samples.div_ceil(shards),
+            member_bytes: self.member_bytes.div_ceil(shards),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits { series: 1_000_000, name_bytes: 256 << 20, samples: 1 << 24, member_bytes: 128 << 20 }
@@ -361,7 +373,19 @@ impl Shard {
             self.tally.truncated += 1;
             bytes = &bytes[..memchr::memrchr(b'\n', bytes).unwrap_or(0)];
         }
-        for line in line::lines(bytes) {
+        self.read(bytes, dialect);
+    }
+
+    /// Adds up lines that came in so many datagrams, of which so many were cut.
+    pub(crate) fn lines(&mut self, lines: &[u8], dialect: Dialect, packets: u64, truncated: u64) {
+        self.tally.packets += packets;
+        self.tally.truncated += truncated;
+        self.read(lines, dialect);
+    }
+
+    #[inline]
+    fn read(&mut self, lines: &[u8], dialect: Dialect) {
+        for line in line::lines(lines) {
             self.tally.metrics += 1;
             line::read(line, dialect, self);
         }

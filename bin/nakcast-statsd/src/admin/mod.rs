@@ -7,10 +7,10 @@ mod inspect;
 pub use inspect::{Shown, object};
 
 use crate::clock;
+use crate::intake::Intake;
 use crate::line::Kind;
 use crate::listen::Probe;
 use crate::output::queue::Sent;
-use crate::shard::Shard;
 use crate::stream::{Bounds, Conversation, Streams};
 use mio::net::TcpListener;
 use parking_lot::Mutex;
@@ -45,7 +45,7 @@ pub struct Told {
 /// What the admin port tells of and changes.
 #[derive(Debug)]
 pub struct Admin {
-    shard: Arc<Mutex<Shard>>,
+    intake: Intake,
     told: Mutex<Told>,
     up: Arc<AtomicBool>,
 }
@@ -59,10 +59,10 @@ const HELP: &str =
 const END: &str = "END\n\n";
 
 impl Admin {
-    /// Tells of a shard. `up` is what `health` says and sets.
+    /// Tells of what is at an intake. `up` is what `health` says and sets.
     #[must_use]
-    pub fn new(shard: Arc<Mutex<Shard>>, told: Told, up: Arc<AtomicBool>) -> Arc<Admin> {
-        Arc::new(Admin { shard, told: Mutex::new(told), up })
+    pub fn new(intake: Intake, told: Told, up: Arc<AtomicBool>) -> Arc<Admin> {
+        Arc::new(Admin { intake, told: Mutex::new(told), up })
     }
 
     /// Listens at an address; port 0 is any that is free. Ends when what it returns is dropped: the server, and where it
@@ -124,11 +124,9 @@ impl Admin {
 
     /// The original's lines, and behind them what it does not tell.
     fn stats(&self, answer: &mut String) -> fmt::Result {
-        let shard = self.shard.lock();
-        let bad = shard.tally().bad;
-        // Before the shard is let go: a flush moves its bad lines over there.
+        // Both at one time: a flush moves bad lines from here to there.
         let told = self.told.lock();
-        drop(shard);
+        let bad = self.intake.tally().bad;
         let now = clock::wall_seconds();
         let last = told.probes.iter().map(|probe| probe.last()).max().unwrap_or(0).max(told.start);
         writeln!(answer, "uptime: {}", now.saturating_sub(told.start))?;
@@ -159,10 +157,7 @@ impl Admin {
     }
 
     fn counters(&self, answer: &mut String) -> fmt::Result {
-        let (counters, tally) = {
-            let shard = self.shard.lock();
-            (shard.counters(), shard.tally().clone())
-        };
+        let (counters, tally) = (self.intake.counters(), self.intake.tally());
         let prefix = self.told.lock().prefix.clone();
         let own = [
             (format!("{prefix}.bad_lines_seen"), tally.bad),
@@ -175,7 +170,7 @@ impl Admin {
     }
 
     fn gauges(&self, answer: &mut String) -> fmt::Result {
-        let gauges = self.shard.lock().gauges();
+        let gauges = self.intake.gauges();
         let (lag, prefix) = {
             let told = self.told.lock();
             (told.timestamp_lag, told.prefix.clone())
@@ -187,7 +182,7 @@ impl Admin {
     }
 
     fn timers(&self, answer: &mut String) -> fmt::Result {
-        let timers = self.shard.lock().timers(inspect::ELEMENTS);
+        let timers = self.intake.timers(inspect::ELEMENTS);
         let timers = timers.into_iter();
         let timers = timers.map(|(series, values, count)| (series, Shown::Array(values, count)));
         let timers = timers.collect::<Vec<_>>();
@@ -198,7 +193,7 @@ impl Admin {
     /// Deletes series by name, or all whose name begins as one that ends in `.*`. The collector's own are not among them.
     fn delete(&self, kind: Kind, words: &[&str], answer: &mut String) -> fmt::Result {
         for word in words {
-            let deleted = self.shard.lock().delete(kind, word);
+            let deleted = self.intake.delete(kind, word);
             if deleted.is_empty() {
                 writeln!(answer, "metric {word} not found")?;
             }

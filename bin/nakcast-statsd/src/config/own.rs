@@ -3,7 +3,7 @@
 use super::settings::{At, Graphite, Listen, Place, Publish, Settings, ToFile};
 use super::table::{
     Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Mode, Percentile, Server, Shape,
-    Signs, Spoken, Url, show, table,
+    Signs, Spoken, Threads, Url, show, table,
 };
 use crate::line::Dialect;
 use crate::output::console::Form;
@@ -36,6 +36,9 @@ table! {
         admin: Address = Like "\"127.0.0.1:8126\"";
         /// Receive buffer to ask the kernel for, for each listener, in bytes. Another size takes a restart.
         receive_buffer: Bytes = Is "\"4M\"";
+        /// Threads that listen at each UDP address (Linux), and shards that series are spread over; 1 to 64. A client's
+        /// datagrams come to one of the threads. Another number takes a restart.
+        threads: Threads = Is "1";
         /// Whether the file is read again when it was changed, at the next flush. SIGHUP has it read again at once.
         watch: bool = Is "false";
         /// Where metrics are heard; again for more. Without any: UDP at 127.0.0.1:8125.
@@ -374,6 +377,7 @@ impl TryFrom<File> for Settings {
         Ok(Settings {
             listeners: listeners.unwrap_or(default.listeners),
             receive_buffer: file.receive_buffer.map_or(default.receive_buffer, |bytes| bytes.0),
+            threads: file.threads.map_or(default.threads, |threads| threads.0 as usize),
             streams,
             flush_interval: file.flush_interval.map_or(default.flush_interval, |interval| interval.0),
             plan,

@@ -147,6 +147,8 @@ values! {
     Count(u32) = units::count;
     /// How many flushes.
     Life(u32) = units::life;
+    /// How many threads.
+    Threads(u32) = units::threads;
     /// A file's mode.
     Mode(u32) = units::mode;
     /// What signs of gauges mean.

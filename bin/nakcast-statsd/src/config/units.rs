@@ -143,6 +143,16 @@ pub fn life(text: &str) -> Result<u32, String> {
     whole(text, 1, "it takes a whole number of flushes, 1 to 4294967295")
 }
 
+/// How many threads: 1 to 64.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn threads(text: &str) -> Result<u32, String> {
+    let wanted = "it takes a whole number of threads, 1 to 64";
+    whole(text, 1, wanted).and_then(|threads| if threads <= 64 { Ok(threads) } else { Err(wanted.into()) })
+}
+
 /// A file's mode, in octal.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Lines from a stream: what lies between two reads is put together, within a bound.
 
 use super::Ledger;
-use crate::intake::Intake;
+use crate::intake::Feed;
 use crate::line::Bad;
 use crate::stream::Conversation;
 use memchr::{memchr, memrchr};
@@ -14,7 +14,7 @@ const LONGEST: usize = 64 << 10;
 /// One connection's lines.
 pub(super) struct Lines {
     ledger: Arc<Ledger>,
-    intake: Intake,
+    feed: Feed,
     /// A line that has no end yet.
     begun: Vec<u8>,
     /// The line that is going on was too long, and is left out to its end.
@@ -22,8 +22,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(ledger: Arc<Ledger>, intake: Intake) -> Lines {
-        Lines { ledger, intake, begun: Vec::new(), skipping: false }
+    pub(super) fn new(ledger: Arc<Ledger>, feed: Feed) -> Lines {
+        Lines { ledger, feed, begun: Vec::new(), skipping: false }
     }
 
     fn begin(&mut self, bytes: &[u8]) {
@@ -40,7 +40,7 @@ impl Lines {
     /// What was begun is no line.
     fn bad(&mut self, why: Bad) {
         let line = mem::take(&mut self.begun);
-        self.intake.unreadable(&line, why);
+        self.feed.unreadable(&line, why);
         self.ledger.count(0, 0);
     }
 }
@@ -57,11 +57,11 @@ impl Conversation for Lines {
         }
         let dialect = self.ledger.dialect();
         if self.begun.is_empty() {
-            self.intake.begin(dialect).lines(whole);
+            self.feed.begin(dialect).lines(whole);
         } else {
             let mut begun = mem::take(&mut self.begun);
             begun.extend(whole);
-            self.intake.begin(dialect).lines(&begun);
+            self.feed.begin(dialect).lines(&begun);
         }
         self.ledger.count(1, 0);
         self.begin(rest);

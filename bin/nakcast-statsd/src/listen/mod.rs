@@ -33,11 +33,8 @@ pub struct Listener {
 /// Who listens.
 #[derive(Debug)]
 enum Work {
-    Datagrams {
-        waker: Waker,
-        /// `None` once it was waited for.
-        thread: Option<JoinHandle<io::Result<()>>>,
-    },
+    /// On a thread for each socket; none once they were waited for.
+    Datagrams(Vec<(Waker, JoinHandle<io::Result<()>>)>),
     /// `None` once it was waited for.
     Streams(Option<Streams>),
 }
@@ -46,8 +43,8 @@ enum Work {
 #[derive(Debug)]
 struct Ledger {
     name: String,
-    /// The socket whose drops the kernel counts; without one nothing is dropped that the sender does not know of.
-    socket: Option<Socket>,
+    /// The sockets whose drops the kernel counts; without any nothing is dropped that the sender does not know of.
+    sockets: Vec<Socket>,
     /// Whether the dialect is Datadog's.
     datadog: AtomicBool,
     received: AtomicU64,
@@ -61,10 +58,10 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn new(name: String, socket: Option<Socket>, dialect: Dialect) -> Ledger {
+    fn new(name: String, sockets: Vec<Socket>, dialect: Dialect) -> Ledger {
         Ledger {
             name,
-            socket,
+            sockets,
             datadog: AtomicBool::new(dialect == Dialect::Datadog),
             received: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
@@ -87,7 +84,7 @@ impl Ledger {
     }
 
     fn kernel_drops(&self) -> Option<u32> {
-        self.socket.as_ref().map_or(Some(0), Socket::kernel_drops)
+        self.sockets.iter().try_fold(0_u32, |sum, socket| Some(sum.wrapping_add(socket.kernel_drops()?)))
     }
 }
 
@@ -134,24 +131,38 @@ impl Probe {
 }
 
 impl Listener {
-    /// Starts to take what comes at `socket`, and to leave it at `intake`. `ended` is called on the listener's thread when
-    /// it ends, for whatever reason.
+    /// Starts to take what comes at sockets of one address, each on a thread of its own, and to leave it at `intake`. `ended`
+    /// is called on a thread that ends, for whatever reason.
     ///
     /// # Errors
     ///
-    /// The operating system's, when it has no thread or nothing to wait with.
+    /// The operating system's, when it has no thread or nothing to wait with; there is no socket at all.
     pub fn start(
-        socket: Socket,
+        sockets: Vec<Socket>,
         dialect: Dialect,
         intake: Intake,
-        ended: impl FnOnce() + Send + 'static,
+        ended: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<Listener> {
-        let name = socket.group_addr().unwrap_or_else(|| socket.local_addr()).to_string();
-        let drops = socket.kernel_drops().map(|_| 0);
-        let ledger = Arc::new(Ledger::new(name, Some(socket), dialect));
-        let (waker, thread) = udp::start(Arc::clone(&ledger), intake, ended)?;
-        let work = Work::Datagrams { waker, thread: Some(thread) };
-        Ok(Listener { ledger, work, told: (0, 0, 0), drops })
+        let first = sockets.first().ok_or(io::ErrorKind::NotConnected)?;
+        let name = first.group_addr().unwrap_or_else(|| first.local_addr()).to_string();
+        let count = sockets.len();
+        let ledger = Arc::new(Ledger::new(name, sockets, dialect));
+        let drops = ledger.kernel_drops().map(|_| 0);
+        let mut listener = Listener { ledger, work: Work::Datagrams(Vec::new()), told: (0, 0, 0), drops };
+        for at in 0..count {
+            let worker = udp::start(Arc::clone(&listener.ledger), at, &intake, ended.clone());
+            match (worker, &mut listener.work) {
+                (Ok(worker), Work::Datagrams(workers)) => workers.push(worker),
+                (Ok(_), Work::Streams(_)) => {}
+                (Err(error), _) => {
+                    // Those that work already are not left alone.
+                    listener.end();
+                    listener.join()?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(listener)
     }
 
     /// Starts to take lines from whoever connects to an address; port 0 is any that is free.
@@ -177,9 +188,9 @@ impl Listener {
         bounds: Bounds,
         intake: Intake,
     ) -> io::Result<Listener> {
-        let ledger = Arc::new(Ledger::new(name, None, dialect));
+        let ledger = Arc::new(Ledger::new(name, Vec::new(), dialect));
         let its = Arc::clone(&ledger);
-        let converse = move || lines::Lines::new(Arc::clone(&its), intake.clone());
+        let converse = move || lines::Lines::new(Arc::clone(&its), intake.feed());
         let streams = Streams::start(listener, bounds, Arc::clone(&ledger.counts), converse)?;
         Ok(Listener { ledger, work: Work::Streams(Some(streams)), told: (0, 0, 0), drops: Some(0) })
     }
@@ -216,9 +227,8 @@ impl Listener {
         intake: Intake,
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Listener> {
-        let ledger = Arc::new(Ledger::new(format!("unix {}", path.display()), None, dialect));
-        let (waker, thread) = unix::start(path, mode, Arc::clone(&ledger), intake, ended)?;
-        let work = Work::Datagrams { waker, thread: Some(thread) };
+        let ledger = Arc::new(Ledger::new(format!("unix {}", path.display()), Vec::new(), dialect));
+        let work = Work::Datagrams(vec![unix::start(path, mode, Arc::clone(&ledger), &intake, ended)?]);
         Ok(Listener { ledger, work, told: (0, 0, 0), drops: Some(0) })
     }
 
@@ -262,9 +272,9 @@ impl Listener {
     /// Asks it to take what the kernel has by now, and to end.
     pub fn end(&self) {
         self.ledger.end.store(true, Ordering::Release);
-        if let Work::Datagrams { waker, .. } = &self.work {
+        if let Work::Datagrams(workers) = &self.work {
             // A thread that is not woken has ended.
-            let _ = waker.wake();
+            workers.iter().for_each(|(waker, _)| _ = waker.wake());
         }
     }
 
@@ -275,9 +285,13 @@ impl Listener {
     /// Why it ended, if not because it was asked to.
     pub fn join(&mut self) -> io::Result<()> {
         match &mut self.work {
-            Work::Datagrams { thread, .. } => {
-                let Some(thread) = thread.take() else { return Ok(()) };
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("the listener's thread panicked")))
+            Work::Datagrams(workers) => {
+                let mut result = Ok(());
+                for (_, thread) in workers.drain(..) {
+                    let panicked = |_| Err(io::Error::other("the listener's thread panicked"));
+                    result = result.and(thread.join().unwrap_or_else(panicked));
+                }
+                result
             }
             Work::Streams(streams) => {
                 drop(streams.take());

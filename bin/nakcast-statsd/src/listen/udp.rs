@@ -1,7 +1,7 @@
 //! Datagrams from the network, taken in batches.
 
 use super::Ledger;
-use crate::intake::Intake;
+use crate::intake::{Feed, Intake};
 use mio::{Events, Interest, Poll, Token, Waker};
 use nakcast::net::{Receiver, Socket};
 use std::io::{self, ErrorKind};
@@ -20,19 +20,18 @@ const TOLD: Token = Token(1);
 
 pub(super) fn start(
     ledger: Arc<Ledger>,
-    intake: Intake,
+    at: usize,
+    intake: &Intake,
     ended: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Waker, JoinHandle<io::Result<()>>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), TOLD)?;
-    let Some(socket) = &ledger.socket else { return Err(ErrorKind::NotConnected.into()) };
+    let socket = &ledger.sockets[at];
     let mut source = mio::net::UdpSocket::from_std(socket.as_socket().try_clone()?);
     poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
+    let feed = intake.feed();
     let thread = thread::Builder::new().name("listener".into()).spawn(move || {
-        let result = match &ledger.socket {
-            Some(socket) => listen(&ledger, socket, poll, &intake),
-            None => Ok(()),
-        };
+        let result = listen(&ledger, &ledger.sockets[at], poll, feed);
         drop(source);
         ledger.ended.store(true, Ordering::Release);
         ended();
@@ -41,7 +40,7 @@ pub(super) fn start(
     Ok((waker, thread))
 }
 
-fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, intake: &Intake) -> io::Result<()> {
+fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, mut feed: Feed) -> io::Result<()> {
     let mut events = Events::with_capacity(4);
     let mut receiver = Receiver::new(MESSAGES);
     // Once told to end: what can lie in the buffer, so that a flood does not keep it for ever.
@@ -50,7 +49,7 @@ fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, intake: &Intake) -> 
         let ending = ledger.end.load(Ordering::Acquire);
         match receiver.receive(socket) {
             Ok(_) => {
-                let received = take(ledger, &mut receiver, intake);
+                let received = take(ledger, &mut receiver, &mut feed);
                 left = if ending { left.saturating_sub(received.max(1)) } else { left };
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock && ending => return Ok(()),
@@ -66,9 +65,9 @@ fn listen(ledger: &Ledger, socket: &Socket, mut poll: Poll, intake: &Intake) -> 
     }
 }
 
-/// Adds up a batch, under one lock.
-fn take(ledger: &Ledger, receiver: &mut Receiver, intake: &Intake) -> usize {
-    let mut batch = intake.begin(ledger.dialect());
+/// Leaves a batch.
+fn take(ledger: &Ledger, receiver: &mut Receiver, feed: &mut Feed) -> usize {
+    let mut batch = feed.begin(ledger.dialect());
     let (mut received, mut truncated) = (0, 0);
     while receiver.advance() {
         let Some(datagram) = receiver.current() else { break };
@@ -76,6 +75,8 @@ fn take(ledger: &Ledger, receiver: &mut Receiver, intake: &Intake) -> usize {
         received += 1;
         truncated += u64::from(datagram.truncated);
     }
+    // What is counted is there.
+    drop(batch);
     ledger.count(received as u64, truncated);
     received
 }

@@ -1,7 +1,7 @@
 //! Sockets of the file system.
 
 use super::Ledger;
-use crate::intake::Intake;
+use crate::intake::{Feed, Intake};
 use mio::net::{UnixDatagram, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::fs;
@@ -87,7 +87,7 @@ pub(super) fn start(
     path: &Path,
     mode: Option<u32>,
     ledger: Arc<Ledger>,
-    intake: Intake,
+    intake: &Intake,
     ended: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Waker, JoinHandle<io::Result<()>>)> {
     let connect = |path: &Path| std::os::unix::net::UnixDatagram::unbound()?.connect(path);
@@ -96,8 +96,9 @@ pub(super) fn start(
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), TOLD)?;
     poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
+    let feed = intake.feed();
     let thread = thread::Builder::new().name("listener".into()).spawn(move || {
-        let result = listen(&ledger, &socket, poll, &intake);
+        let result = listen(&ledger, &socket, poll, feed);
         drop((socket, place));
         ledger.ended.store(true, Ordering::Release);
         ended();
@@ -106,7 +107,7 @@ pub(super) fn start(
     Ok((waker, thread))
 }
 
-fn listen(ledger: &Ledger, socket: &UnixDatagram, mut poll: Poll, intake: &Intake) -> io::Result<()> {
+fn listen(ledger: &Ledger, socket: &UnixDatagram, mut poll: Poll, mut feed: Feed) -> io::Result<()> {
     let mut events = Events::with_capacity(4);
     // A byte more than is taken, which shows what is too long.
     let mut buffer = vec![0; LONGEST + 1];
@@ -117,7 +118,7 @@ fn listen(ledger: &Ledger, socket: &UnixDatagram, mut poll: Poll, intake: &Intak
             Ok(length) => {
                 let truncated = length > LONGEST;
                 let bytes = &buffer[..length.min(LONGEST)];
-                intake.begin(ledger.dialect()).datagram(bytes, truncated);
+                feed.begin(ledger.dialect()).datagram(bytes, truncated);
                 ledger.count(1, u64::from(truncated));
                 left -= usize::from(ending);
             }

@@ -4,6 +4,7 @@
 //! the listeners: what finds no room is dropped, and counted.
 
 use crate::clock;
+use memchr::{memchr, memrchr};
 use nakcast::net::{Options, Socket, is_too_long, resolve};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::fmt;
@@ -28,6 +29,28 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an address that was looked up is taken for good.
 const KEPT: Duration = Duration::from_secs(60);
+
+/// Bytes of lines that are sent on in one datagram at most, unless a line is longer: they fit an Ethernet frame.
+const PIECE: usize = 1432;
+
+/// Whole lines in pieces that fit a frame.
+pub(crate) fn pieces(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        let end = match rest.get(..PIECE) {
+            None if rest.is_empty() => return None,
+            None => rest.len(),
+            // A line that is longer goes alone.
+            Some(piece) => {
+                let end = memrchr(b'\n', piece).or_else(|| memchr(b'\n', rest));
+                end.map_or(rest.len(), |at| at + 1)
+            }
+        };
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        Some(piece)
+    })
+}
 
 /// How datagrams are sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,7 +335,13 @@ impl Wire {
             self.put(Socket::listen(any, &Options::default()).map_err(io::Error::other)?)?;
         }
         let Some(socket) = &self.socket else { return Err(ErrorKind::NotConnected.into()) };
-        socket.as_socket().send_to(datagram, to).map(drop)
+        match socket.as_socket().send_to(datagram, to) {
+            // What another way brought may not fit this one, whose datagrams are not fragmented.
+            Err(error) if is_too_long(&error) && datagram.len() > PIECE => {
+                pieces(datagram).try_for_each(|piece| socket.as_socket().send_to(piece, to).map(drop))
+            }
+            sent => sent.map(drop),
+        }
     }
 
     fn find(&mut self) -> io::Result<SocketAddr> {
