@@ -1,6 +1,8 @@
 //! What can be typed.
 
-use clap::{Parser, ValueEnum};
+use crate::blast::Blast;
+use crate::demo::Demo;
+use clap::{Parser, Subcommand, ValueEnum};
 use nakcast_statsd::config::settings::{At, Console, Graphite, Listen, Place, Publish, Settings, ToFile};
 use nakcast_statsd::config::units;
 use nakcast_statsd::line::Dialect;
@@ -24,8 +26,11 @@ Exit codes:
 ///
 /// Alone it listens on 127.0.0.1:8125, and prints a flush to standard output every ten seconds.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "nakcast-statsd", version, after_help = EXIT_CODES)]
+#[command(name = "nakcast-statsd", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Read this configuration: the collector's own (.toml; see --example-config), or the original statsd's (.js, .json) as it
     /// stands. Flags win over it.
     #[arg(short, long, value_name = "FILE")]
@@ -128,6 +133,13 @@ pub(crate) struct Args {
     /// Receive buffer to ask the kernel for, for each listener [default: 4M].
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
+}
+
+/// What it does instead of collecting.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    Blast(Blast),
+    Demo(Demo),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

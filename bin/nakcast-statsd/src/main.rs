@@ -4,6 +4,8 @@
 //! flushes until it is told to end.
 
 mod args;
+mod blast;
+mod demo;
 mod exit;
 mod open;
 mod outputs;

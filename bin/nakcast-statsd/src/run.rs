@@ -1,10 +1,11 @@
 //! Flushes until told to end.
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::exit::{Exit, Failure, say};
 use crate::open::{self, Heard};
 use crate::outputs::{Flushed, New, Outputs, anew};
 use crate::signals::Signals;
+use crate::{blast, demo};
 use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
 use nakcast_statsd::config::own;
@@ -12,6 +13,7 @@ use nakcast_statsd::config::settings::Settings;
 use nakcast_statsd::flush::Snapshot;
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::output::repeater::Taps;
+use nakcast_statsd::shard::Interval;
 use nakcast_statsd::stream::Streams;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -55,6 +57,11 @@ enum Woken {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    match &args.command {
+        Some(Command::Blast(blast)) => return blast::run(blast),
+        Some(Command::Demo(demo)) => return demo::run(demo),
+        None => {}
+    }
     if args.example_config {
         return match io::stdout().lock().write_all(own::example().as_bytes()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -70,6 +77,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let told = Told {
         start: clock::wall_seconds(),
         bad_lines: 0,
+        metrics: 0,
+        packets: 0,
         console: None,
         graphite: None,
         timestamp_lag: None,
@@ -282,7 +291,11 @@ impl Collector {
         let mut intervals = Vec::new();
         self.admin.tell(|told| {
             intervals = self.intake.take();
-            told.bad_lines += intervals.iter().map(|interval| interval.tally.bad).sum::<u64>();
+            for Interval { tally, .. } in &intervals {
+                told.bad_lines += tally.bad;
+                told.metrics += tally.metrics;
+                told.packets += tally.packets;
+            }
         });
         let mut snapshot = Snapshot::new(intervals, &self.plan, time, seconds);
         let own = &mut snapshot.own;

@@ -145,11 +145,13 @@ fn stats_tell_what_came_and_what_was_lost() {
     }
     number(8, "console.lastFlush");
     number(9, "console.lastException");
-    assert_eq!(number(11, &format!("listeners.{listener}.truncated")), 0);
+    assert_eq!((number(10, "messages.packets_received"), number(11, "messages.metrics_received")), (1, 2));
+    assert_eq!(number(13, &format!("listeners.{listener}.truncated")), 0);
     assert!(stats.ends_with("END\n\n"), "{stats}");
     // The sum stays when the interval has ended.
     assert!(collector.until("counters\n", "packets_received': 0").contains("bad_lines_seen': 0"));
     assert!(collector.ask("stats\n").contains("messages.bad_lines_seen: 1\n"));
+    assert!(collector.ask("stats\n").contains("messages.metrics_received: 2\n"));
     assert!(collector.until("gauges\n", "timestamp_lag").starts_with("{ 'statsd.timestamp_lag': "));
     let config = collector.ask("config\n");
     assert!(config.starts_with("\nservers > 0: udp 127.0.0.1:0\n"), "{config}");

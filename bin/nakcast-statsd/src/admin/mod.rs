@@ -28,6 +28,10 @@ pub struct Told {
     pub start: u64,
     /// Bad lines of the intervals until the last flush.
     pub bad_lines: u64,
+    /// Lines of those intervals, bad ones too.
+    pub metrics: u64,
+    /// Datagrams of those intervals.
+    pub packets: u64,
     /// When the console was last written to, in seconds since 1970; `None` when there is none.
     pub console: Option<u64>,
     /// How the sending to Graphite went; `None` without.
@@ -126,12 +130,12 @@ impl Admin {
     fn stats(&self, answer: &mut String) -> fmt::Result {
         // Both at one time: a flush moves bad lines from here to there.
         let told = self.told.lock();
-        let bad = self.intake.tally().bad;
+        let tally = self.intake.tally();
         let now = clock::wall_seconds();
         let last = told.probes.iter().map(|probe| probe.last()).max().unwrap_or(0).max(told.start);
         writeln!(answer, "uptime: {}", now.saturating_sub(told.start))?;
         writeln!(answer, "messages.last_msg_seen: {}", now.saturating_sub(last))?;
-        writeln!(answer, "messages.bad_lines_seen: {}", told.bad_lines + bad)?;
+        writeln!(answer, "messages.bad_lines_seen: {}", told.bad_lines + tally.bad)?;
         if let Some(sent) = told.graphite {
             writeln!(answer, "graphite.last_flush: {}", now.saturating_sub(sent.last_flush))?;
             writeln!(answer, "graphite.last_exception: {}", now.saturating_sub(sent.last_exception))?;
@@ -142,6 +146,8 @@ impl Admin {
         if let Some(last) = told.console {
             writeln!(answer, "console.lastFlush: {last}\nconsole.lastException: {}", told.start)?;
         }
+        writeln!(answer, "messages.packets_received: {}", told.packets + tally.packets)?;
+        writeln!(answer, "messages.metrics_received: {}", told.metrics + tally.metrics)?;
         for probe in &told.probes {
             let name = probe.name();
             writeln!(answer, "listeners.{name}.received: {}", probe.received())?;
