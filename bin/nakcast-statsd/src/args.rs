@@ -130,6 +130,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = units::threads, allow_hyphen_values = true)]
     pub(crate) threads: Option<u32>,
 
+    /// Tell counters as they were sent, too: count / (1 - loss), where loss is the part of the datagrams that the kernel
+    /// dropped, on the assumption that those held as much of each as the others.
+    #[arg(long)]
+    pub(crate) estimate: bool,
+
     /// Receive buffer to ask the kernel for, for each listener [default: 4M].
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
     pub(crate) rcvbuf: Option<usize>,
@@ -192,6 +197,7 @@ impl Args {
             settings.listeners.iter_mut().for_each(|listener| listener.dialect = dialect);
         }
         put(&mut settings.flush_interval, self.flush_interval);
+        settings.estimate |= self.estimate;
         put(&mut settings.threads, self.threads.map(|threads| threads as usize));
         put(&mut settings.receive_buffer, self.rcvbuf);
         put(&mut settings.limits.series, self.max_series.map(|most| most as usize));

@@ -62,8 +62,26 @@ pub struct Own {
     pub timestamp_lag: Option<f64>,
     /// How the sending to Graphite went until now; `None` without.
     pub graphite: Option<crate::output::queue::Sent>,
+    /// What part of the datagrams was lost, if counters are to be told as they were sent, too: see [`loss`].
+    pub loss: Option<f64>,
     /// How sending on to other servers went.
     pub repeated: Vec<crate::output::repeater::Repeated>,
+}
+
+/// What part of the datagrams the kernel dropped, from 0 up to 1; `None` where nobody knows.
+///
+/// With it `count / (1 - loss)` estimates what was sent, on the assumption that what was dropped held as much of each series as
+/// what was received, at every listener alike.
+#[must_use]
+pub fn loss(heard: &[Heard]) -> Option<f64> {
+    let drops = heard.iter().try_fold(0, |sum, heard| Some(sum + heard.kernel_drops?))?;
+    let received = heard.iter().map(|heard| heard.received).sum::<u64>();
+    // Of nothing nothing was lost; and if nothing came, nothing can be said.
+    match (drops, received) {
+        (0, _) => Some(0.0),
+        (_, 0) => None,
+        _ => Some(drops as f64 / (drops + received) as f64),
+    }
 }
 
 /// All that one flush has to tell. In order of names, so that it is the same every time.
@@ -113,6 +131,12 @@ impl Snapshot {
         snapshot.timers.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         snapshot.sets.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         snapshot
+    }
+
+    /// What a counter would have come to without loss, if that is to be told and can be.
+    #[must_use]
+    pub fn estimate(&self, counter: &Counter) -> Option<f64> {
+        self.own.loss.map(|loss| counter.count / (1.0 - loss))
     }
 
     /// How many series are told, the collector's own three counters and its gauge among them, as the original counts.

@@ -10,7 +10,7 @@ use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
 use nakcast_statsd::config::own;
 use nakcast_statsd::config::settings::Settings;
-use nakcast_statsd::flush::Snapshot;
+use nakcast_statsd::flush::{self, Snapshot};
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::output::repeater::Taps;
 use nakcast_statsd::shard::Interval;
@@ -301,6 +301,7 @@ impl Collector {
         let own = &mut snapshot.own;
         own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
         own.heard.append(&mut self.gone);
+        own.loss = self.settings.estimate.then(|| flush::loss(&own.heard)).flatten();
         own.timestamp_lag = self.last_flush.map(|last| time as f64 - last as f64 - seconds);
         self.outputs.tell(own);
         own.processing_ms = millis(clock::now() - begun);

@@ -167,7 +167,7 @@ fn signs_are_signs_in_datadogs_dialect() {
 #[cfg(target_os = "linux")]
 #[test]
 fn sent_is_received_and_dropped() {
-    let collector = Collector::start(1, "--listen 127.0.0.1:0 --rcvbuf 4096");
+    let collector = Collector::start(1, "--listen 127.0.0.1:0 --rcvbuf 4096 --estimate");
     collector.process.signal(libc::SIGSTOP);
     let datagrams = vec!["c:1|c\nc:1|c"; 2000];
     collector.hears(&datagrams);
@@ -182,6 +182,10 @@ fn sent_is_received_and_dropped() {
     assert!(received > 0 && drops > 0, "{told}");
     assert_eq!(received + drops, 2000);
     assert_eq!(told["counters"]["c"], 2 * received);
+    // What is lost is like what is not: the estimate is what was sent, but for rounding.
+    let estimate = told["counters_estimated"]["c"].as_f64().unwrap();
+    assert!((estimate - 4000.0).abs() < 1e-6, "{told}");
+    assert_eq!(told["loss"].as_f64().unwrap(), drops as f64 / 2000.0);
 }
 
 #[test]

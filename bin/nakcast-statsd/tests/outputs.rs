@@ -5,8 +5,10 @@ mod support;
 
 use nakcast::net::{Options, Socket, resolve};
 use nakcast::{Event, Subscriber};
-use nakcast_statsd::flush::{Heard, Own, Snapshot};
+use nakcast_statsd::flush::{Heard, Own, Snapshot, loss};
 use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::console::{self, Form};
+use nakcast_statsd::output::graphite::{Names, Protocol};
 use nakcast_statsd::output::influx;
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::{Bins, Plan};
@@ -300,4 +302,32 @@ fn a_flush_is_posted_again_unless_it_is_refused_for_what_is_in_it() {
     answer(&server, "204 No Content");
     process.succeed(SOON);
     fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn counters_are_estimated_by_what_was_lost() {
+    let heard = |received, kernel_drops| Heard { received, kernel_drops, ..Heard::default() };
+    for (listeners, expected) in [
+        (vec![], Some(0.0)),
+        (vec![heard(0, Some(0))], Some(0.0)),
+        (vec![heard(30, Some(10)), heard(10, Some(0))], Some(0.2)),
+        // Nobody knows, or there is nothing to go by.
+        (vec![heard(10, Some(1)), heard(10, None)], None),
+        (vec![heard(0, Some(5))], None),
+    ] {
+        assert_eq!(loss(&listeners), expected, "{listeners:?}");
+    }
+    let mut snapshot = snapshot("c:8|c|#k:v");
+    let text = |snapshot: &Snapshot| console::text(snapshot, Form::Pretty);
+    assert!(text(&snapshot).contains("  counter  c;k=v  8  0.8/s\n"));
+    snapshot.own.loss = Some(0.2);
+    assert!(text(&snapshot).contains("  counter  c;k=v  8  0.8/s  about 10 sent\n"));
+    let lines = String::from_utf8(influx::lines(&snapshot, "statsd")).unwrap();
+    assert!(lines.contains(" count=8,rate=0.8,estimated=10 ") && lines.contains(",loss=0.2,"), "{lines}");
+    for (legacy, path) in [(true, "stats_estimated.c;k=v"), (false, "stats.counters.c.estimated;k=v")] {
+        let names = Names { legacy, ..Names::default() };
+        let text = String::from_utf8(names.payload(&snapshot, Protocol::Text)).unwrap();
+        assert!(text.lines().any(|line| line == format!("{path} 10 1234567890")), "{text}");
+        assert!(text.contains("\nstats.statsd.loss 0.2 "), "{text}");
+    }
 }

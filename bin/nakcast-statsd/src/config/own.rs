@@ -39,6 +39,9 @@ table! {
         /// Threads that listen at each UDP address (Linux), and shards that series are spread over; 1 to 64. A client's
         /// datagrams come to one of the threads. Another number takes a restart.
         threads: Threads = Is "1";
+        /// Whether counters are told as they were sent, too: count / (1 - loss), where loss is the part of the datagrams that
+        /// the kernel dropped, on the assumption that those held as much of each as the others.
+        estimate: bool = Is "false";
         /// Whether the file is read again when it was changed, at the next flush. SIGHUP has it read again at once.
         watch: bool = Is "false";
         /// Where metrics are heard; again for more. Without any: UDP at 127.0.0.1:8125.
@@ -377,6 +380,7 @@ impl TryFrom<File> for Settings {
         Ok(Settings {
             listeners: listeners.unwrap_or(default.listeners),
             receive_buffer: file.receive_buffer.map_or(default.receive_buffer, |bytes| bytes.0),
+            estimate: file.estimate.unwrap_or(default.estimate),
             threads: file.threads.map_or(default.threads, |threads| threads.0 as usize),
             streams,
             flush_interval: file.flush_interval.map_or(default.flush_interval, |interval| interval.0),

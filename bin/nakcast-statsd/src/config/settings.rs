@@ -23,6 +23,8 @@ pub struct Settings {
     pub listeners: Vec<Listen>,
     /// What the kernel is asked for as receive buffer of each listener, in bytes.
     pub receive_buffer: usize,
+    /// Whether counters are told as they were sent, too, by an estimate.
+    pub estimate: bool,
     /// Threads for each UDP listener, and shards. Another number takes a restart.
     pub threads: usize,
     /// What bounds the connections of each listener for streams.
@@ -156,6 +158,7 @@ impl Default for Settings {
         Settings {
             listeners: vec![Listen { at, dialect: Dialect::Statsd, by: "--listen".into() }],
             receive_buffer: 4 << 20,
+            estimate: false,
             threads: 1,
             streams: Bounds::default(),
             flush_interval: Duration::from_secs(10),

@@ -64,7 +64,11 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
     text.push('\n');
     for counter in &snapshot.counters {
         let (count, rate) = (Js(counter.count), Js(counter.rate));
-        writeln!(text, "  counter  {}  {count}  {rate}/s", counter.series.as_str())?;
+        write!(text, "  counter  {}  {count}  {rate}/s", counter.series.as_str())?;
+        match snapshot.estimate(counter) {
+            Some(estimate) => writeln!(text, "  about {} sent", Js(estimate))?,
+            None => text.push('\n'),
+        }
     }
     for gauge in &snapshot.gauges {
         writeln!(text, "  gauge    {}  {}", gauge.series.as_str(), Js(gauge.value))?;
@@ -118,6 +122,12 @@ fn json(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
     object(text, snapshot.counters.iter().map(|counter| (counter.series.as_str(), counter.count)))?;
     text.push_str(",\"counter_rates\":");
     object(text, snapshot.counters.iter().map(|counter| (counter.series.as_str(), counter.rate)))?;
+    if let Some(loss) = snapshot.own.loss {
+        write!(text, ",\"loss\":{},\"counters_estimated\":", Number(loss))?;
+        let estimated = |counter| snapshot.estimate(counter).unwrap_or(f64::NAN);
+        let counters = snapshot.counters.iter();
+        object(text, counters.map(|counter| (counter.series.as_str(), estimated(counter))))?;
+    }
     text.push_str(",\"gauges\":");
     object(text, snapshot.gauges.iter().map(|gauge| (gauge.series.as_str(), gauge.value)))?;
     text.push_str(",\"timer_data\":{");

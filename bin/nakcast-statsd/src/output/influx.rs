@@ -54,7 +54,9 @@ pub fn lines(snapshot: &Snapshot, prefix: &str) -> Vec<u8> {
     let mut text = String::new();
     let time = snapshot.time;
     for counter in &snapshot.counters {
-        line(&mut text, &counter.series, "counter", [("count", counter.count), ("rate", counter.rate)], time);
+        let estimate = snapshot.estimate(counter).unwrap_or(f64::NAN);
+        let fields = [("count", counter.count), ("rate", counter.rate), ("estimated", estimate)];
+        line(&mut text, &counter.series, "counter", fields, time);
     }
     for gauge in &snapshot.gauges {
         line(&mut text, &gauge.series, "gauge", [("value", gauge.value)], time);
@@ -123,6 +125,7 @@ fn own(text: &mut String, snapshot: &Snapshot, prefix: &str) {
         ("numStats", snapshot.num_stats() as f64),
         ("processing_time", own.processing_ms as f64),
         ("timestamp_lag", own.timestamp_lag.unwrap_or(f64::NAN)),
+        ("loss", own.loss.unwrap_or(f64::NAN)),
         ("truncated", tally.truncated as f64),
         ("unknown_fields", tally.unknown_fields as f64),
         ("excess_series", tally.excess_series as f64),

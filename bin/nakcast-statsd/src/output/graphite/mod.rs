@@ -91,6 +91,13 @@ impl Names {
         for counter in &snapshot.counters {
             let (name, tags) = parts(&counter.series);
             self.counter(&mut path, (&[name], tags), counter.count, counter.rate, &mut row);
+            if let Some(estimate) = snapshot.estimate(counter) {
+                let parts = match self.legacy {
+                    true => ["stats_estimated", "", name, ""],
+                    false => [&*self.global_prefix, &*self.prefix_counter, name, "estimated"],
+                };
+                row(path.of(&parts, tags), estimate);
+            }
         }
         let (global, timers, gauges, sets) = match self.legacy {
             true => ("stats", "timers", "gauges", "sets"),
@@ -173,6 +180,9 @@ impl Names {
             if let Some(drops) = heard.kernel_drops {
                 row(path.of(&[global, stats, "listeners", &listener, "kernel_drops"], ""), drops as f64);
             }
+        }
+        if let Some(loss) = own.loss {
+            row(path.of(&[global, stats, "loss"], ""), loss);
         }
         for repeated in &own.repeated {
             let to = repeated.to.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
