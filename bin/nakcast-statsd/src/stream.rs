@@ -90,6 +90,9 @@ const FIRST: usize = 2;
 /// Bytes read at once.
 const READ: usize = 64 << 10;
 
+/// How long it waits before it tries again to take connections.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// Read from one connection before the others have their turn.
 const TURN: usize = 16;
 
@@ -119,6 +122,7 @@ impl Streams {
             buffer: vec![0; READ],
             end: Arc::clone(&end),
             counts,
+            is_short: false,
         };
         let thread = thread::Builder::new().name("streams".into()).spawn(move || server.serve())?;
         Ok(Streams { end, waker, thread: Some(thread) })
@@ -159,6 +163,8 @@ struct Server<L: Accepts, F, C> {
     buffer: Vec<u8>,
     end: Arc<AtomicBool>,
     counts: Arc<Counts>,
+    /// A connection could not be taken, as when the process has no more descriptors.
+    is_short: bool,
 }
 
 /// What a turn left behind.
@@ -185,6 +191,10 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
             }
             let ending = self.end.load(Ordering::Acquire);
             let mut turns = std::mem::take(&mut more);
+            if std::mem::take(&mut self.is_short) {
+                // Nothing tells of those that wait already.
+                self.accept(&mut turns);
+            }
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(&mut turns),
@@ -222,8 +232,11 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
         }
     }
 
-    /// Until somebody may have been idle for too long.
+    /// Until somebody may have been idle for too long, or there may be room for who waits.
     fn patience(&self) -> Option<Duration> {
+        if self.is_short {
+            return Some(SHORT);
+        }
         let oldest = self.connections.values().map(|connection| connection.last).min()?;
         Some((oldest + self.bounds.idle).saturating_duration_since(clock::now()) + Duration::from_millis(1))
     }
@@ -244,7 +257,10 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // One that is gone already, or no descriptor to be had: the next may be.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-                Err(_) => return,
+                Err(_) => {
+                    self.is_short = true;
+                    return;
+                }
             };
             let token = Token(self.next);
             if self.connections.len() >= self.bounds.connections

@@ -131,6 +131,29 @@ fn connections_have_a_bound_and_an_end() {
     fs::remove_file(file).unwrap();
 }
 
+/// Connections that cannot be taken for want of descriptors wait, and are taken when there are some again.
+#[test]
+fn connections_wait_for_descriptors() {
+    let mut command = command("prlimit");
+    command.args(["--nofile=32:32", env!("CARGO_BIN_EXE_nakcast-statsd")]);
+    command.args(["--format", "json", "--flush-interval", "50ms", "--tcp", "127.0.0.1:0"]);
+    let mut process = Process::spawn({
+        command.stdout(Stdio::piped());
+        command
+    });
+    let address: SocketAddr = listens(&mut process, "tcp ").parse().unwrap();
+    let mut streams = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>();
+    for (at, stream) in streams.iter_mut().enumerate() {
+        stream.write_all(format!("g{at}:1|g\n").as_bytes()).unwrap();
+    }
+    told(&mut process, "\"g0\":1");
+    assert!(!process.stdout().contains("\"g39\":1"));
+    // Nobody new connects.
+    drop(streams.drain(..30));
+    told(&mut process, "\"g39\":1");
+    end(process);
+}
+
 #[test]
 fn datagrams_come_by_a_socket_of_the_file_system() {
     let path = path("dsd");
