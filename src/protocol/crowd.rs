@@ -68,6 +68,8 @@ mod tests {
             }
         }
         assert!((1..=CROWD).all(|group| speaks(ReceiverId(u64::MAX), group)));
+        // Twelve of 48 are a quarter of all ids, from the lowest.
+        assert!(speaks(ReceiverId((1 << 62) - 1), 48) && !speaks(ReceiverId(1 << 62), 48));
     }
 
     #[test]

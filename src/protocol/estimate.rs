@@ -138,6 +138,21 @@ mod tests {
         }
     }
 
+    /// T/L ln(1 + u (e^L - 1)) with L = ln(group) + 1 (RFC 5401, section 3.2.1), worked out by hand.
+    #[test]
+    fn the_wait_has_the_distribution_of_the_rfc() {
+        for (group, uniform, micros) in [
+            (1_000, 0.0, 0),
+            (1_000, 0.001, 74_717),
+            (1_000, 0.5, 410_576),
+            (10, 0.5, 120_158),
+            (10, 0.1, 58_408),
+        ] {
+            let wait = backoff(Duration::from_millis(100), group, uniform);
+            assert_eq!(wait.as_micros(), micros, "{group} {uniform}");
+        }
+    }
+
     #[test]
     fn the_larger_the_group_the_fewer_ask_early() {
         let early = |group| {
@@ -213,6 +228,12 @@ mod tests {
         assert_eq!(reordering.span(Time(1)), largest);
         reordering.came_late(Duration::ZERO, Time(2));
         assert_eq!(reordering.span(Time(2)), largest - largest / 8);
+        // An eighth of the way to what was seen last.
+        reordering.came_late(Reordering::LARGEST / 8, Time(2));
+        let nearer = Reordering::LARGEST * 25 / 32;
+        assert_eq!(reordering.span(Time(2)), nearer + nearer / 4);
+        reordering.came_late(Reordering::LARGEST, Time(2));
+        reordering.came_late(Duration::ZERO, Time(2));
         assert_eq!(reordering.span(Time(2) + Reordering::MEMORY), largest - largest / 8, "still remembered");
         assert_eq!(reordering.span(Time(3) + Reordering::MEMORY), Duration::ZERO);
     }

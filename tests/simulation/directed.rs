@@ -157,6 +157,9 @@ fn what_left_the_window_is_told_at_once_and_exactly() {
     assert_eq!((first, messages, reason), (2, last - 1, GapReason::AgedOut));
     let rest: Vec<u64> = std::iter::once(1).chain(last + 1..=301).collect();
     assert_eq!(numbers(&told), rest);
+    let stats = network.subscriber(to).stats();
+    let count = rest.len() as u64;
+    assert_eq!((stats.messages, stats.bytes, stats.gaps, stats.lost), (count, count * 1_000, 1, messages));
 }
 
 #[test]

@@ -5,10 +5,14 @@
 //! `scripts/soak 20m`. That they find what is broken: `scripts/break`.
 
 mod anew;
+mod announced;
 mod budgets;
+mod by_hand;
+mod counted;
 mod crowd;
 mod directed;
 mod draw;
+mod endpoint;
 mod invariants;
 mod lies;
 mod memory;
@@ -17,6 +21,7 @@ mod peers;
 mod published;
 mod punctual;
 mod scenario;
+mod standing;
 
 use scenario::Counts;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -10,16 +10,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const SOURCE: SourceId = SourceId(99);
+pub(super) const SOURCE: SourceId = SourceId(99);
 
-fn emit(header: Header, payload: &[u8]) -> Vec<u8> {
+pub(super) fn emit(header: Header, payload: &[u8]) -> Vec<u8> {
     let mut datagram = vec![0; HEADER_LENGTH];
     datagram.extend_from_slice(payload);
     header.emit(&mut datagram, payload.len());
     datagram
 }
 
-fn announce(lead: u64, message: u64, window: u32, datagram: u16) -> Vec<u8> {
+pub(super) fn announce(lead: u64, message: u64, window: u32, datagram: u16) -> Vec<u8> {
     let mut payload = [0; 200];
     let announce = Announce {
         age: 0,
@@ -34,7 +34,7 @@ fn announce(lead: u64, message: u64, window: u32, datagram: u16) -> Vec<u8> {
     emit(Header { sequence: lead, message, ..Header::new(Kind::Announce, SOURCE, 1) }, &payload[..length])
 }
 
-fn heartbeat(trail: u64, lead: u64, next_message: u64) -> Vec<u8> {
+pub(super) fn heartbeat(trail: u64, lead: u64, next_message: u64) -> Vec<u8> {
     let mut payload = [0; 200];
     let mut list = Heartbeat::emit(&mut payload, 500_000, 1, 1, ReceiverId(0));
     list.push_stream(&StreamState { stream: 1, trail, lead, next_message, limit: u64::MAX });
@@ -42,7 +42,7 @@ fn heartbeat(trail: u64, lead: u64, next_message: u64) -> Vec<u8> {
     emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length])
 }
 
-fn data(kind: Kind, sequence: u64, message: u64) -> Vec<u8> {
+pub(super) fn data(kind: Kind, sequence: u64, message: u64) -> Vec<u8> {
     let mut payload = [0; 5];
     emit_record_in(&mut payload);
     emit(Header { sequence, message, ..Header::new(kind, SOURCE, 1) }, &payload)
@@ -71,7 +71,7 @@ fn feed(core: &mut subscriber::Subscriber, now: &mut Time, datagrams: &[Vec<u8>]
     }
 }
 
-fn lone(contract: Contract) -> (subscriber::Subscriber, Time) {
+pub(super) fn lone(contract: Contract) -> (subscriber::Subscriber, Time) {
     let now = Time(1_000_000_000);
     let config = subscriber::Config { contract, reorder: 1 << 20, ..subscriber::Config::new(ReceiverId(1)) };
     (subscriber::Subscriber::new(config, now), now)
@@ -190,16 +190,18 @@ fn names_that_nobody_tells_are_asked_for_ever_more_rarely() {
 
 /// Messages by number, and gaps by reason and size.
 #[derive(Debug, Default, PartialEq)]
-struct Heard {
-    messages: Vec<u64>,
-    gaps: Vec<(GapReason, u64)>,
-    ends: Vec<EndReason>,
+pub(super) struct Heard {
+    pub(super) messages: Vec<u64>,
+    pub(super) gaps: Vec<(GapReason, u64)>,
+    pub(super) ends: Vec<EndReason>,
 }
 
 impl Heard {
-    fn take(&mut self, core: &mut subscriber::Subscriber, datagram: &[u8]) {
+    pub(super) fn take(&mut self, core: &mut subscriber::Subscriber, datagram: &[u8]) {
         while let Some(ready) = core.advance(datagram) {
-            match core.event(&ready, datagram) {
+            let event = core.event(&ready, datagram);
+            assert_eq!(ready.is_message(), matches!(event, Event::Message(_)));
+            match event {
                 Event::Message(message) => self.messages.push(message.number()),
                 Event::Gap(gap) => self.gaps.push((gap.reason(), gap.messages())),
                 Event::StreamEnd(stream) => self.ends.extend(stream.end_reason()),

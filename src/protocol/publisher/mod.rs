@@ -370,7 +370,7 @@ impl Publisher {
         let mine = self.streams[id as usize - 1].window.chunks();
         let holding = self.streams.iter().filter(|stream| stream.window.chunks() > 0).count();
         let share = self.pool.capacity() / holding.max(1);
-        // A stream at its share gives up its own oldest; one below takes from the richest.
+        // A stream above its share gives up its own oldest; another takes from the richest.
         let richest = if mine > share {
             id
         } else {

@@ -120,3 +120,55 @@ impl Receivers {
         self.by_id.values().map(|receiver| receiver.heard).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::publisher::feedback::{BUDGET_RATE, LEAST_BUDGET};
+
+    const NOW: Time = Time(1_000_000_000);
+
+    fn receivers(count: u64) -> Receivers {
+        let mut receivers = Receivers::default();
+        for id in 1..=count {
+            let address = SocketAddr::from(([10, 0, 0, id as u8], 7));
+            let budget = Bucket::new(BUDGET_RATE, LEAST_BUDGET, NOW);
+            let heard = Time(NOW.0 + id);
+            let round_trip = Least::default();
+            let receiver = Receiver { address, heard, round_trip, budget, credited: 0, quarantined: false };
+            receivers.insert(ReceiverId(id), receiver);
+        }
+        receivers
+    }
+
+    #[test]
+    fn the_round_trip_is_the_largest_and_of_many_it_is_looked_for_now_and_then() {
+        let micros = Duration::from_micros;
+        for (count, at_once) in [(MANY as u64, true), (MANY as u64 + 1, false)] {
+            let mut receivers = receivers(count);
+            assert_eq!((receivers.round_trip(), receivers.round_trip_wire()), (None, 0));
+            receivers.refresh_round_trip(NOW);
+            receivers.sample(ReceiverId(1), micros(50), NOW);
+            receivers.sample(ReceiverId(2), micros(80), NOW);
+            assert_eq!(receivers.round_trip(), Some(micros(50)), "the first, until it is looked for");
+            receivers.refresh_round_trip(NOW + (REFRESH - Duration::from_nanos(1)));
+            assert_eq!(receivers.round_trip(), Some(micros(if at_once { 80 } else { 50 })), "{count}");
+            receivers.refresh_round_trip(NOW + REFRESH);
+            assert_eq!((receivers.round_trip(), receivers.round_trip_wire()), (Some(micros(80)), 80_000));
+        }
+    }
+
+    #[test]
+    fn who_was_not_heard_since_is_silent() {
+        let mut receivers = receivers(5);
+        assert_eq!(receivers.silent_since(Time(NOW.0 + 3)), [1, 2].map(ReceiverId));
+        assert_eq!(receivers.least_heard(), Some(Time(NOW.0 + 1)));
+        // An address names one receiver.
+        let address = receivers.address(ReceiverId(1)).unwrap();
+        assert_eq!(receivers.other_at(address, ReceiverId(9)), Some(ReceiverId(1)));
+        assert_eq!(receivers.other_at(address, ReceiverId(1)), None);
+        receivers.remove(ReceiverId(1));
+        assert_eq!(receivers.other_at(address, ReceiverId(9)), None);
+        assert_eq!((receivers.least_heard(), receivers.len()), (Some(Time(NOW.0 + 2)), 4));
+    }
+}

@@ -240,6 +240,36 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_message_that_is_done_is_the_next_ones() {
+        let mut memory = Memory::new(100);
+        let bytes = memory.take(10).unwrap();
+        memory.give(bytes);
+        assert_eq!((memory.spare.capacity(), memory.left, memory.left()), (10, 90, 100));
+        // None is taken for nothing, nor given up while there is other.
+        assert_eq!(memory.take(0), Some(Vec::new()));
+        let other = memory.take(90).unwrap();
+        assert_eq!((memory.spare.capacity(), memory.left), (10, 0));
+        let bytes = memory.take(8).unwrap();
+        assert_eq!((memory.spare.capacity(), memory.left(), bytes.capacity()), (0, 0, 10));
+        // The larger one is kept; one that is too large is not.
+        memory.give(bytes);
+        memory.give(other);
+        assert_eq!((memory.spare.capacity(), memory.left), (90, 10));
+        let bytes = memory.take(10).unwrap();
+        memory.spare = Vec::new();
+        memory.give(bytes);
+        let mut memory = Memory::new(KEPT * 2);
+        let bytes = memory.take(KEPT + 1).unwrap();
+        memory.give(bytes);
+        assert_eq!((memory.spare.capacity(), memory.left), (0, KEPT * 2));
+        let (large, small) = (memory.take(20).unwrap(), memory.take(10).unwrap());
+        memory.give(large);
+        memory.give(small);
+        assert_eq!(memory.spare.capacity(), 20);
+        assert_eq!(memory.left(), KEPT * 2);
+    }
+
+    #[test]
     fn parts_that_contradict_each_other_are_refused() {
         // Sequence, offset, total and length of what comes; the last of them is one too many.
         let contradicting: [&[(u64, usize, usize, usize)]; 10] = [

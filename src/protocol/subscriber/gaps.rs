@@ -77,7 +77,7 @@ impl Missing {
     fn from(self, first: u64, before: u64) -> Missing {
         let rest = Missing { first, before, ..self };
         if rest.tries > 0 && rest.asked_to < first {
-            Missing { tries: 0, due: rest.found, asked: Time(0), ..rest }
+            Missing { tries: 0, due: rest.found, ..rest }
         } else {
             rest
         }
@@ -385,10 +385,9 @@ mod tests {
         gaps.found(missing(10, 14, Time(1)));
         assert!(fill(&mut gaps, 12));
         assert_eq!(ranges(&gaps), [(10, 11), (13, 14)]);
+        assert_eq!(gaps.len(), 2);
         assert!(!fill(&mut gaps, 12));
-        for sequence in [10, 14, 11, 13] {
-            assert!(fill(&mut gaps, sequence));
-        }
+        assert!([10, 14, 11, 13].into_iter().all(|sequence| fill(&mut gaps, sequence)));
         assert!(gaps.is_empty());
     }
 
@@ -480,6 +479,8 @@ mod tests {
         let counts: Vec<u64> = gaps.missing.iter().map(|missing| missing.next - missing.before).collect();
         assert_eq!(counts, [4, 5, 2]);
         assert_eq!(take(&mut gaps, Time(1), 100), [(5, 9), (11, 12)]);
+        assert!(gaps.give_up_whole_before(12, GapReason::AgedOut));
+        assert!(!gaps.give_up_whole_before(12, GapReason::AgedOut), "once, and of what lies before it whole");
         // A number that cannot be is brought within what is known.
         assert!(gaps.give_up_to(11, u64::MAX, GapReason::AgedOut));
         assert_eq!(gaps.missing.back().map(|missing| (missing.before, missing.next)), Some((13, 13)));
@@ -528,6 +529,71 @@ mod tests {
         gaps.confirmed(4, 5, Time(1) + TIMEOUT, TIMEOUT);
         assert_eq!(take(&mut gaps, Time(1) + TIMEOUT * 2, 100), []);
         assert_eq!(take(&mut gaps, Time(1) + TIMEOUT * 3, 100), [(1, 2), (4, 5)]);
+    }
+
+    #[test]
+    fn a_confirmation_is_of_what_it_covers_alone() {
+        // What is missing, how much of it was asked for, what is confirmed, and whether that stands for a NAK.
+        for (range, credit, (first, last), stands) in [
+            ((4, 4), 0, (4, 4), true),
+            ((4, 5), 0, (1, 5), true),
+            ((6, 7), 0, (4, 9), true),
+            ((1, 9), 0, (4, 9), false),
+            ((4, 9), 0, (4, 8), false),
+            ((4, 9), 3, (4, 6), true),
+            ((4, 9), 4, (4, 6), false),
+            ((4, 5), 0, (6, 9), false),
+        ] {
+            let mut gaps = Gaps::new();
+            gaps.found(missing(range.0, range.1, Time(1)));
+            if credit > 0 {
+                take(&mut gaps, Time(1), credit);
+            }
+            let due = gaps.missing[0].due;
+            gaps.confirmed(first, last, Time(1_000), TIMEOUT);
+            let later = Time(1_000) + TIMEOUT * if credit > 0 { 2 } else { 1 };
+            assert_eq!(
+                gaps.missing[0].due,
+                if stands { later } else { due },
+                "{range:?} {credit} {first} {last}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_asked_for_when_there_is() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(10, 12, Time(1)));
+        let until = |gaps: &mut Gaps, until| {
+            let mut asked = Vec::new();
+            gaps.take_due(Time(2), until, 100, RETRY, |range, _| {
+                asked.push((range.first, range.last()));
+                true
+            });
+            asked
+        };
+        assert_eq!(until(&mut gaps, 9), []);
+        assert_eq!(gaps.earliest(), Time(2) + TIMEOUT);
+        gaps.reached(9);
+        assert_eq!(gaps.earliest(), Time(2) + TIMEOUT, "not yet");
+        gaps.reached(10);
+        assert_eq!(gaps.earliest(), Time(1));
+        assert_eq!(until(&mut gaps, 10), [(10, 10)]);
+        // What was given up is not asked for, whatever room there is.
+        gaps.give_up_all(GapReason::SourceGone);
+        until(&mut gaps, 12);
+        gaps.reached(12);
+        assert_eq!(gaps.earliest(), Time::NEVER);
+    }
+
+    #[test]
+    fn a_nak_asks_for_so_many_and_waits_for_credit_a_quarter_of_the_time_out() {
+        let mut gaps = Gaps::new();
+        gaps.found(missing(1, MOST_ASKED + 5, Time(1)));
+        gaps.found(missing(MOST_ASKED + 7, MOST_ASKED + 7, Time(1)));
+        assert_eq!(take(&mut gaps, Time(1), MOST_ASKED), [(1, MOST_ASKED)]);
+        assert_eq!(gaps.earliest(), Time(1) + TIMEOUT / 4);
+        assert_eq!(take(&mut gaps, Time(1), 1 << 30), [(MOST_ASKED + 7, MOST_ASKED + 7)]);
     }
 
     /// Against a list of what is missing, from the first sequence number and up to the last there can be.

@@ -184,6 +184,7 @@ mod tests {
                         }
                     }
                     4 => {
+                        assert_eq!(window.last_chunk().is_some(), !kept.is_empty());
                         if let Some((first, bits)) = window.last_chunk() {
                             assert!(window.drop_last_chunk(&mut pool));
                             let dropped = kept.split_off(&first);

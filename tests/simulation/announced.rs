@@ -1,0 +1,274 @@
+//! What sources say of themselves, at the edges of what can be: announces, heartbeats and ends, written by hand.
+
+use super::peers::{Heard, SOURCE, data, emit, heartbeat};
+use nakcast::protocol::subscriber::{Config, StartAt, Subscriber};
+use nakcast::protocol::{GapReason, Time};
+use nakcast::wire::{
+    Announce, Confirmation, End, Header, Heartbeat, Invalid, Kind, MAX_SEQUENCE, Ncf, ReceiverId,
+    StreamState, data as body, flag,
+};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const NOW: Time = Time(1_000_000_000);
+
+fn from() -> SocketAddr {
+    SocketAddr::from(([10, 9, 9, 9], 9))
+}
+
+/// An announce of a stream of five datagrams, with one message each.
+const SOUND: Announce<'static> = Announce {
+    age: 1 << 60,
+    trail: 1,
+    trail_message: 1,
+    idle_interval: 500_000,
+    window: 5,
+    datagram: 100,
+    topic: "t",
+};
+
+fn announce(stream: u32, lead: u64, message: u64, announce: &Announce<'_>) -> Vec<u8> {
+    let mut payload = [0; 100];
+    let length = announce.emit(&mut payload);
+    emit(
+        Header { sequence: lead, message, ..Header::new(Kind::Announce, SOURCE, stream) },
+        &payload[..length],
+    )
+}
+
+fn end(stream: u32, lead: u64, message: u64, trail: u64) -> Vec<u8> {
+    let mut payload = [0; 16];
+    let length = End { trail }.emit(&mut payload);
+    emit(Header { sequence: lead, message, ..Header::new(Kind::End, SOURCE, stream) }, &payload[..length])
+}
+
+fn subscriber(start: StartAt) -> Subscriber {
+    Subscriber::new(Config { start, ..Config::new(ReceiverId(1)) }, NOW)
+}
+
+fn feed(core: &mut Subscriber, now: Time, datagrams: &[Vec<u8>]) -> Heard {
+    let mut heard = Heard::default();
+    for datagram in datagrams {
+        core.handle_datagram(now, from(), datagram);
+        heard.take(core, datagram);
+    }
+    heard
+}
+
+#[test]
+fn an_announce_whose_numbers_cannot_be_is_refused() {
+    let far = Announce { trail: MAX_SEQUENCE - 4, trail_message: MAX_SEQUENCE - 4, ..SOUND };
+    for (stream, lead, message, said, sound) in [
+        (1, 5, 6, SOUND, true),
+        (0, 5, 6, SOUND, false),
+        (1, 5, 6, Announce { trail: 6, ..SOUND }, true),
+        (1, 5, 6, Announce { trail: 7, ..SOUND }, false),
+        (1, 5, 6, Announce { window: 4, ..SOUND }, false),
+        (1, 5, 6, Announce { trail_message: 6, ..SOUND }, true),
+        (1, 5, 6, Announce { trail_message: 7, ..SOUND }, false),
+        (1, 5, 6, Announce { datagram: 65_507, ..SOUND }, true),
+        (1, 5, 6, Announce { datagram: 65_508, ..SOUND }, false),
+        (1, 5, MAX_SEQUENCE, SOUND, true),
+        (1, MAX_SEQUENCE - 1, MAX_SEQUENCE, far, true),
+        (1, MAX_SEQUENCE, MAX_SEQUENCE, far, false),
+    ] {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW, &[announce(stream, lead, message, &said)]);
+        let stats = core.stats();
+        let refused = stats.rejected[Invalid::Number.index()];
+        assert_eq!(
+            (stats.streams, refused),
+            (u64::from(sound), u64::from(!sound)),
+            "{lead} {message} {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_is_new_when_it_is_younger_than_the_subscription_or_was_silent_for_longer_than_it_may() {
+    let second = Duration::from_secs(1);
+    // When the source is heard first, how old its stream is then, and whether all of it is wanted.
+    for (after, age, is_new) in [
+        (Duration::ZERO, 1, false),
+        (Duration::from_millis(100), 100_000_000, true),
+        (Duration::from_millis(100), 100_000_001, false),
+        (Duration::from_millis(500), second.as_nanos() as u64, false),
+        (Duration::from_nanos(500_000_001), second.as_nanos() as u64, true),
+    ] {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW + after, &[announce(1, 5, 6, &Announce { age, ..SOUND })]);
+        assert_eq!(core.stats().missed, if is_new { 5 } else { 0 }, "{after:?} {age}");
+    }
+}
+
+#[test]
+fn a_subscription_starts_where_it_was_told_to() {
+    let of = |sequence| data(Kind::Data, sequence, sequence);
+    let trailed = announce(1, 5, 6, &Announce { trail: 3, trail_message: 3, ..SOUND });
+    // From the window on; from what came first; from the lead, where nothing came, or what the window lost or never had.
+    for (start, first, missed) in [
+        (StartAt::Window, None, 3),
+        (StartAt::Live, None, 0),
+        (StartAt::Live, Some(2), 0),
+        (StartAt::Live, Some(3), 3),
+        (StartAt::Live, Some(5), 1),
+        (StartAt::Live, Some(6), 0),
+    ] {
+        let mut core = subscriber(start);
+        let before: Vec<_> = first.map(of).into_iter().collect();
+        feed(&mut core, NOW, &before);
+        feed(&mut core, NOW, std::slice::from_ref(&trailed));
+        assert_eq!(core.stats().missed, missed, "{start:?} {first:?}");
+        let heard = feed(&mut core, NOW, &[of(3), of(4), of(5), of(6)]);
+        assert_eq!(heard.messages, (7 - missed - 1..=6).collect::<Vec<_>>(), "{start:?} {first:?}");
+    }
+}
+
+#[test]
+fn a_stream_whose_name_is_told_makes_room_for_others_without() {
+    let mut core = subscriber(StartAt::Live);
+    let mut payload = [0; 5];
+    body::emit_record(&mut payload, 1);
+    let unnamed = |stream| {
+        emit(Header { sequence: 1, message: 1, ..Header::new(Kind::Data, SOURCE, stream) }, &payload)
+    };
+    const MOST: u32 = 4_096;
+    let first: Vec<_> = (1..=MOST + 1).map(unnamed).collect();
+    feed(&mut core, NOW, &first);
+    assert_eq!(core.stats().streams_refused, 1);
+    // Half of them are subscribed to.
+    let names: Vec<_> = (1..=MOST)
+        .map(|stream| {
+            announce(stream, 0, 1, &Announce { topic: if stream % 2 == 0 { "t" } else { "u" }, ..SOUND })
+        })
+        .collect();
+    feed(&mut core, NOW, &names);
+    let next: Vec<_> = (MOST + 1..=MOST * 2 + 1).map(unnamed).collect();
+    feed(&mut core, NOW, &next);
+    assert_eq!(core.stats().streams_refused, 2);
+}
+
+#[test]
+fn an_end_whose_numbers_cannot_be_is_refused() {
+    for (stream, lead, message, trail, sound) in [
+        (1, 5, 6, 6, true),
+        (0, 5, 6, 6, false),
+        (1, 5, 6, 7, false),
+        (1, 5, 0, 6, false),
+        (1, 5, MAX_SEQUENCE + 1, 6, false),
+        (1, MAX_SEQUENCE, MAX_SEQUENCE, 6, false),
+        (1, MAX_SEQUENCE - 1, MAX_SEQUENCE, MAX_SEQUENCE, true),
+    ] {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW, &[announce(1, 5, 6, &SOUND), end(stream, lead, message, trail)]);
+        let refused = core.stats().rejected[Invalid::Number.index()];
+        assert_eq!(refused, u64::from(!sound), "{stream} {lead} {message} {trail}");
+    }
+}
+
+#[test]
+fn a_heartbeat_tells_of_what_is_there_and_of_nothing_that_cannot_be() {
+    let mut core = subscriber(StartAt::Live);
+    feed(&mut core, NOW, &[announce(1, 0, 1, &Announce { age: 0, window: 50, ..SOUND })]);
+    // The window holds fifty: a line that says more is not believed.
+    feed(&mut core, NOW, &[heartbeat(1, 51, 52)]);
+    assert_eq!((core.stats().jumps, core.stats().missed), (1, 0));
+    feed(&mut core, NOW, &[heartbeat(2, 51, 52)]);
+    assert_eq!((core.stats().jumps, core.stats().missed), (1, 51));
+    feed(&mut core, NOW, &[heartbeat(40, 60, MAX_SEQUENCE + 1)]);
+    assert_eq!((core.stats().rejected[Invalid::Number.index()], core.stats().missed), (1, 51));
+    feed(&mut core, NOW, &[heartbeat(40, 60, MAX_SEQUENCE)]);
+    assert_eq!(core.stats().missed, 60);
+}
+
+#[test]
+fn what_lies_before_the_trail_is_given_up_as_exactly_as_it_is_told() {
+    for (told, gaps) in [
+        // An announce says which message the trail begins with, a heartbeat does not.
+        (announce(1, 5, 6, &Announce { trail: 4, trail_message: 4, ..SOUND }), vec![(GapReason::AgedOut, 3)]),
+        (heartbeat(4, 5, 6), vec![]),
+        (heartbeat(6, 5, 6), vec![(GapReason::AgedOut, 5)]),
+        (heartbeat(1, 5, 6), vec![]),
+    ] {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW, &[announce(1, 0, 1, &Announce { age: 0, ..SOUND }), heartbeat(1, 5, 6)]);
+        assert_eq!(feed(&mut core, NOW, &[told]).gaps, gaps);
+    }
+}
+
+/// A heartbeat of stream 1: its lead, who limits it, how far the others let it go, and how large the group is.
+fn limited(lead: u64, group: u32, limiting: u64, limit: u64) -> Vec<u8> {
+    let mut payload = [0; 100];
+    let mut list = Heartbeat::emit(&mut payload, 500_000, group, 1, ReceiverId(limiting));
+    list.push_stream(&StreamState { stream: 1, trail: 1, lead, next_message: lead + 1, limit });
+    let length = list.length();
+    emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length])
+}
+
+#[test]
+fn a_publisher_that_comes_near_what_it_was_told_or_was_told_more_is_told_again() {
+    // By a receiver that a crowd has speak, and by one that it has not.
+    let (me, silent) = (1, u64::MAX);
+    let far = MAX_SEQUENCE;
+    // Four chunks of memory let it go to 192, of which it has nothing: three quarters of the 191 from 1 on are behind 144.
+    for (receiver, group, limiting, limit, lead, again) in [
+        (me, 1, 0, far, 144, false),
+        (me, 1, 0, far, 145, true),
+        (me, 1, 0, 100, 144, false),
+        (me, 1, me, 192, 144, false),
+        (me, 1, me, 191, 144, true),
+        (me, 1, me, 192, 145, true),
+        (silent, 1_000, 0, far, 145, false),
+        (silent, 1_000, me, 100, 145, false),
+        (silent, 1_000, silent, 192, 145, true),
+        (silent, 1_000, silent, 192, 144, false),
+    ] {
+        let config = Config { reorder: 1, ..Config::new(ReceiverId(receiver)) };
+        let mut core = Subscriber::new(config, NOW);
+        let opened = announce(1, 0, 1, &Announce { age: 0, window: 1_000, ..SOUND });
+        feed(&mut core, NOW, &[limited(0, 1, 0, far), opened]);
+        core.handle_timeout(NOW);
+        while core.poll_transmit(NOW).is_some() {}
+        assert_eq!(core.stats().statuses, 1, "it was greeted");
+        feed(&mut core, NOW, &[limited(lead, group, limiting, limit)]);
+        while core.poll_transmit(NOW).is_some() {}
+        assert_eq!(
+            core.stats().statuses,
+            1 + u64::from(again),
+            "{receiver} {group} {limiting} {limit} {lead}"
+        );
+    }
+}
+
+#[test]
+fn what_is_gone_beyond_all_that_is_known_is_not_believed() {
+    for (last, gaps, refused) in [(5, vec![(GapReason::AgedOut, 5)], 0), (6, vec![], 1)] {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW, &[announce(1, 0, 1, &Announce { age: 0, ..SOUND }), heartbeat(1, 5, 6)]);
+        let mut payload = [0; 100];
+        let mut list = Ncf::emit(&mut payload);
+        list.push_confirmation(&Confirmation { first: 1, last, next_message: 6 });
+        let length = list.length();
+        let gone = Header { flags: flag::GONE, ..Header::new(Kind::Ncf, SOURCE, 1) };
+        assert_eq!(feed(&mut core, NOW, &[emit(gone, &payload[..length])]).gaps, gaps);
+        assert_eq!(core.stats().rejected[Invalid::Range.index()], refused);
+    }
+}
+
+#[test]
+fn the_name_of_a_stream_that_is_over_is_asked_for_where_it_may_have_something() {
+    // Its lead and trail; and how often its name is asked for while each time its end is all that comes.
+    for (lead, trail, names) in [(0, 1, 0..=0), (5, 6, 9..=9), (5, 5, 20..=1_000)] {
+        let mut core = subscriber(StartAt::Live);
+        let over = end(1, lead, lead + 1, trail);
+        let mut now = NOW;
+        feed(&mut core, now, std::slice::from_ref(&over));
+        for _ in 0..5_000 {
+            now = now + Duration::from_millis(5);
+            while core.poll_transmit(now).is_some() {
+                feed(&mut core, now, std::slice::from_ref(&over));
+            }
+        }
+        assert!(names.contains(&core.stats().names_asked), "{lead} {trail}: {}", core.stats().names_asked);
+    }
+}

@@ -1,0 +1,263 @@
+//! One publisher, handed what receivers say: what it waits for, keeps, sends and tells, to the datagram and the nanosecond.
+
+use super::peers::emit;
+use nakcast::protocol::Time;
+use nakcast::protocol::publisher::{
+    BackPressure, Config, Flow, Laggard, Publisher, PublisherEvent, Reason, Refused, START_GRACE,
+};
+use nakcast::wire::{Datagram, Header, Kind, Nak, Position, Range, ReceiverId, SourceId, Status};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const NOW: Time = Time(1_000_000_000);
+const SOURCE: SourceId = SourceId(7);
+
+fn address(host: u64) -> SocketAddr {
+    SocketAddr::from(([10, 9, host as u8, (host >> 8) as u8], 9))
+}
+
+fn status(core: &mut Publisher, now: Time, receiver: u64, positions: &[Position]) {
+    let mut payload = [0; 1_400];
+    let mut list = Status::emit(&mut payload, ReceiverId(receiver), 0);
+    positions.iter().for_each(|position| assert!(list.push_position(position)));
+    let length = list.length();
+    let header = Header { stamp: now.0, ..Header::new(Kind::Status, SOURCE, 0) };
+    core.handle_datagram(now, address(receiver), &emit(header, &payload[..length]));
+}
+
+fn position(stream: u32, position: u64) -> Position {
+    Position { stream, ended: false, missed: 0, position, limit: u64::MAX }
+}
+
+fn nak(core: &mut Publisher, now: Time, receiver: u64, stream: u32, range: Range) {
+    let mut payload = [0; 100];
+    let mut list = Nak::emit(&mut payload, ReceiverId(receiver), 0);
+    list.push_range(range);
+    let length = list.length();
+    let header = Header { stamp: now.0, ..Header::new(Kind::Nak, SOURCE, stream) };
+    core.handle_datagram(now, address(receiver), &emit(header, &payload[..length]));
+}
+
+fn drain(core: &mut Publisher, now: Time) {
+    while core.poll_transmit(now).is_some() {}
+}
+
+/// A message in a datagram of its own, sent.
+fn send(core: &mut Publisher, stream: u32, now: Time) -> Result<(), Refused> {
+    core.send(stream, &[1; 300], now)?;
+    core.flush(stream);
+    drain(core, now);
+    Ok(())
+}
+
+/// A window of so many chunks, each of which holds one datagram.
+fn windowed(chunks: usize, flow: Flow) -> Publisher {
+    let datagram = 32 << 10;
+    Publisher::new(Config { flow, datagram, window: chunks * datagram, ..Config::new(SOURCE) }, NOW)
+}
+
+/// Whether the first datagram of a stream can be had no more.
+fn lost_its_first(core: &mut Publisher, stream: u32) -> bool {
+    let before = core.stats().nak_gone;
+    nak(core, NOW, 99, stream, Range { first: 1, count: 1 });
+    core.stats().nak_gone > before
+}
+
+#[test]
+fn a_stream_above_its_share_of_the_window_gives_up_its_own_and_others_take_from_the_richest() {
+    // How many of ten chunks each of three streams has, when the first wants another; and who gives up its oldest.
+    for (chunks, loser) in [([4, 5, 1], 1), ([2, 7, 1], 2), ([3, 6, 1], 2), ([1, 4, 5], 3), ([8, 1, 1], 1)] {
+        let mut core = windowed(10, Flow::None);
+        let streams = ["a", "b", "c"].map(|topic| core.open_stream(topic, NOW).unwrap());
+        for (stream, chunks) in streams.into_iter().zip(chunks) {
+            (0..chunks).for_each(|_| send(&mut core, stream, NOW).unwrap());
+        }
+        assert_eq!(core.memory_in_use(), 10 * (32 << 10));
+        send(&mut core, streams[0], NOW).unwrap();
+        for stream in streams {
+            assert_eq!(lost_its_first(&mut core, stream), stream == loser, "{chunks:?}: {stream}");
+        }
+    }
+}
+
+#[test]
+fn a_window_gives_nothing_up_before_receivers_had_their_time_to_be_heard_from() {
+    let mut core = windowed(4, Flow::Slowest);
+    let stream = core.open_stream("a", NOW).unwrap();
+    (0..4).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    let refused = Err(Refused::BackPressured { by: BackPressure::Start });
+    assert_eq!(send(&mut core, stream, NOW), refused);
+    assert_eq!(send(&mut core, stream, NOW + (START_GRACE - Duration::from_nanos(1))), refused);
+    // It is woken when they had it.
+    let mut now = NOW;
+    loop {
+        let (at, reason) = core.poll_timeout(now);
+        assert!(at <= NOW + START_GRACE);
+        if reason == Reason::Start {
+            assert_eq!(at, NOW + START_GRACE);
+            break;
+        }
+        now = at;
+        core.handle_timeout(now);
+        drain(&mut core, now);
+    }
+    assert_eq!(core.stats().back_pressured, 2);
+    assert_eq!(send(&mut core, stream, NOW + START_GRACE), Ok(()));
+}
+
+#[test]
+fn a_window_keeps_what_a_receiver_in_good_standing_needs() {
+    let mut core = windowed(4, Flow::Slowest);
+    let stream = core.open_stream("a", NOW).unwrap();
+    (0..2).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    status(&mut core, NOW, 1, &[position(stream, 1)]);
+    (0..2).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    let later = NOW + START_GRACE;
+    let refused = Err(Refused::BackPressured { by: BackPressure::Receiver(ReceiverId(1)) });
+    assert_eq!(send(&mut core, stream, later), refused);
+    status(&mut core, later, 1, &[position(stream, 2)]);
+    assert_eq!(send(&mut core, stream, later), Ok(()));
+    assert_eq!(send(&mut core, stream, later), refused);
+}
+
+#[test]
+fn laggards_are_those_who_have_not_everything() {
+    let mut core = windowed(20, Flow::Slowest);
+    let stream = core.open_stream("a", NOW).unwrap();
+    (0..9).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    assert_eq!((core.receivers_of(stream), core.receivers_of(stream + 1)), (0, 0));
+    for (receiver, at) in [(1, 10), (2, 4), (3, 9)] {
+        status(&mut core, NOW, receiver, &[position(stream, at)]);
+    }
+    assert_eq!(core.receivers_of(stream), 3);
+    let behind = |core: &Publisher| -> Vec<_> {
+        core.laggards(stream).iter().map(|l: &Laggard| (l.receiver.0, l.address, l.datagrams)).collect()
+    };
+    assert_eq!(behind(&core), [(2, Some(address(2)), 6), (3, Some(address(3)), 1)]);
+    assert!(!core.is_complete(stream));
+    status(&mut core, NOW, 2, &[position(stream, 10)]);
+    status(&mut core, NOW, 3, &[position(stream, 10)]);
+    assert_eq!(behind(&core), []);
+    assert!(core.is_complete(stream));
+    // Of a closed one the end is missing still.
+    core.close_stream(stream, NOW);
+    assert_eq!(behind(&core).len(), 3);
+    for receiver in 1..=3 {
+        status(&mut core, NOW, receiver, &[Position { ended: true, ..position(stream, 10) }]);
+    }
+    assert!(core.is_complete(stream));
+}
+
+#[test]
+fn what_is_packed_is_flushed_in_time_and_what_is_not_needs_no_timer() {
+    let config = Config { max_delay: Duration::from_micros(50), ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let [a, b] = ["a", "b"].map(|topic| core.open_stream(topic, NOW).unwrap());
+    core.handle_timeout(NOW);
+    drain(&mut core, NOW);
+    let due = NOW + Duration::from_micros(50);
+    assert!(!core.has_live() && !core.is_waiting() && core.pending(a) == (0, false));
+    core.send(a, b"one", NOW).unwrap();
+    core.send(b, b"two", NOW).unwrap();
+    assert_eq!(core.poll_timeout(NOW), (due, Reason::Flush));
+    assert_eq!((core.has_live(), core.pending(a)), (false, (0, true)));
+    core.flush(a);
+    assert_eq!((core.has_live(), core.is_waiting(), core.pending(a)), (true, true, (1, false)));
+    drain(&mut core, NOW);
+    assert!(!core.has_live() && !core.is_waiting());
+    assert_eq!(core.poll_timeout(NOW), (due, Reason::Flush), "the other is packed still");
+    core.flush(b);
+    drain(&mut core, NOW);
+    assert_ne!(core.poll_timeout(NOW).1, Reason::Flush);
+    // What nobody flushes goes when it is due.
+    core.send(a, b"three", NOW).unwrap();
+    core.handle_timeout(due);
+    drain(&mut core, due);
+    assert_eq!(core.stats().datagrams, 3);
+}
+
+#[test]
+fn a_run_is_as_long_as_a_length_of_udp_can_say_and_64_at_the_most() {
+    for (datagram, most) in [(512, 64), (1_408, 46), (40_000, 1), (65_507, 1)] {
+        let core = Publisher::new(Config { datagram, window: 1, ..Config::new(SOURCE) }, NOW);
+        assert_eq!(core.max_run(), most, "{datagram}");
+    }
+}
+
+#[test]
+fn events_that_nobody_takes_are_dropped_from_the_oldest_on() {
+    let mut core = windowed(4, Flow::Slowest);
+    let stream = core.open_stream("a", NOW).unwrap();
+    for receiver in 1..=1_030 {
+        status(&mut core, NOW, receiver, &[position(stream, 1)]);
+    }
+    assert_eq!((core.stats().receivers, core.stats().events_dropped), (1_030, 6));
+    let joined = |id| PublisherEvent::Joined { receiver: ReceiverId(id), address: address(id) };
+    assert_eq!(core.poll_event(), Some(joined(7)));
+    assert_eq!(std::iter::from_fn(|| core.poll_event()).count(), 1_023);
+}
+
+#[test]
+fn small_messages_share_a_datagram_and_a_full_one_waits_for_nothing() {
+    let mut core = windowed(8, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    core.send(stream, b"one", NOW).unwrap();
+    core.send(stream, b"two", NOW).unwrap();
+    core.flush(stream);
+    drain(&mut core, NOW);
+    assert_eq!(core.stats().datagrams, 1);
+    let most = core.max_record();
+    core.send(stream, &vec![1; most - 4], NOW).unwrap();
+    assert_eq!(core.pending(stream), (1, false), "there is no room for another");
+    drain(&mut core, NOW);
+    core.send(stream, &vec![1; most - 5], NOW).unwrap();
+    assert_eq!(core.pending(stream), (0, true), "there is, for one of no bytes");
+}
+
+#[test]
+fn what_was_claimed_is_there_to_be_written_and_read_until_it_is_committed() {
+    let mut core = windowed(8, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    core.claim(stream, 5, NOW).unwrap().copy_from_slice(b"01234");
+    core.claimed_mut(stream, 5)[1..3].copy_from_slice(b"ab");
+    assert_eq!(core.claimed(stream, 5), b"0ab34");
+    core.commit(stream, 5);
+    core.flush(stream);
+    let transmit = core.poll_transmit(NOW).map(|_| core.datagrams().any(|bytes| bytes.ends_with(b"0ab34")));
+    let mut found = transmit == Some(true);
+    while core.poll_transmit(NOW).is_some() {
+        found |= core.datagrams().any(|bytes| bytes.ends_with(b"0ab34"));
+    }
+    assert!(found);
+}
+
+#[test]
+fn the_longest_message_is_taken_and_a_longer_one_is_not() {
+    let config = Config { max_message: 5_000, datagram: 512, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    assert_eq!(core.send(stream, &[1; 5_001], NOW), Err(Refused::TooLong { max: 5_000 }));
+    assert_eq!(core.send(stream, &[1; 5_000], NOW), Ok(()));
+    let max = core.max_record();
+    assert_eq!(core.claim(stream, max + 1, NOW).err(), Some(Refused::TooLong { max }));
+    assert_eq!((core.stats().messages, core.stats().bytes), (1, 5_000));
+    drain(&mut core, NOW);
+    // 512 bytes less the header and a fragment's own eight.
+    assert_eq!(core.stats().datagrams, 5_000_u64.div_ceil(512 - 64 - 8));
+}
+
+#[test]
+fn what_is_sent_has_the_time_of_the_wall_clock_that_was_set_last() {
+    let mut core = Publisher::new(Config { wall_offset: 5, ..Config::new(SOURCE) }, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    for offset in [5, 700] {
+        core.set_wall_offset(offset);
+        core.send(stream, b"one", NOW).unwrap();
+        core.flush(stream);
+        let mut times = Vec::new();
+        while core.poll_transmit(NOW).is_some() {
+            times.extend(core.datagrams().map(|bytes| Datagram::parse(bytes).unwrap().header.sent));
+        }
+        assert!(!times.is_empty() && times.iter().all(|&time| time == NOW.0 + offset), "{times:?}");
+    }
+}
