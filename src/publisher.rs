@@ -16,7 +16,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long dropping a publisher waits for subscribers that lack something.
+/// How long dropping a publisher waits for subscribers that lack something: as long as the default patience, for who makes no
+/// progress by then is not waited for at other times either.
 const DROP_LINGER: Duration = Duration::from_secs(1);
 
 /// A publishing endpoint: one socket, one transmit window and one service thread, shared by the publishers of as many

@@ -107,7 +107,9 @@ pub fn backoff(round_trip: Duration, group_size: u32, uniform: f64) -> Duration 
 
 /// The longest such wait. RFC 5401 (section 3.2.1) recommends six round trips where NAKs are unicast and only the publisher's
 /// answer suppresses the others, as here, for groups of up to 10,000. The number who ask before the answer is there grows
-/// with the group, so a smaller group does with less: one and a half round trips for each factor of ten.
+/// with the group, so a smaller group does with less: one and a half round trips for each factor of ten. Simulated, a loss that
+/// all share then costs seven to nine NAKs in groups of 10 to 10,000, and is repaired within three and a half round trips
+/// (README, As a group grows); with the six round trips of the largest group a small one would only wait longer.
 pub fn span(round_trip: Duration, group_size: u32) -> Duration {
     if group_size <= FEW {
         return Duration::ZERO;

@@ -310,12 +310,14 @@ fn a_stream_that_has_the_most_memory_gives_some_to_one_that_has_little() {
     // Both have two now.
     assert_eq!(kept(&mut core, 2, 130), (0, 1));
     assert_eq!(kept(&mut core, 1, 130), (0, 1));
-    // All of it comes again: in order, once.
+    // What is missing again is asked for, and all of it is told in order, once.
     for stream in [1, 2] {
-        let again: Vec<_> = (1..=140).map(|sequence| of(stream, sequence)).collect();
-        let heard = heard_by(&mut core, &again);
-        assert_eq!((heard.messages, heard.gaps), ((1..=140).collect(), vec![]), "{stream}");
+        let before: Vec<_> = (1..=129).map(|sequence| of(stream, sequence)).collect();
+        let heard = heard_by(&mut core, &before);
+        assert_eq!((heard.messages, heard.gaps), ((1..=129).collect(), vec![]), "{stream}");
     }
+    assert_eq!(asked(&mut core), [(1, 130, 130), (1, 131, 131)]);
+    assert_eq!(heard_by(&mut core, &[of(1, 130), of(1, 131), of(1, 132)]).messages, [130, 131, 132]);
     assert_eq!(core.memory_in_use().0, 0);
 }
 
@@ -343,6 +345,23 @@ fn what_is_about_to_be_delivered_is_not_given_back() {
     heard.take(&mut core, &first);
     heard.messages.sort_unstable();
     assert_eq!(heard.messages, [1, 10, 10, 70, 130]);
+}
+
+#[test]
+fn what_nothing_was_missing_of_is_asked_for_when_it_was_given_back() {
+    let mut core = small(Contract::Ordered, 2);
+    let first = of(1, 1);
+    core.handle_datagram(NOW, from(), &first);
+    core.park(&first);
+    for (stream, sequence) in (2..=130).map(|sequence| (1, sequence)).chain([(2, 10), (2, 70)]) {
+        core.handle_datagram(NOW, from(), &of(stream, sequence));
+    }
+    assert_eq!(core.stats().overruns, 2);
+    let mut heard = Heard::default();
+    heard.take(&mut core, &first);
+    assert_eq!((heard.messages, heard.gaps), ((1..=128).collect(), vec![]));
+    let of_the_first: Vec<_> = asked(&mut core).into_iter().filter(|&(stream, ..)| stream == 1).collect();
+    assert_eq!(of_the_first, [(1, 129, 129), (1, 130, 130)]);
 }
 
 #[test]

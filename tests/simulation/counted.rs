@@ -312,6 +312,9 @@ fn a_subscriber_counts_whatever_comes() {
     let mut two = [0; 10];
     emit_record(&mut two, 1);
     emit_record(&mut two[5..], 1);
+    let mut end = [0; 16];
+    let length = End { trail: 1 }.emit(&mut end);
+    let end = &end[..length];
     // Each of them twice: whether a counter counts on shows the second time.
     for first in [1, 4] {
         feed(9, &[1; 4], &|stats| stats.rejected[Invalid::Short { length: 4 }.index()] += 1);
@@ -369,9 +372,14 @@ fn a_subscriber_counts_whatever_comes() {
         });
         feed(9, &confirmed, &|stats| stats.ncfs += 1);
         // Behind what came.
-        let mut end = [0; 16];
-        let length = End { trail: 1 }.emit(&mut end);
-        feed(9, &of(Kind::End, 99, 1, (1, 1), &end[..length]), &|stats| stats.contradictions += 1);
+        feed(9, &of(Kind::End, 99, 1, (1, 1), end), &|stats| stats.contradictions += 1);
+    }
+    feed(9, &of(Kind::End, 99, 1, (6, 7), end), &|stats| stats.streams = 0);
+    for _ in 0..2 {
+        // By way of the source, and by the short way of the stream that was the last.
+        feed(9, &data(Kind::Data, 1, 1), &|stats| stats.duplicates += 1);
+        feed(9, &announced(1, "t"), &|stats| stats.announces += 1);
+        feed(9, &data(Kind::Data, 6, 6), &|stats| stats.duplicates += 1);
     }
 }
 

@@ -202,6 +202,7 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "N", default_value = "0", value_parser = units::subscribers, allow_hyphen_values = true)]
     pub(crate) wait_for: usize,
 
+    // As long as it takes until a subscriber that is not there any more is forgotten: ten idle intervals of half a second.
     /// Stay at the end, at most so long, until every known subscriber has everything.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) linger: Duration,

@@ -12,7 +12,7 @@ use crate::summary::{Summary, SummaryFile};
 use nakcast::{EndReason, Event, Publisher, PublisherStats, SendError, SourceId, SubscriberStats};
 use std::time::Duration;
 
-/// How long the last answers are stayed for.
+/// How long the last answers are stayed for: as long as the patience, for who makes no progress by then is not waited for.
 const LINGER: Duration = Duration::from_secs(1);
 /// Messages that are answered before it is looked up for anything else.
 const BATCH: usize = 256;

@@ -10,7 +10,10 @@ use std::time::Duration;
 /// The first heartbeat follows a change after this, or after a few round trips where those are longer: sooner would
 /// add a datagram to every lone message, later would leave a lost last message lying.
 const FIRST_BEAT: Duration = Duration::from_millis(1);
-/// Round trips to the first heartbeat.
+/// Round trips to the first heartbeat: what was lost comes a round trip after a heartbeat at the soonest, so that three before
+/// it at most quadruple that; and whoever publishes again within them is spared the heartbeat. Each further one doubles the
+/// wait, up to the idle interval, so that a pause costs as many datagrams as its length has doublings, and the loss of a
+/// heartbeat at most doubles the time that a lost last message lies there.
 const FIRST_BEAT_ROUND_TRIPS: u32 = 3;
 /// While a stream is held back by a receiver, its heartbeats come no further apart than the first doubled so often.
 const HELD_DOUBLINGS: u32 = 2;

@@ -170,7 +170,7 @@ impl Subscriber {
         }
         let stream = self.streams[index].as_mut()?;
         let reason = stream.ending?;
-        if stream.expected > stream.highest && stream.is_drained() {
+        if stream.is_drained() {
             // A message whose last parts were never sent.
             if let Some(number) = stream.assemblies.oldest() {
                 let first = stream.assemblies.get(number).map_or(stream.highest, |assembly| assembly.first);

@@ -85,7 +85,7 @@ impl Missing {
 }
 
 /// What is missing, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Gaps {
     missing: VecDeque<Missing>,
     /// Nothing is due before this.
@@ -591,9 +591,10 @@ mod tests {
         let mut gaps = Gaps::new();
         gaps.found(missing(1, MOST_ASKED + 5, Time(1)));
         gaps.found(missing(MOST_ASKED + 7, MOST_ASKED + 7, Time(1)));
-        assert_eq!(take(&mut gaps, Time(1), MOST_ASKED), [(1, MOST_ASKED)]);
+        let all = [(1, MOST_ASKED), (MOST_ASKED + 7, MOST_ASKED + 7)];
+        assert_eq!(take(&mut gaps.clone(), Time(1), 1 << 30), all);
+        assert_eq!(take(&mut gaps, Time(1), 5), [(1, 5)]);
         assert_eq!(gaps.earliest(), Time(1) + TIMEOUT / 4);
-        assert_eq!(take(&mut gaps, Time(1), 1 << 30), [(MOST_ASKED + 7, MOST_ASKED + 7)]);
     }
 
     /// Against a list of what is missing, from the first sequence number and up to the last there can be.
