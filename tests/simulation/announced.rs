@@ -2,9 +2,9 @@
 
 use super::peers::{Heard, SOURCE, data, emit, heartbeat};
 use nakcast::protocol::subscriber::{Config, StartAt, Subscriber};
-use nakcast::protocol::{GapReason, Time};
+use nakcast::protocol::{EndReason, GapReason, Time};
 use nakcast::wire::{
-    Announce, Confirmation, End, Header, Heartbeat, Invalid, Kind, MAX_SEQUENCE, Ncf, ReceiverId,
+    Announce, Confirmation, End, Header, Heartbeat, Invalid, Kind, MAX_SEQUENCE, Ncf, ReceiverId, SourceId,
     StreamState, data as body, flag,
 };
 use std::net::SocketAddr;
@@ -270,5 +270,30 @@ fn the_name_of_a_stream_that_is_over_is_asked_for_where_it_may_have_something() 
             }
         }
         assert!(names.contains(&core.stats().names_asked), "{lead} {trail}: {}", core.stats().names_asked);
+    }
+}
+
+#[test]
+fn an_end_before_what_is_known_contradicts_it() {
+    let mut core = subscriber(StartAt::Live);
+    feed(&mut core, NOW, &[announce(1, 5, 6, &SOUND)]);
+    for (lead, message, contradictions) in [(4, 6, 1), (5, 5, 2), (4, 7, 3)] {
+        assert_eq!(feed(&mut core, NOW, &[end(1, lead, message, 1)]).ends, []);
+        assert_eq!(core.stats().contradictions, contradictions);
+    }
+    assert_eq!(feed(&mut core, NOW, &[end(1, 5, 6, 1)]).ends, [EndReason::Closed]);
+    assert_eq!(core.stats().contradictions, 3);
+}
+
+#[test]
+fn sources_that_were_replaced_are_kept_while_half_of_the_room_is_free() {
+    let mut core = Subscriber::new(Config { max_sources: 4, ..Config::new(ReceiverId(1)) }, NOW);
+    for (id, sources) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 3)] {
+        let mut payload = [0; 100];
+        let length = Heartbeat::emit(&mut payload, 500_000, 1, 1, ReceiverId(0)).length();
+        // Each was sent later than what came of the one before, from the same address.
+        let header = Header { sent: id, ..Header::new(Kind::Heartbeat, SourceId(id), 0) };
+        feed(&mut core, NOW, &[emit(header, &payload[..length])]);
+        assert_eq!(core.stats().sources, sources, "{id}");
     }
 }

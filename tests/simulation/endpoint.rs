@@ -5,7 +5,7 @@ use nakcast::protocol::Time;
 use nakcast::protocol::publisher::{
     BackPressure, Config, Flow, Laggard, Publisher, PublisherEvent, Reason, Refused, START_GRACE,
 };
-use nakcast::wire::{Datagram, Header, Kind, Nak, Position, Range, ReceiverId, SourceId, Status};
+use nakcast::wire::{Datagram, Header, Heartbeat, Kind, Nak, Position, Range, ReceiverId, SourceId, Status};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ fn a_stream_above_its_share_of_the_window_gives_up_its_own_and_others_take_from_
     for (chunks, loser) in [([4, 5, 1], 1), ([2, 7, 1], 2), ([3, 6, 1], 2), ([1, 4, 5], 3), ([8, 1, 1], 1)] {
         let mut core = windowed(10, Flow::None);
         let streams = ["a", "b", "c"].map(|topic| core.open_stream(topic, NOW).unwrap());
+        // One that holds nothing has no share.
+        core.open_stream("d", NOW).unwrap();
         for (stream, chunks) in streams.into_iter().zip(chunks) {
             (0..chunks).for_each(|_| send(&mut core, stream, NOW).unwrap());
         }
@@ -260,4 +262,152 @@ fn what_is_sent_has_the_time_of_the_wall_clock_that_was_set_last() {
         }
         assert!(!times.is_empty() && times.iter().all(|&time| time == NOW.0 + offset), "{times:?}");
     }
+}
+
+#[test]
+fn a_record_joins_a_datagram_that_has_room_for_it() {
+    // 64 bytes of header, then records of 4 and their bytes.
+    for (second, datagrams) in [(200, 1), (340, 1), (341, 2)] {
+        let mut core = Publisher::new(Config { datagram: 512, ..Config::new(SOURCE) }, NOW);
+        let stream = core.open_stream("a", NOW).unwrap();
+        core.send(stream, &[1; 100], NOW).unwrap();
+        core.send(stream, &vec![1; second], NOW).unwrap();
+        core.flush(stream);
+        drain(&mut core, NOW);
+        assert_eq!(core.stats().datagrams, datagrams, "{second}");
+    }
+}
+
+#[test]
+fn what_is_under_way_is_not_sent_again_to_who_cannot_have_heard_it() {
+    let mut core = windowed(8, Flow::Slowest);
+    let stream = core.open_stream("a", NOW).unwrap();
+    let after = |micros| NOW + Duration::from_micros(micros);
+    send(&mut core, stream, after(100)).unwrap();
+    let one = Range { first: 1, count: 1 };
+    // When it is asked for by one who had heard everything up to then, and how many repairs were sent and not sent by now.
+    for (asked, repairs, crossed) in [(99, 0, 1), (100, 1, 1), (150, 1, 2), (300, 2, 2), (300, 2, 3)] {
+        nak(&mut core, after(asked), 1, stream, one);
+        drain(&mut core, after(asked + 100));
+        assert_eq!((core.stats().repairs, core.stats().nak_crossed), (repairs, crossed), "{asked}");
+    }
+}
+
+#[test]
+fn who_falls_silent_is_forgotten_after_ten_idle_intervals_and_in_a_crowd_later() {
+    // In a crowd of 200 each may be silent for two seconds, and is forgotten after five times that.
+    for (receivers, seconds) in [(20, 5), (200, 10)] {
+        let mut core = windowed(4, Flow::Slowest);
+        let stream = core.open_stream("a", NOW).unwrap();
+        for receiver in 1..=receivers {
+            status(&mut core, NOW, receiver, &[position(stream, 1)]);
+        }
+        let mut pass = |millis: u64| {
+            core.handle_timeout(NOW + Duration::from_millis(millis));
+            core.stats().receivers
+        };
+        assert_eq!([10, seconds * 1_000 - 1].map(&mut pass), [receivers; 2], "{receivers}");
+        assert_eq!(pass(seconds * 1_000 + 2), 0, "{receivers}");
+    }
+}
+
+/// Lets time pass until `until`; gives when heartbeats that show stream 1 were sent, in milliseconds after `since`, and the
+/// streams that were announced.
+fn beats(core: &mut Publisher, since: Time, until: Time) -> (Vec<u128>, Vec<u32>) {
+    let (mut now, mut times, mut announced) = (since, Vec::new(), Vec::new());
+    loop {
+        core.handle_timeout(now);
+        while core.poll_transmit(now).is_some() {
+            for bytes in core.datagrams() {
+                let datagram = Datagram::parse(bytes).unwrap();
+                match datagram.header.kind {
+                    Kind::Heartbeat => {
+                        let heartbeat = Heartbeat::parse(datagram.payload).unwrap();
+                        if heartbeat.streams().any(|state| state.unwrap().stream == 1) {
+                            times.push(now.since(since).as_millis());
+                        }
+                    }
+                    Kind::Announce => announced.push(datagram.header.stream),
+                    _ => {}
+                }
+            }
+        }
+        let (next, _) = core.poll_timeout(now);
+        if next > until {
+            return (times, announced);
+        }
+        now = now.max(next);
+    }
+}
+
+/// A publisher that is in no hurry: its own heartbeats come every five seconds.
+fn slow(flow: Flow, max_rate: Option<u64>) -> (Publisher, u32) {
+    let config = Config {
+        flow,
+        max_rate,
+        idle_interval: Duration::from_secs(5),
+        patience: Duration::from_secs(60),
+        ..Config::new(SOURCE)
+    };
+    let mut core = Publisher::new(config, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    (core, stream)
+}
+
+#[test]
+fn heartbeats_follow_a_change_after_a_millisecond_or_three_round_trips_and_ever_more_rarely() {
+    let second = Duration::from_secs(1);
+    for (round_trip, expected) in
+        [(0, [1, 2, 4, 8, 16, 32, 64, 128, 256].as_slice()), (2, &[6, 12, 24, 48, 96, 192, 384])]
+    {
+        let (mut core, stream) = slow(Flow::None, None);
+        let mut now = NOW + second;
+        beats(&mut core, NOW, now);
+        if round_trip > 0 {
+            now = now + Duration::from_millis(round_trip);
+            let mut payload = [0; 100];
+            let mut list = Status::emit(&mut payload, ReceiverId(1), 0);
+            list.push_position(&position(stream, 1));
+            let length = list.length();
+            let stamp = now.0 - round_trip * 1_000_000;
+            let header = Header { stamp, ..Header::new(Kind::Status, SOURCE, 0) };
+            core.handle_datagram(now, address(1), &emit(header, &payload[..length]));
+            // The group is told of who joined before.
+            beats(&mut core, now, now + second);
+            now = now + second;
+        }
+        send(&mut core, stream, now).unwrap();
+        let (times, _) = beats(&mut core, now, now + Duration::from_millis(400));
+        assert_eq!(times, expected, "{round_trip}");
+    }
+}
+
+#[test]
+fn who_is_held_back_asks_on_and_at_a_low_rate_less_often() {
+    for (rate, beats_in_a_second) in [(None, 245..=251), (Some(25_600), 12..=20)] {
+        let (mut core, stream) = slow(Flow::Slowest, rate);
+        status(&mut core, NOW, 1, &[Position { limit: 1, ..position(stream, 1) }]);
+        send(&mut core, stream, NOW).unwrap();
+        let now = NOW + Duration::from_secs(2);
+        beats(&mut core, NOW, now);
+        let held = Err(Refused::BackPressured { by: BackPressure::Receiver(ReceiverId(1)) });
+        assert_eq!(send(&mut core, stream, now), held);
+        let (times, _) = beats(&mut core, now, now + Duration::from_secs(1));
+        assert_eq!(times[..3], [4, 8, 12], "four times the first, and then as often");
+        assert!(beats_in_a_second.contains(&times.len()), "{rate:?}: {}", times.len());
+    }
+}
+
+#[test]
+fn announces_go_round_four_at_each_idle_interval() {
+    let config = Config { idle_interval: Duration::from_millis(500), ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let streams: Vec<_> = (0..7).map(|at| core.open_stream(&format!("t{at}"), NOW).unwrap()).collect();
+    core.close_stream(streams[2], NOW);
+    core.release_stream(streams[2]);
+    let begun = NOW + Duration::from_millis(400);
+    beats(&mut core, NOW, begun);
+    let (_, announced) = beats(&mut core, begun, NOW + Duration::from_millis(1_600));
+    // The first four went out at the start; a stream that was released has no name any more.
+    assert_eq!(announced, [6, 7, 1, 2, 4, 5, 6, 7, 1, 2, 4, 5]);
 }

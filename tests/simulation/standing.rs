@@ -4,7 +4,8 @@ use super::peers::{SOURCE, emit};
 use nakcast::protocol::Time;
 use nakcast::protocol::subscriber::{Config, Subscriber};
 use nakcast::wire::{
-    Announce, Datagram, End, Header, Heartbeat, Kind, Position, ReceiverId, Status, data as body,
+    Announce, Datagram, End, Header, Heartbeat, Kind, Position, ReceiverId, Status, StreamState,
+    data as body, flag,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,6 +18,9 @@ struct Alone {
     core: Subscriber,
     now: Time,
     group: u32,
+    stamp: u64,
+    /// When it said something last.
+    at: Time,
     /// Milliseconds since the start, and what was told then.
     said: Vec<(u128, Vec<Position>)>,
 }
@@ -25,10 +29,19 @@ impl Alone {
     /// In a group of this size. A datagram of 100 bytes takes 1,280 of the receive buffer, by the kernel's way of counting.
     fn new(receiver: u64, group: u32, datagrams: usize) -> Alone {
         let config = Config { receive_buffer: datagrams * 1_280, ..Config::new(ReceiverId(receiver)) };
+        Alone::of(config, group)
+    }
+
+    fn of(config: Config, group: u32) -> Alone {
         let core = Subscriber::new(config, START);
-        let mut alone = Alone { core, now: START, group, said: Vec::new() };
+        let mut alone = Alone { core, now: START, group, stamp: 0, at: START, said: Vec::new() };
         alone.alive();
         alone
+    }
+
+    fn header(&mut self, kind: Kind, stream: u32) -> Header {
+        self.stamp = self.now.0;
+        Header { stamp: self.stamp, ..Header::new(kind, SOURCE, stream) }
     }
 
     fn feed(&mut self, datagram: &[u8]) {
@@ -41,17 +54,31 @@ impl Alone {
         while let Some(transmit) = self.core.poll_transmit(self.now) {
             let datagram = Datagram::parse(self.core.datagram(&transmit)).unwrap();
             if datagram.header.kind == Kind::Status {
-                let positions = Status::parse(datagram.payload).unwrap().positions().collect();
+                let status = Status::parse(datagram.payload).unwrap();
+                // What it heard last of the source, and how long ago: the publisher measures the round trip by that.
+                let stamped = datagram.header.stamp + u64::from(status.held);
+                assert_eq!((datagram.header.stamp, stamped), (self.stamp, self.now.0));
+                let positions = status.positions().collect();
+                self.at = self.now;
                 self.said.push((self.now.since(START).as_millis(), positions));
             }
         }
     }
 
     fn alive(&mut self) {
+        self.heartbeat(None);
+    }
+
+    /// Of stream 1, its lead, and how far the others let it go.
+    fn heartbeat(&mut self, state: Option<(u64, u64)>) {
         let mut payload = [0; 100];
-        let list = Heartbeat::emit(&mut payload, 500_000, self.group, 1_000, ReceiverId(0));
+        let mut list = Heartbeat::emit(&mut payload, 500_000, self.group, 1_000, ReceiverId(0));
+        for (lead, limit) in state {
+            list.push_stream(&StreamState { stream: 1, trail: 1, lead, next_message: lead + 1, limit });
+        }
         let length = list.length();
-        self.feed(&emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length]));
+        let header = self.header(Kind::Heartbeat, 0);
+        self.feed(&emit(header, &payload[..length]));
     }
 
     fn announce(&mut self, stream: u32) {
@@ -66,21 +93,21 @@ impl Alone {
             topic: "t",
         };
         let length = announce.emit(&mut payload);
-        let header = Header { message: 1, ..Header::new(Kind::Announce, SOURCE, stream) };
+        let header = Header { message: 1, ..self.header(Kind::Announce, stream) };
         self.feed(&emit(header, &payload[..length]));
     }
 
     fn data(&mut self, stream: u32, sequence: u64) {
         let mut payload = [0; 5];
         body::emit_record(&mut payload, 1);
-        let header = Header { sequence, message: sequence, ..Header::new(Kind::Data, SOURCE, stream) };
+        let header = Header { sequence, message: sequence, ..self.header(Kind::Data, stream) };
         self.feed(&emit(header, &payload));
     }
 
     fn end(&mut self, stream: u32, lead: u64) {
         let mut payload = [0; 16];
         let length = End { trail: 1 }.emit(&mut payload);
-        let header = Header { sequence: lead, message: lead + 1, ..Header::new(Kind::End, SOURCE, stream) };
+        let header = Header { sequence: lead, message: lead + 1, ..self.header(Kind::End, stream) };
         self.feed(&emit(header, &payload[..length]));
     }
 
@@ -232,4 +259,162 @@ fn one_of_a_crowd_takes_its_time_to_say_that_it_has_everything() {
     // Within a hundred microseconds for each.
     times.sort_unstable();
     assert!(times[19] <= 101 && times[0] < 30 && times[19] > 60, "{times:?}");
+}
+
+/// One of a crowd that lacks datagram 2 and has everything else up to 28, where it has said so. It may be sent 75 more than
+/// came: behind it is with more than a quarter of the room between what it lacks and that.
+fn behind() -> Alone {
+    let mut alone = Alone::new(u64::MAX, 1_000, 100);
+    alone.announce(1);
+    alone.run_for(Duration::from_secs(10));
+    alone.said.clear();
+    alone.data(1, 1);
+    // It is looked at with 21, with 26 and with 28.
+    (3..=27).for_each(|sequence| alone.data(1, sequence));
+    alone.run_for(MILLISECOND * 500);
+    assert_eq!(alone.said.len(), 0, "25 of 100 are no more than a quarter");
+    alone.data(1, 28);
+    assert_eq!(alone.said.len(), 0, "others may say so");
+    // A first NAK's wait for a round trip of a millisecond in a group of a thousand: four and a half at the most.
+    alone.run_for(MILLISECOND * 5);
+    assert_eq!((alone.said.len(), alone.told()), (1, vec![(1, 2, 28 + 75)]));
+    alone.said.clear();
+    alone
+}
+
+#[test]
+fn who_said_that_it_is_behind_says_it_again_an_eighth_of_the_room_later() {
+    let mut alone = behind();
+    // An eighth of 102.
+    (29..=40).for_each(|sequence| alone.data(1, sequence));
+    assert_eq!(alone.said.len(), 0);
+    alone.data(1, 41);
+    assert_eq!(alone.told(), [(1, 2, 41 + 75)]);
+}
+
+#[test]
+fn who_is_not_the_furthest_behind_is_silent() {
+    // A quarter of its room of 115 beyond its limit of 116 is 144.
+    for (others, says) in [(144, false), (145, true), (41, false), (40, true)] {
+        let mut alone = behind();
+        (29..=40).for_each(|sequence| alone.data(1, sequence));
+        alone.heartbeat(Some((1, others)));
+        alone.data(1, 41);
+        assert_eq!(alone.said.len(), usize::from(says), "{others}");
+    }
+}
+
+#[test]
+fn one_of_a_crowd_says_again_that_it_has_everything_when_what_it_said_may_be_lost() {
+    // Four times as long as all of them take to say so.
+    let long = Duration::from_millis(400);
+    for (after, again) in [(long, false), (long + Duration::from_nanos(1), true)] {
+        let mut alone = Alone::new(u64::MAX, 1_000, 100);
+        alone.announce(1);
+        alone.run_for(Duration::from_secs(10));
+        alone.data(1, 1);
+        alone.said.clear();
+        alone.end(1, 1);
+        while alone.said.is_empty() {
+            alone.run_for(MILLISECOND / 10);
+        }
+        alone.now = alone.at + after;
+        alone.end(1, 1);
+        alone.run_for(MILLISECOND * 100);
+        assert_eq!(alone.said.len(), 1 + usize::from(again), "{after:?}");
+    }
+}
+
+#[test]
+fn a_publisher_with_less_than_a_quarter_of_its_leave_left_is_told_again() {
+    let mut alone = Alone::new(1, 1, 44);
+    alone.announce(1);
+    alone.run_for(Duration::ZERO);
+    assert_eq!((alone.said.len(), alone.told()), (1, vec![(1, 1, 33)]));
+    // From 1 to 33 there are 32, and eight are a quarter.
+    alone.heartbeat(Some((25, u64::MAX)));
+    assert_eq!(alone.said.len(), 1);
+    alone.heartbeat(Some((26, u64::MAX)));
+    assert_eq!(alone.said.len(), 2);
+}
+
+#[test]
+fn who_has_not_greeted_takes_more_time_for_it_when_the_group_turns_out_to_be_a_crowd() {
+    let mut soon = [0, 0];
+    for receiver in 0..20 {
+        for (index, group) in [1, 1_000].into_iter().enumerate() {
+            let mut alone = Alone::new(u64::MAX - receiver, 0, 100);
+            alone.announce(1);
+            alone.group = group;
+            alone.alive();
+            alone.run_for(MILLISECOND * 10);
+            soon[index] += alone.said.len().min(1);
+            alone.run_for(Duration::from_secs(10));
+            assert!(!alone.said.is_empty());
+        }
+    }
+    assert_eq!(soon[0], 20, "within ten milliseconds, as long as nothing is known of the group");
+    assert!(soon[1] < 3, "{} of 20", soon[1]);
+}
+
+#[test]
+fn one_of_a_crowd_gives_a_rare_sign_of_life() {
+    let mut alone = Alone::new(u64::MAX, 1_000, 100);
+    alone.announce(1);
+    alone.run_for(Duration::from_secs(45));
+    // Ten milliseconds for each of a thousand.
+    let first = alone.times()[0];
+    let expected: Vec<_> = (0..5).map(|at| first + at * 10_000).filter(|&at| at <= 45_000).collect();
+    assert_eq!(alone.times(), expected);
+}
+
+#[test]
+fn of_a_crowd_a_few_at_a_time_say_of_a_forgotten_stream_that_it_has_ended() {
+    let mut alone = Alone::of(Config { max_streams: 1, ..Config::new(ReceiverId(u64::MAX)) }, 1);
+    for stream in [1, 2] {
+        alone.announce(stream);
+        alone.data(stream, 1);
+        alone.end(stream, 1);
+    }
+    // The first made room for the second.
+    alone.said.clear();
+    alone.end(1, 1);
+    assert_eq!(alone.said.len(), 1, "in a small group each says so");
+    let told = alone.said[0].1[0];
+    assert_eq!((told.stream, told.ended, told.position, told.limit), (1, true, 2, 2));
+    alone.group = 1_000;
+    alone.alive();
+    alone.said.clear();
+    (0..1_000).for_each(|_| alone.end(1, 1));
+    assert!((10..100).contains(&alone.said.len()), "{}", alone.said.len());
+}
+
+#[test]
+fn what_does_not_fit_in_one_status_message_comes_in_the_next() {
+    let mut alone = Alone::new(1, 1, 100);
+    (1..=45).for_each(|stream| alone.announce(stream));
+    alone.run_for(Duration::ZERO);
+    assert_eq!(alone.said.iter().map(|(_, told)| told.len()).collect::<Vec<_>>(), [40, 5]);
+    let mut streams: Vec<_> = alone.said.iter().flat_map(|(_, told)| told).map(|told| told.stream).collect();
+    streams.sort_unstable();
+    assert_eq!(streams, (1..=45).collect::<Vec<_>>());
+    assert_eq!(alone.core.stats().statuses, 2);
+}
+
+#[test]
+fn who_leaves_says_so_once_and_how_far_it_came() {
+    let mut alone = Alone::new(1, 1, 100);
+    (1..=2).for_each(|stream| alone.announce(stream));
+    alone.run_for(MILLISECOND);
+    alone.data(1, 1);
+    alone.end(2, 0);
+    let transmit = alone.core.poll_leave(alone.now).unwrap();
+    let datagram = Datagram::parse(alone.core.datagram(&transmit)).unwrap();
+    assert!(datagram.header.has(flag::LEAVING));
+    assert_eq!((datagram.header.kind, datagram.header.stamp), (Kind::Status, alone.stamp));
+    let told = Status::parse(datagram.payload).unwrap().positions();
+    let mut told: Vec<_> = told.map(|told| (told.stream, told.ended, told.position)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(1, false, 2), (2, true, 1)]);
+    assert!(alone.core.poll_leave(alone.now).is_none());
 }

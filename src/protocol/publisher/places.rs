@@ -170,6 +170,8 @@ mod tests {
             };
             let standing = || places.iter().filter(waited_for);
             assert_eq!(places.limit().map(|(_, limit)| limit), standing().map(|p| p.limit).min());
+            let last = places.limit().and_then(|(id, _)| places.iter().find(|place| place.receiver == id));
+            assert_eq!(places.limit_behind(), last.filter(|place| place.behind).map(|place| place.limit));
             assert_eq!(places.floor().map(|(_, at)| at), standing().map(|p| p.position).min());
             assert!(places.iter().map(|place| place.receiver).is_sorted());
         }

@@ -159,6 +159,19 @@ mod tests {
     }
 
     #[test]
+    fn each_live_datagram_may_be_asked_for_once() {
+        let mut receivers = receivers(1);
+        let receiver = receivers.get_mut(ReceiverId(1)).unwrap();
+        receiver.budget.take(LEAST_BUDGET);
+        assert!(!receiver.budget.has_any(NOW));
+        for (datagrams, any) in [(10, true), (10, false), (15, true), (15, false)] {
+            receiver.credit(datagrams);
+            assert_eq!(receiver.budget.has_any(NOW), any, "{datagrams}");
+            receiver.budget.take(if any { if datagrams == 10 { 10.0 } else { 5.0 } } else { 0.0 });
+        }
+    }
+
+    #[test]
     fn who_was_not_heard_since_is_silent() {
         let mut receivers = receivers(5);
         assert_eq!(receivers.silent_since(Time(NOW.0 + 3)), [1, 2].map(ReceiverId));

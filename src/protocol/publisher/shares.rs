@@ -226,6 +226,8 @@ mod tests {
     use super::*;
     use RepairQueue::{CatchingUp, Prompt};
 
+    const NOW: Time = Time(10_000_000);
+
     /// Sends one datagram at a time as the publisher does, each step of it a microsecond, with all three waiting; gives
     /// the bytes of live data, prompt repairs, and repairs for those who catch up.
     fn send(shares: &mut Shares, live: bool, steps: u64) -> [usize; 3] {
@@ -303,5 +305,59 @@ mod tests {
         assert_ne!(format!("{:?}", shares.rate), full);
         shares.give_back(Some((Prompt, Share::Own)), 900);
         assert_eq!(format!("{:?}", shares.rate), full);
+    }
+
+    #[test]
+    fn a_repair_waits_and_is_confirmed_where_its_share_is_used_up_or_all_is() {
+        // What is left of all and of the prompt repairs' share, whether live data waits, and whether a repair may not go now.
+        for (all, prompt, live_waits, waits) in [
+            (true, true, false, false),
+            (true, true, true, false),
+            (true, false, false, false),
+            (true, false, true, true),
+            (false, true, false, true),
+            (false, false, true, true),
+        ] {
+            let mut shares = Shares::new(Some(8_000_000), NOW);
+            let rate = shares.rate.as_mut().unwrap();
+            if !all {
+                rate.all.take(1e9);
+            }
+            if !prompt {
+                rate.prompt.take(1e9);
+            }
+            assert_eq!(shares.confirms(live_waits, NOW), waits, "{all} {prompt} {live_waits}");
+            shares.rate.as_mut().unwrap().confirmations.take(1e9);
+            assert!(!shares.confirms(live_waits, NOW), "they have a part of their own");
+        }
+        assert!(!Shares::new(None, NOW).confirms(true, NOW), "nothing waits where there is no rate");
+    }
+
+    #[test]
+    fn heartbeats_and_answers_one_could_do_without_have_a_part_of_the_rate() {
+        // A part so small that it is the one datagram of 1,500 bytes which may go in any case.
+        let mut shares = Shares::new(Some(8), NOW);
+        assert_eq!((0..100).filter(|_| shares.shows(NOW)).count(), 1_500_usize.div_ceil(136));
+        assert_eq!((0..100).filter(|_| shares.answers(NOW)).count(), 1_500_usize.div_ceil(160));
+        let mut shares = Shares::new(None, NOW);
+        assert!((0..100).all(|_| shares.shows(NOW) && shares.answers(NOW)));
+    }
+
+    #[test]
+    fn without_a_rate_what_was_used_up_to_the_last_byte_is_used_up() {
+        let mut shares = Shares::new(None, NOW);
+        shares.prompt = 0.0;
+        assert!(!shares.may_repair(Prompt, Share::Own, true, NOW));
+        assert!(shares.may_repair(Prompt, Share::Own, false, NOW));
+        shares.take_live(900, NOW);
+        assert!(shares.may_repair(CatchingUp, Share::Spare, true, NOW));
+        shares.take_repair(CatchingUp, Share::Spare, 100, NOW);
+        assert!(!shares.may_repair(CatchingUp, Share::Spare, true, NOW));
+        // When no live data went out for a while it costs nothing; until then that is waited for.
+        let quiet = shares.ready_at(true, NOW);
+        assert_eq!((quiet, shares.ready_at(false, NOW)), (NOW + QUIET, Time::NEVER));
+        assert!(shares.may_repair(CatchingUp, Share::Spare, true, quiet));
+        shares.take_repair(CatchingUp, Share::Spare, 5_000, quiet);
+        assert_eq!(shares.catching_up, 0.0);
     }
 }
