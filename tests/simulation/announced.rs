@@ -297,3 +297,120 @@ fn sources_that_were_replaced_are_kept_while_half_of_the_room_is_free() {
         assert_eq!(core.stats().sources, sources, "{id}");
     }
 }
+
+/// A heartbeat without streams: its idle interval, group and round trip.
+fn alive(idle_micros: u32, group: u32, round_trip: u32) -> Vec<u8> {
+    let mut payload = [0; 100];
+    let length = Heartbeat::emit(&mut payload, idle_micros, group, round_trip, ReceiverId(0)).length();
+    emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length])
+}
+
+#[test]
+fn a_source_is_silent_after_five_of_the_intervals_it_told() {
+    let millis = Duration::from_millis;
+    // A minute is the longest that is believed.
+    for (idle_micros, silent) in
+        [(100_000, millis(500)), (1_000_000, millis(5_000)), (u32::MAX, millis(300_000))]
+    {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW, &[announce(1, 0, 1, &SOUND), alive(idle_micros, 1, 1)]);
+        let ends = |core: &mut Subscriber, after| {
+            core.handle_timeout(NOW + after);
+            let mut heard = Heard::default();
+            heard.take(core, &[]);
+            heard.ends
+        };
+        assert_eq!(ends(&mut core, silent - Duration::from_nanos(1)), [], "{silent:?}");
+        assert_eq!(ends(&mut core, silent), [EndReason::Silent], "{silent:?}");
+    }
+}
+
+#[test]
+fn an_answer_is_waited_for_as_long_as_it_takes_and_in_a_group_a_round_trip_at_least() {
+    // Group, round trip in microseconds, after how many of them a repair came (0: none), and how long one is waited for then.
+    for (group, round_trip, answer, waited) in [
+        (1, 0, 0, 5_000),
+        (1, 1_000, 0, 2_000),
+        (2, 1_000, 0, 2_000),
+        (1, 1_000, 300, 900),
+        (2, 1_000, 300, 1_000),
+        (1, 50, 0, 200),
+        (1, 3_000_000, 0, 1_000_000),
+    ] {
+        let mut core = subscriber(StartAt::Live);
+        let opened = announce(1, 0, 1, &Announce { age: 0, ..SOUND });
+        feed(&mut core, NOW, &[alive(500_000, group, round_trip * 1_000), opened, data(Kind::Data, 1, 1)]);
+        if answer > 0 {
+            while core.poll_transmit(NOW).is_some() {}
+            feed(&mut core, NOW, &[data(Kind::Data, 3, 3)]);
+            while core.poll_transmit(NOW).is_some() {}
+            assert_eq!(core.stats().naks, 1);
+            feed(&mut core, NOW + Duration::from_micros(answer), &[data(Kind::Repair, 2, 2)]);
+        }
+        assert_eq!(core.stats().nak_timeout_ns, waited * 1_000, "{group} {round_trip} {answer}");
+    }
+}
+
+#[test]
+fn names_that_are_given_up_make_room_for_others() {
+    const MOST: u32 = 4_096;
+    let mut core = subscriber(StartAt::Live);
+    let mut payload = [0; 5];
+    body::emit_record(&mut payload, 1);
+    let unnamed = |stream| {
+        emit(Header { sequence: 1, message: 1, ..Header::new(Kind::Data, SOURCE, stream) }, &payload)
+    };
+    feed(&mut core, NOW, &(1..=MOST).map(unnamed).collect::<Vec<_>>());
+    let mut now = NOW;
+    while core.stats().names_asked < 9 * u64::from(MOST) {
+        now = now + Duration::from_millis(5);
+        while core.poll_transmit(now).is_some() {}
+    }
+    // Nothing of them can be had any more.
+    feed(&mut core, now, &(1..=MOST).map(|stream| end(stream, 1, 2, 2)).collect::<Vec<_>>());
+    feed(&mut core, now, &(MOST + 1..=MOST * 2).map(unnamed).collect::<Vec<_>>());
+    assert_eq!(core.stats().streams_refused, 0);
+    feed(&mut core, now, &[unnamed(MOST * 2 + 1)]);
+    assert_eq!(core.stats().streams_refused, 1);
+}
+
+/// A heartbeat of a source, which was sent at this time by its clock.
+fn of_source(id: u64, sent: u64) -> Vec<u8> {
+    let mut payload = [0; 100];
+    let length = Heartbeat::emit(&mut payload, 500_000, 1, 1, ReceiverId(0)).length();
+    emit(Header { sent, ..Header::new(Kind::Heartbeat, SourceId(id), 0) }, &payload[..length])
+}
+
+#[test]
+fn another_source_at_an_address_is_the_next_when_it_was_sent_later_or_the_first_is_silent() {
+    let idle = Duration::from_millis(500);
+    let longer = idle + Duration::from_nanos(1);
+    for (after, sent, replaced) in
+        [(Duration::ZERO, 5, false), (Duration::ZERO, 6, true), (idle, 5, false), (longer, 5, true)]
+    {
+        let mut core = subscriber(StartAt::Live);
+        feed(&mut core, NOW, &[announce(1, 0, 1, &Announce { age: 0, ..SOUND }), of_source(SOURCE.0, 5)]);
+        let heard = feed(&mut core, NOW + after, &[of_source(1, sent)]);
+        feed(&mut core, NOW + after, &[]);
+        let mut ends = heard.ends;
+        let mut rest = Heard::default();
+        rest.take(&mut core, &[]);
+        ends.extend(rest.ends);
+        assert_eq!(ends, if replaced { vec![EndReason::Replaced] } else { vec![] }, "{after:?} {sent}");
+    }
+}
+
+#[test]
+fn a_source_of_which_nothing_is_wanted_makes_room_and_is_forgotten_when_it_is_silent() {
+    let elsewhere = SocketAddr::from(([10, 9, 9, 8], 9));
+    for (topic, sources, refused, kept) in [("t", 1, 1, 1), ("u", 1, 0, 0)] {
+        let patterns = vec!["t".into()];
+        let mut core =
+            Subscriber::new(Config { max_sources: 1, patterns, ..Config::new(ReceiverId(1)) }, NOW);
+        feed(&mut core, NOW, &[announce(1, 0, 1, &Announce { age: 0, topic, ..SOUND })]);
+        core.handle_datagram(NOW, elsewhere, &of_source(1, 5));
+        assert_eq!((core.stats().sources, core.stats().sources_refused), (sources, refused), "{topic}");
+        core.handle_timeout(NOW + Duration::from_secs(60));
+        assert_eq!(core.stats().sources, kept, "{topic}");
+    }
+}

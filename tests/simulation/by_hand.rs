@@ -4,7 +4,7 @@ use super::peers::{Heard, SOURCE, data, emit, heartbeat, lone};
 use nakcast::protocol::subscriber::{self, Contract, Subscriber};
 use nakcast::protocol::{EndReason, Event, GapReason, Time};
 use nakcast::wire::{
-    Announce, Confirmation, Datagram, End, Header, Invalid, Kind, MAX_SEQUENCE, Nak, Ncf, ReceiverId,
+    Announce, Confirmation, Datagram, End, Header, Invalid, Kind, MAX_SEQUENCE, Nak, Ncf, ReceiverId, Status,
     data as body, flag,
 };
 use std::net::SocketAddr;
@@ -474,5 +474,92 @@ fn numbers_that_none_can_have_are_refused() {
         );
         assert_eq!(core.stats().rejected[Invalid::Number.index()], 3);
         assert_eq!((core.stats().datagrams, core.stats().jumps, core.stats().unnamed), (0, 0, 0));
+    }
+}
+
+#[test]
+fn a_part_too_many_begins_no_message_anew() {
+    let (mut core, _) = lone(Contract::Arrival);
+    let parts = [part(1, 1, 0, 20), part(2, 1, 10, 20), part(3, 1, 10, 20)];
+    let datagrams: Vec<_> = [announce(100, 100)].into_iter().chain(parts).collect();
+    let heard = heard_by(&mut core, &datagrams);
+    assert_eq!((heard.messages, heard.gaps), (vec![1], vec![]));
+    let heard = heard_by(&mut core, &[data(Kind::Data, 4, 2), end(4, 3)]);
+    assert_eq!((heard.messages, heard.gaps, heard.ends), (vec![2], vec![], vec![EndReason::Closed]));
+}
+
+#[test]
+fn an_end_is_confirmed_when_all_before_it_was_taken() {
+    let mut core = small(Contract::Ordered, 2);
+    core.handle_timeout(NOW + Duration::from_millis(20));
+    while core.poll_transmit(NOW + Duration::from_millis(20)).is_some() {}
+    // Something of another stream waits to be taken, so the last message of this one waits too.
+    let first = of(2, 1);
+    core.handle_datagram(NOW, from(), &first);
+    core.park(&first);
+    core.handle_datagram(NOW, from(), &of(1, 1));
+    core.handle_datagram(NOW, from(), &end(1, 2));
+    let mut ended = |core: &mut Subscriber| {
+        let mut ended = false;
+        while let Some(transmit) = core.poll_transmit(NOW) {
+            let datagram = Datagram::parse(core.datagram(&transmit)).unwrap();
+            if datagram.header.kind == Kind::Status {
+                ended |= Status::parse(datagram.payload).unwrap().positions().any(|told| told.ended);
+            }
+        }
+        ended
+    };
+    assert!(!ended(&mut core));
+    let mut heard = Heard::default();
+    heard.take(&mut core, &first);
+    assert_eq!(heard.messages, [1, 1]);
+    assert!(ended(&mut core));
+}
+
+#[test]
+fn while_nothing_is_known_of_a_group_a_first_nak_waits_for_others() {
+    let wait = Duration::from_nanos(4_500_000);
+    let mut at_once = 0;
+    for receiver in 1..=20 {
+        let mut core = Subscriber::new(subscriber::Config::new(ReceiverId(receiver)), NOW);
+        heard_by(&mut core, &[announce(100, 100), data(Kind::Data, 1, 1), data(Kind::Data, 3, 3)]);
+        while core.poll_transmit(NOW + Duration::from_micros(100)).is_some() {}
+        at_once += core.stats().naks;
+        // A round trip of a millisecond, in a group of a thousand: four and a half of them at the most.
+        while core.poll_transmit(NOW + wait).is_some() {}
+        assert_eq!(core.stats().naks, 1, "{receiver}");
+    }
+    assert!(at_once <= 2, "{at_once} of 20");
+}
+
+#[test]
+fn half_of_what_the_sockets_hold_is_asked_for_at_a_time() {
+    // A datagram of 100 bytes takes 1,280 of the buffer, by the kernel's way of counting.
+    for (datagrams, credit) in [(100, 50), (1, 32)] {
+        let config = subscriber::Config {
+            receive_buffer: datagrams * 1_280,
+            ..subscriber::Config::new(ReceiverId(1))
+        };
+        let mut core = Subscriber::new(config, NOW);
+        heard_by(&mut core, &[announce(1_000, 100), heartbeat(1, 900, 901)]);
+        assert_eq!(asked(&mut core), [(1, 1, credit)]);
+    }
+}
+
+#[test]
+fn what_comes_is_timed_by_the_wall_clock_that_was_set_last_and_waits_to_be_taken() {
+    let (mut core, _) = lone(Contract::Ordered);
+    heard_by(&mut core, &[announce(100, 100)]);
+    for (sequence, offset) in [(1, 0), (2, 700)] {
+        core.set_wall_offset(offset);
+        assert!(!core.has_ready());
+        let datagram = data(Kind::Data, sequence, sequence);
+        core.handle_datagram(NOW, from(), &datagram);
+        assert!(core.has_ready());
+        let ready = core.advance(&datagram).unwrap();
+        assert!(
+            matches!(core.event(&ready, &datagram), Event::Message(message) if message.received_ns() == NOW.0 + offset)
+        );
+        assert!(core.advance(&datagram).is_none());
     }
 }

@@ -3,9 +3,11 @@
 use super::peers::emit;
 use nakcast::protocol::Time;
 use nakcast::protocol::publisher::{
-    BackPressure, Config, Flow, Laggard, Publisher, PublisherEvent, Reason, Refused, START_GRACE,
+    BackPressure, Config, Flow, Laggard, Publisher, PublisherEvent, Reason, Refused, START_GRACE, To,
 };
-use nakcast::wire::{Datagram, Header, Heartbeat, Kind, Nak, Position, Range, ReceiverId, SourceId, Status};
+use nakcast::wire::{
+    Datagram, Header, Heartbeat, Kind, Nak, Position, Range, ReceiverId, SourceId, Status, flag,
+};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -410,4 +412,128 @@ fn announces_go_round_four_at_each_idle_interval() {
     let (_, announced) = beats(&mut core, begun, NOW + Duration::from_millis(1_600));
     // The first four went out at the start; a stream that was released has no name any more.
     assert_eq!(announced, [6, 7, 1, 2, 4, 5, 6, 7, 1, 2, 4, 5]);
+}
+
+#[test]
+fn datagrams_of_a_run_are_as_long_as_its_longest_and_its_last_as_it_is() {
+    let mut core = Publisher::new(Config { datagram: 512, ..Config::new(SOURCE) }, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    beats(&mut core, NOW, NOW);
+    for length in [432, 412, 432, 232] {
+        core.send(stream, &vec![1; length], NOW).unwrap();
+        core.flush(stream);
+    }
+    let transmit = core.poll_transmit(NOW).unwrap();
+    assert_eq!((transmit.segment, transmit.count), (500, 4));
+    let lengths: Vec<_> = core.datagrams().map(<[u8]>::len).collect();
+    assert_eq!(lengths, [500, 500, 500, 300]);
+    let payloads: Vec<_> =
+        core.datagrams().map(|bytes| Datagram::parse(bytes).unwrap().payload.len()).collect();
+    assert_eq!(payloads, [436, 416, 436, 236]);
+    assert!(core.datagrams().nth(1).unwrap()[480..].iter().all(|&byte| byte == 0));
+    assert_eq!((core.stats().datagrams, core.stats().datagram_bytes), (4, 1_800));
+}
+
+#[test]
+fn a_stream_that_is_over_is_not_shown_and_its_end_is_said() {
+    let mut core = windowed(8, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    send(&mut core, stream, NOW).unwrap();
+    core.close_stream(stream, NOW);
+    let later = NOW + Duration::from_secs(3);
+    let (shown, _) = beats(&mut core, NOW, later);
+    assert_eq!(shown, []);
+    assert!(core.stats().ends > 5 && core.stats().heartbeats > 5);
+}
+
+#[test]
+fn a_name_that_is_asked_for_twice_is_told_once_and_of_a_stream_that_is_given_up_its_end() {
+    let mut core = windowed(8, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    drain(&mut core, NOW);
+    let ask = |core: &mut Publisher| {
+        let mut payload = [0; 100];
+        let length = Nak::emit(&mut payload, ReceiverId(1), 0).length();
+        let header =
+            Header { stamp: NOW.0, flags: flag::NAME_WANTED, ..Header::new(Kind::Nak, SOURCE, stream) };
+        core.handle_datagram(NOW, address(1), &emit(header, &payload[..length]));
+    };
+    (0..3).for_each(|_| ask(&mut core));
+    drain(&mut core, NOW);
+    assert_eq!((core.stats().announces, core.stats().ends), (2, 0));
+    ask(&mut core);
+    drain(&mut core, NOW);
+    assert_eq!(core.stats().announces, 3);
+    core.close_stream(stream, NOW);
+    core.release_stream(stream);
+    drain(&mut core, NOW);
+    let ends = core.stats().ends;
+    (0..3).for_each(|_| ask(&mut core));
+    drain(&mut core, NOW);
+    assert_eq!((core.stats().announces, core.stats().ends), (3, ends + 1));
+}
+
+#[test]
+fn a_short_datagram_ends_a_run_that_wastes_an_eighth_already() {
+    let mut core = Publisher::new(Config { datagram: 512, ..Config::new(SOURCE) }, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    beats(&mut core, NOW, NOW);
+    for length in [400, 300, 100, 100] {
+        core.send(stream, &vec![1; length - 68], NOW).unwrap();
+        core.flush(stream);
+    }
+    core.poll_transmit(NOW).unwrap();
+    assert_eq!(core.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [400, 400, 100]);
+    core.poll_transmit(NOW).unwrap();
+    assert_eq!(core.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [100]);
+}
+
+#[test]
+fn what_the_socket_did_not_take_is_not_counted_and_sent_again() {
+    let mut core = windowed(8, Flow::Slowest);
+    let stream = core.open_stream("a", NOW).unwrap();
+    status(&mut core, NOW, 1, &[position(stream, 1)]);
+    drain(&mut core, NOW);
+    let counted = |core: &Publisher| {
+        let stats = core.stats();
+        let live = (stats.datagrams, stats.datagram_bytes);
+        (live, (stats.repairs, stats.repairs_unicast, stats.repair_bytes))
+    };
+    let each = 64 + 4 + 300;
+    for _ in 0..2 {
+        core.send(stream, &[1; 300], NOW).unwrap();
+        core.flush(stream);
+    }
+    // A run has one of these, for two are too long for a datagram of UDP at this size.
+    for taken in 0..2 {
+        core.poll_transmit(NOW).unwrap();
+        core.retract(0);
+        assert_eq!(counted(&core).0, (taken, taken * each));
+        core.poll_transmit(NOW).unwrap();
+        core.retract(1);
+        assert_eq!(counted(&core).0, (taken + 1, (taken + 1) * each));
+    }
+    drain(&mut core, NOW);
+    let later = NOW + Duration::from_millis(1);
+    nak(&mut core, later, 1, stream, Range { first: 1, count: 2 });
+    for taken in 0..2 {
+        while core.poll_transmit(later).is_some_and(|transmit| transmit.to == To::Group) {}
+        assert_eq!(counted(&core).1, (taken + 1, taken + 1, (taken + 1) * each));
+        core.retract(0);
+        assert_eq!(counted(&core).1, (taken, taken, taken * each));
+        while core.poll_transmit(later).is_some_and(|transmit| transmit.to == To::Group) {}
+    }
+    core.count_sending(2, 30);
+    core.count_sending(3, 40);
+    assert_eq!((core.stats().send_failures, core.stats().system_calls), (5, 70));
+}
+
+#[test]
+fn announces_that_too_many_wait_for_are_dropped_and_counted() {
+    let config = Config { datagram: 512, window: 64 << 20, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    (0..1_030).for_each(|at| assert!(core.open_stream(&format!("t{at}"), NOW).is_some()));
+    assert_eq!(core.stats().control_dropped, 6);
+    drain(&mut core, NOW);
+    assert_eq!(core.stats().announces, 1_024);
 }

@@ -53,6 +53,7 @@ impl Alone {
     fn transmit(&mut self) {
         while let Some(transmit) = self.core.poll_transmit(self.now) {
             let datagram = Datagram::parse(self.core.datagram(&transmit)).unwrap();
+            assert_eq!(datagram.header.sent, self.now.0);
             if datagram.header.kind == Kind::Status {
                 let status = Status::parse(datagram.payload).unwrap();
                 // What it heard last of the source, and how long ago: the publisher measures the round trip by that.
@@ -73,7 +74,7 @@ impl Alone {
     fn heartbeat(&mut self, state: Option<(u64, u64)>) {
         let mut payload = [0; 100];
         let mut list = Heartbeat::emit(&mut payload, 500_000, self.group, 1_000, ReceiverId(0));
-        for (lead, limit) in state {
+        if let Some((lead, limit)) = state {
             list.push_stream(&StreamState { stream: 1, trail: 1, lead, next_message: lead + 1, limit });
         }
         let length = list.length();

@@ -271,3 +271,25 @@ impl Stream {
         {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_messages_are_forgotten_when_no_part_of_them_can_come() {
+        let start = Start { sequence: 1, message: 1, catch_up_to: 0 };
+        let mut stream = Stream::new(0, SourceId(1), 1, "t", 100, 100, 1 << 16, start);
+        let mut memory = Memory::new(1_000);
+        (1..=4).for_each(|message| stream.bury(message, &mut memory));
+        stream.highest_after = 4;
+        // What is here may have parts of them.
+        stream.arrived.push_back(1);
+        stream.forget_dead();
+        assert_eq!(stream.dead.len(), 4);
+        stream.arrived.clear();
+        stream.forget_dead();
+        assert_eq!(stream.dead, [3, 4].into(), "the last that was begun, and what is not yet");
+        assert!(stream.is_dead(3) && !stream.is_dead(2));
+    }
+}
