@@ -499,7 +499,7 @@ fn an_end_is_confirmed_when_all_before_it_was_taken() {
     core.park(&first);
     core.handle_datagram(NOW, from(), &of(1, 1));
     core.handle_datagram(NOW, from(), &end(1, 2));
-    let mut ended = |core: &mut Subscriber| {
+    let ended = |core: &mut Subscriber| {
         let mut ended = false;
         while let Some(transmit) = core.poll_transmit(NOW) {
             let datagram = Datagram::parse(core.datagram(&transmit)).unwrap();

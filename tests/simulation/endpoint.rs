@@ -11,14 +11,14 @@ use nakcast::wire::{
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const NOW: Time = Time(1_000_000_000);
-const SOURCE: SourceId = SourceId(7);
+pub(super) const NOW: Time = Time(1_000_000_000);
+pub(super) const SOURCE: SourceId = SourceId(7);
 
-fn address(host: u64) -> SocketAddr {
+pub(super) fn address(host: u64) -> SocketAddr {
     SocketAddr::from(([10, 9, host as u8, (host >> 8) as u8], 9))
 }
 
-fn status(core: &mut Publisher, now: Time, receiver: u64, positions: &[Position]) {
+pub(super) fn status(core: &mut Publisher, now: Time, receiver: u64, positions: &[Position]) {
     let mut payload = [0; 1_400];
     let mut list = Status::emit(&mut payload, ReceiverId(receiver), 0);
     positions.iter().for_each(|position| assert!(list.push_position(position)));
@@ -27,7 +27,7 @@ fn status(core: &mut Publisher, now: Time, receiver: u64, positions: &[Position]
     core.handle_datagram(now, address(receiver), &emit(header, &payload[..length]));
 }
 
-fn position(stream: u32, position: u64) -> Position {
+pub(super) fn position(stream: u32, position: u64) -> Position {
     Position { stream, ended: false, missed: 0, position, limit: u64::MAX }
 }
 
@@ -40,12 +40,12 @@ fn nak(core: &mut Publisher, now: Time, receiver: u64, stream: u32, range: Range
     core.handle_datagram(now, address(receiver), &emit(header, &payload[..length]));
 }
 
-fn drain(core: &mut Publisher, now: Time) {
+pub(super) fn drain(core: &mut Publisher, now: Time) {
     while core.poll_transmit(now).is_some() {}
 }
 
 /// A message in a datagram of its own, sent.
-fn send(core: &mut Publisher, stream: u32, now: Time) -> Result<(), Refused> {
+pub(super) fn send(core: &mut Publisher, stream: u32, now: Time) -> Result<(), Refused> {
     core.send(stream, &[1; 300], now)?;
     core.flush(stream);
     drain(core, now);
@@ -53,7 +53,7 @@ fn send(core: &mut Publisher, stream: u32, now: Time) -> Result<(), Refused> {
 }
 
 /// A window of so many chunks, each of which holds one datagram.
-fn windowed(chunks: usize, flow: Flow) -> Publisher {
+pub(super) fn windowed(chunks: usize, flow: Flow) -> Publisher {
     let datagram = 32 << 10;
     Publisher::new(Config { flow, datagram, window: chunks * datagram, ..Config::new(SOURCE) }, NOW)
 }

@@ -6,6 +6,7 @@
 
 mod anew;
 mod announced;
+mod answers;
 mod budgets;
 mod by_hand;
 mod counted;

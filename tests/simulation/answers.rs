@@ -1,0 +1,198 @@
+//! What a publisher makes of NAKs: whom it believes, whom it answers, and how many of them.
+
+use super::endpoint::{NOW, SOURCE, address, drain, position, send, status, windowed};
+use super::peers::emit;
+use nakcast::protocol::Time;
+use nakcast::protocol::publisher::{Config, Flow, Publisher, To};
+use nakcast::wire::{Datagram, Header, Kind, Nak, Range, ReceiverId, Status, flag};
+use std::time::Duration;
+
+/// A NAK: who sends it, when, what it heard last and how long ago, what it says besides and what it asks for.
+struct Asking {
+    receiver: u64,
+    now: Time,
+    stamp: u64,
+    held: u32,
+    flags: u8,
+    range: Option<Range>,
+}
+
+impl Asking {
+    fn of(receiver: u64, now: Time, flags: u8, range: Option<Range>) -> Asking {
+        Asking { receiver, now, stamp: now.0, held: 0, flags, range }
+    }
+
+    fn send(self, core: &mut Publisher, stream: u32) {
+        let mut payload = [0; 100];
+        let mut list = Nak::emit(&mut payload, ReceiverId(self.receiver), self.held);
+        self.range.map(|range| list.push_range(range));
+        let length = list.length();
+        let header =
+            Header { stamp: self.stamp, flags: self.flags, ..Header::new(Kind::Nak, SOURCE, stream) };
+        core.handle_datagram(self.now, address(self.receiver), &emit(header, &payload[..length]));
+    }
+}
+
+fn one(sequence: u64) -> Option<Range> {
+    Some(Range { first: sequence, count: 1 })
+}
+
+/// What kinds of datagrams go out, and where to.
+fn sent(core: &mut Publisher, now: Time) -> Vec<(Kind, To)> {
+    let mut sent = Vec::new();
+    while let Some(transmit) = core.poll_transmit(now) {
+        sent.extend(core.datagrams().map(|bytes| (Datagram::parse(bytes).unwrap().header.kind, transmit.to)));
+    }
+    sent
+}
+
+#[test]
+fn a_stamp_that_was_never_sent_is_not_believed() {
+    const LATER: Time = Time(NOW.0 + 10_000_000);
+    let (begun, now, milli) = (NOW.0, LATER.0, 1_000_000);
+    // Clocks may run apart by a thousandth of the time that it was held; and what was held for too long to say is believed.
+    for (stamp, held, believed) in [
+        (now, 0, true),
+        (now + 1, 0, false),
+        (now - milli, milli as u32, true),
+        (now - milli + milli / 1_000, milli as u32, true),
+        (now - milli + milli / 1_000 + 1, milli as u32, false),
+        (begun, 0, true),
+        (begun - 1, 0, false),
+        (begun, u32::MAX, true),
+        (begun - 1, u32::MAX, false),
+        (now, u32::MAX, true),
+        (now + 1, u32::MAX, false),
+    ] {
+        let mut core = windowed(8, Flow::Slowest);
+        let stream = core.open_stream("a", NOW).unwrap();
+        for count in 1..=2 {
+            let asking = Asking { receiver: 1, now: LATER, stamp, held, flags: 0, range: None };
+            asking.send(&mut core, stream);
+            let mut payload = [0; 100];
+            let mut list = Status::emit(&mut payload, ReceiverId(1), held);
+            list.push_position(&position(stream, 1));
+            let length = list.length();
+            let header = Header { stamp, ..Header::new(Kind::Status, SOURCE, 0) };
+            core.handle_datagram(LATER, address(1), &emit(header, &payload[..length]));
+            let rejected = (core.stats().naks_rejected, core.stats().statuses_rejected);
+            let refused = if believed { 0 } else { count };
+            assert_eq!(rejected, (refused, refused), "{stamp} {held}");
+        }
+        assert_eq!(core.stats().receivers, u64::from(believed));
+    }
+}
+
+#[test]
+fn who_is_alone_is_answered_alone() {
+    // Who is known, who asks, and whether it is told alone of a name, and of what is gone.
+    for (known, receiver, name_alone, gone_alone) in [
+        (&[][..], 1, false, true),
+        (&[1], 1, true, true),
+        (&[1], 2, false, false),
+        (&[1, 2], 1, false, false),
+    ] {
+        let mut core = windowed(4, Flow::None);
+        let stream = core.open_stream("a", NOW).unwrap();
+        (0..13).for_each(|_| send(&mut core, stream, NOW).unwrap());
+        known.iter().for_each(|&id| status(&mut core, NOW, id, &[position(stream, 1)]));
+        drain(&mut core, NOW);
+        let to = |alone: bool| if alone { To::Receiver(address(receiver)) } else { To::Group };
+        Asking::of(receiver, NOW, flag::NAME_WANTED, None).send(&mut core, stream);
+        assert_eq!(sent(&mut core, NOW), [(Kind::Announce, to(name_alone))], "{known:?} {receiver}");
+        Asking::of(receiver, NOW, 0, one(1)).send(&mut core, stream);
+        assert_eq!(sent(&mut core, NOW), [(Kind::Ncf, to(gone_alone))], "{known:?} {receiver}");
+    }
+}
+
+#[test]
+fn of_what_is_asked_for_that_is_gone_is_told_and_the_rest_is_repaired() {
+    let mut core = windowed(4, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    // The window keeps the last four: from 10 on.
+    (0..13).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    Asking::of(1, NOW, 0, Some(Range { first: 8, count: 5 })).send(&mut core, stream);
+    assert_eq!((core.stats().nak_datagrams, core.stats().nak_gone), (5, 2));
+    drain(&mut core, NOW);
+    // Without a rate no repair waits that had to be confirmed.
+    assert_eq!((core.stats().repairs, core.stats().ncfs), (3, 1));
+}
+
+#[test]
+fn a_repair_goes_to_one_as_long_as_nobody_else_asks_for_it() {
+    // Who is known, who asks in turn, and whether the repair goes to the first alone.
+    for (known, asking, alone) in [
+        (&[1][..], &[1, 1][..], true),
+        (&[1], &[1], true),
+        (&[1], &[2], false),
+        (&[1], &[1, 2], false),
+        (&[1, 2], &[1], true),
+        (&[1, 2], &[1, 1], true),
+        (&[1, 2], &[1, 2], false),
+    ] {
+        let mut core = windowed(4, Flow::None);
+        let stream = core.open_stream("a", NOW).unwrap();
+        send(&mut core, stream, NOW).unwrap();
+        known.iter().for_each(|&id| status(&mut core, NOW, id, &[position(stream, 1)]));
+        drain(&mut core, NOW);
+        // They catch up, so that others are not expected to ask.
+        let later = NOW + Duration::from_millis(2);
+        for &receiver in asking {
+            Asking::of(receiver, later, flag::CATCHING_UP, one(1)).send(&mut core, stream);
+        }
+        let to = if alone { To::Receiver(address(1)) } else { To::Group };
+        assert_eq!(sent(&mut core, later), [(Kind::Repair, to)], "{known:?} {asking:?}");
+    }
+}
+
+#[test]
+fn who_asks_again_when_nobody_else_did_is_answered_alone() {
+    // Of two receivers, at a round trip of a millisecond (while none is known): until then the other may ask as well.
+    for (after, alone) in [(1_000, false), (1_001, true)] {
+        let mut core = windowed(4, Flow::None);
+        let stream = core.open_stream("a", NOW).unwrap();
+        send(&mut core, stream, NOW).unwrap();
+        for id in [1, 2] {
+            // Held for too long to measure a round trip by.
+            let mut payload = [0; 100];
+            let mut list = Status::emit(&mut payload, ReceiverId(id), u32::MAX);
+            list.push_position(&position(stream, 1));
+            let length = list.length();
+            let header = Header { stamp: NOW.0, ..Header::new(Kind::Status, SOURCE, 0) };
+            core.handle_datagram(NOW, address(id), &emit(header, &payload[..length]));
+        }
+        drain(&mut core, NOW);
+        let first = NOW + Duration::from_millis(5);
+        Asking::of(1, first, 0, one(1)).send(&mut core, stream);
+        assert_eq!(sent(&mut core, first), [(Kind::Repair, To::Group)]);
+        let again = first + Duration::from_micros(after);
+        Asking::of(1, again, 0, one(1)).send(&mut core, stream);
+        let to = if alone { To::Receiver(address(1)) } else { To::Group };
+        assert_eq!(sent(&mut core, again), [(Kind::Repair, to)], "{after}");
+    }
+}
+
+#[test]
+fn strangers_are_answered_out_of_a_tenth_of_the_rate() {
+    let datagram = 32 << 10;
+    let rate = Some(1_000_000);
+    let config =
+        Config { flow: Flow::None, datagram, window: 4 * datagram, max_rate: rate, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    let mut now = NOW;
+    for _ in 0..6 {
+        now = now + Duration::from_secs(1);
+        send(&mut core, stream, now).unwrap();
+    }
+    // Fifteen hundred bytes at once, of which an answer takes 160.
+    for (flags, range) in [(flag::NAME_WANTED, None), (0, one(1))] {
+        now = now + Duration::from_secs(1);
+        let before = core.stats().control_dropped;
+        for _ in 0..12 {
+            Asking::of(1, now, flags, range).send(&mut core, stream);
+            drain(&mut core, now);
+        }
+        assert_eq!(core.stats().control_dropped - before, 2);
+    }
+}
