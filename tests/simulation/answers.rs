@@ -3,8 +3,8 @@
 use super::endpoint::{NOW, SOURCE, address, drain, position, send, status, windowed};
 use super::peers::emit;
 use nakcast::protocol::Time;
-use nakcast::protocol::publisher::{Config, Flow, Publisher, To};
-use nakcast::wire::{Datagram, Header, Kind, Nak, Range, ReceiverId, Status, flag};
+use nakcast::protocol::publisher::{Config, Flow, Publisher, PublisherEvent, Reason, To};
+use nakcast::wire::{Datagram, Header, Kind, Nak, Position, Range, ReceiverId, Status, flag};
 use std::time::Duration;
 
 /// A NAK: who sends it, when, what it heard last and how long ago, what it says besides and what it asks for.
@@ -195,4 +195,137 @@ fn strangers_are_answered_out_of_a_tenth_of_the_rate() {
         }
         assert_eq!(core.stats().control_dropped - before, 2);
     }
+}
+
+#[test]
+fn who_says_that_a_stream_that_was_given_up_has_not_ended_is_told_that_it_has() {
+    for (ended, ends) in [(false, 1), (true, 0)] {
+        let mut core = windowed(4, Flow::None);
+        let stream = core.open_stream("a", NOW).unwrap();
+        core.close_stream(stream, NOW);
+        core.release_stream(stream);
+        drain(&mut core, NOW);
+        let before = core.stats().ends;
+        status(&mut core, NOW, 1, &[Position { ended, ..position(stream, 1) }]);
+        drain(&mut core, NOW);
+        assert_eq!(core.stats().ends - before, ends);
+    }
+}
+
+#[test]
+fn a_receiver_within_half_a_window_of_the_lead_is_in_good_standing() {
+    for (at, good) in [(4, false), (5, true)] {
+        let mut core = windowed(8, Flow::None);
+        let stream = core.open_stream("a", NOW).unwrap();
+        (0..8).for_each(|_| send(&mut core, stream, NOW).unwrap());
+        status(&mut core, NOW, 1, &[position(stream, at)]);
+        assert_eq!(core.receivers()[0].good_standing, good, "{at}");
+    }
+}
+
+#[test]
+fn who_makes_no_progress_for_the_patience_is_not_waited_for_until_it_has_room_again() {
+    let second = Duration::from_secs(1);
+    let almost = second * 9 / 10;
+    // What it says shortly before the patience is over, and whether that is progress.
+    for (at, progress) in [(1, false), (2, true)] {
+        let mut core = windowed(8, Flow::Slowest);
+        let stream = core.open_stream("a", NOW).unwrap();
+        let told = |at, limit| [Position { limit, ..position(stream, at) }];
+        let mut fell_behind = 0;
+        for receiver in [1, 2] {
+            let start = NOW + second * 4 * receiver as u32;
+            let lead = core.stats().datagrams + 1;
+            status(&mut core, start, receiver, &told(lead, lead));
+            send(&mut core, stream, start).unwrap();
+            assert!(send(&mut core, stream, start).is_err());
+            status(&mut core, start + almost, receiver, &told(lead - 1 + at, lead));
+            core.handle_timeout(start + second);
+            fell_behind += u64::from(!progress);
+            assert_eq!(core.stats().fell_behind, fell_behind, "{at}");
+            core.handle_timeout(start + almost + second);
+            fell_behind += u64::from(progress);
+            assert_eq!(core.stats().fell_behind, fell_behind, "{at}");
+            while core.poll_event().is_some() {}
+            // Without room it would hold the others up again at once.
+            status(&mut core, start + second * 2, receiver, &told(lead + 1, lead));
+            assert_eq!(core.poll_event(), None);
+            status(&mut core, start + second * 2, receiver, &told(lead + 1, lead + 1));
+            assert!(
+                matches!(core.poll_event(), Some(PublisherEvent::CaughtUp { receiver: id, .. }) if id.0 == receiver)
+            );
+            core.handle_timeout(start + second * 2);
+            // It leaves the other to be waited for.
+            status(&mut core, start + second * 2, receiver, &told(lead + 1, u64::MAX));
+        }
+    }
+}
+
+#[test]
+fn in_a_crowd_it_is_told_soon_how_far_the_furthest_behind_is() {
+    for (receivers, soon) in [(32, false), (33, true)] {
+        let mut core = windowed(64, Flow::Slowest);
+        let stream = core.open_stream("a", NOW).unwrap();
+        (1..=receivers).for_each(|receiver| status(&mut core, NOW, receiver, &[position(stream, 1)]));
+        (0..20).for_each(|_| send(&mut core, stream, NOW).unwrap());
+        (1..=receivers).for_each(|receiver| status(&mut core, NOW, receiver, &[position(stream, 21)]));
+        let mut now = NOW;
+        while now < NOW + Duration::from_millis(450) {
+            core.handle_timeout(now);
+            drain(&mut core, now);
+            now = now + Duration::from_millis(1);
+        }
+        let heartbeat = now + Duration::from_millis(1);
+        (0..20).for_each(|_| send(&mut core, stream, now).unwrap());
+        // The heartbeats that follow these come by themselves.
+        let told = [Position { limit: 60, ..position(stream, 21) }];
+        let before = core.poll_timeout(now);
+        status(&mut core, now, 1, &told);
+        let after = core.poll_timeout(now);
+        assert_eq!((after.0, after.1 == Reason::Heartbeat), (before.0.min(heartbeat), soon), "{receivers}");
+        while now < heartbeat + Duration::from_millis(1) {
+            now = now + Duration::from_millis(1);
+            core.handle_timeout(now);
+            drain(&mut core, now);
+        }
+        // What is not new is not told again.
+        status(&mut core, now, 1, &told);
+        assert_ne!(core.poll_timeout(now).1, Reason::Heartbeat, "{receivers}");
+    }
+}
+
+#[test]
+fn who_asks_for_more_than_its_budget_is_counted_and_quarantined_once() {
+    let config = Config { datagram: 512, window: 4 << 20, flow: Flow::None, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    for receiver in [1, 2] {
+        status(&mut core, NOW, receiver, &[position(stream, 1)]);
+    }
+    for _ in 0..8_000 {
+        send(&mut core, stream, NOW).unwrap();
+    }
+    // A budget of a window's 8,192, and the 8,000 live ones: 16,192 of the 24,000 asked for.
+    let range = Some(Range { first: 1, count: 8_000 });
+    let later = |at: u64| NOW + Duration::from_millis(at);
+    for receiver in [1, 2] {
+        for at in 1..=3 {
+            let now = later(receiver * 10 + at);
+            Asking::of(receiver, now, 0, range).send(&mut core, stream);
+            for _ in 0..10_000 {
+                if core.poll_transmit(now).is_none() {
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(core.stats().quarantined, 2);
+    let over = core.stats().naks_over_budget;
+    assert!(over > 0);
+    // Strangers have 4,096 together.
+    Asking::of(9, later(100), 0, range).send(&mut core, stream);
+    assert!(
+        (8_000 - 4_096 - 100..=8_000 - 4_096).contains(&(core.stats().naks_over_budget - over)),
+        "{over}"
+    );
 }

@@ -563,3 +563,9 @@ fn what_comes_is_timed_by_the_wall_clock_that_was_set_last_and_waits_to_be_taken
         assert!(core.advance(&datagram).is_none());
     }
 }
+
+#[test]
+fn who_heard_nothing_waits_for_nothing() {
+    let (core, now) = lone(Contract::Ordered);
+    assert_eq!(core.poll_timeout(now), None);
+}

@@ -360,4 +360,20 @@ mod tests {
         shares.take_repair(CatchingUp, Share::Spare, 5_000, quiet);
         assert_eq!(shares.catching_up, 0.0);
     }
+
+    #[test]
+    fn what_is_said_takes_of_the_rate_until_its_part_is_used_up_and_confirmations_always() {
+        let mut shares = Shares::new(Some(8_000_000), NOW);
+        let left = |shares: &mut Shares| shares.rate.as_mut().unwrap().all.level(NOW);
+        let full = left(&mut shares);
+        shares.take_control(500, false, NOW);
+        let one = left(&mut shares);
+        assert!(one < full);
+        shares.rate.as_mut().unwrap().control.take(1e9);
+        shares.take_control(500, false, NOW);
+        assert_eq!(left(&mut shares), one, "signs of life are said whatever the rate");
+        shares.rate.as_mut().unwrap().confirmations.take(1e9);
+        shares.take_control(500, true, NOW);
+        assert!(left(&mut shares) < one);
+    }
 }
