@@ -416,9 +416,17 @@ fn announces_go_round_four_at_each_idle_interval() {
 
 #[test]
 fn datagrams_of_a_run_are_as_long_as_its_longest_and_its_last_as_it_is() {
-    let mut core = Publisher::new(Config { datagram: 512, ..Config::new(SOURCE) }, NOW);
+    let config = Config { datagram: 512, window: 1, flow: Flow::None, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
     let stream = core.open_stream("a", NOW).unwrap();
     beats(&mut core, NOW, NOW);
+    // Their memory was used before: what pads them is of nobody's message.
+    (0..300).for_each(|_| {
+        core.send(stream, &[1; 440], NOW).unwrap();
+        core.flush(stream);
+        drain(&mut core, NOW);
+    });
+    let before = core.stats();
     for length in [432, 412, 432, 232] {
         core.send(stream, &vec![1; length], NOW).unwrap();
         core.flush(stream);
@@ -431,7 +439,9 @@ fn datagrams_of_a_run_are_as_long_as_its_longest_and_its_last_as_it_is() {
         core.datagrams().map(|bytes| Datagram::parse(bytes).unwrap().payload.len()).collect();
     assert_eq!(payloads, [436, 416, 436, 236]);
     assert!(core.datagrams().nth(1).unwrap()[480..].iter().all(|&byte| byte == 0));
-    assert_eq!((core.stats().datagrams, core.stats().datagram_bytes), (4, 1_800));
+    let stats = core.stats();
+    let sent = (stats.datagrams - before.datagrams, stats.datagram_bytes - before.datagram_bytes);
+    assert_eq!(sent, (4, 1_800));
 }
 
 #[test]
@@ -478,14 +488,16 @@ fn a_short_datagram_ends_a_run_that_wastes_an_eighth_already() {
     let mut core = Publisher::new(Config { datagram: 512, ..Config::new(SOURCE) }, NOW);
     let stream = core.open_stream("a", NOW).unwrap();
     beats(&mut core, NOW, NOW);
-    for length in [400, 300, 100, 100] {
-        core.send(stream, &vec![1; length - 68], NOW).unwrap();
-        core.flush(stream);
+    for lengths in [[400, 300, 100, 100], [400, 400, 100, 100]] {
+        for length in lengths {
+            core.send(stream, &vec![1; length - 68], NOW).unwrap();
+            core.flush(stream);
+        }
+        core.poll_transmit(NOW).unwrap();
+        assert_eq!(core.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [400, 400, 100]);
+        core.poll_transmit(NOW).unwrap();
+        assert_eq!(core.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [100]);
     }
-    core.poll_transmit(NOW).unwrap();
-    assert_eq!(core.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [400, 400, 100]);
-    core.poll_transmit(NOW).unwrap();
-    assert_eq!(core.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), [100]);
 }
 
 #[test]
@@ -536,4 +548,26 @@ fn announces_that_too_many_wait_for_are_dropped_and_counted() {
     assert_eq!(core.stats().control_dropped, 6);
     drain(&mut core, NOW);
     assert_eq!(core.stats().announces, 1_024);
+}
+
+#[test]
+fn a_sources_own_heartbeat_shows_all_its_streams() {
+    let (mut core, first) = slow(Flow::None, None);
+    let second = core.open_stream("b", NOW).unwrap();
+    let later = NOW + Duration::from_secs(9);
+    beats(&mut core, NOW, later);
+    let due = NOW + Duration::from_secs(10);
+    assert_eq!(core.poll_timeout(later), (due, Reason::Heartbeat));
+    core.handle_timeout(due);
+    let mut shown = Vec::new();
+    while core.poll_transmit(due).is_some() {
+        for bytes in core.datagrams() {
+            let datagram = Datagram::parse(bytes).unwrap();
+            if datagram.header.kind == Kind::Heartbeat {
+                let heartbeat = Heartbeat::parse(datagram.payload).unwrap();
+                shown.extend(heartbeat.streams().map(|state| state.unwrap().stream));
+            }
+        }
+    }
+    assert_eq!(shown, [first, second]);
 }
