@@ -414,3 +414,38 @@ fn a_source_of_which_nothing_is_wanted_makes_room_and_is_forgotten_when_it_is_si
         assert_eq!(core.stats().sources, kept, "{topic}");
     }
 }
+
+#[test]
+fn a_source_that_makes_room_leaves_what_there_is_of_others() {
+    let (second, third) = (SocketAddr::from(([10, 9, 9, 8], 9)), SocketAddr::from(([10, 9, 9, 7], 9)));
+    let mut core = Subscriber::new(Config { max_sources: 2, ..Config::new(ReceiverId(1)) }, NOW);
+    let opened = Announce { age: 0, ..SOUND };
+    feed(&mut core, NOW, &[announce(1, 0, 1, &opened)]);
+    let now = NOW + Duration::from_secs(60);
+    core.handle_timeout(now);
+    while core.poll_transmit(now).is_some() {}
+    assert_eq!(feed(&mut core, now, &[]).ends, []);
+    let mut heard = Heard::default();
+    heard.take(&mut core, &[]);
+    assert_eq!(heard.ends, [EndReason::Silent]);
+    // Of another something is to be told, something is missing, and it is to be greeted.
+    let mut payload = [0; 100];
+    let length = opened.emit(&mut payload);
+    let of = |kind, sequence, payload: &[u8]| {
+        emit(Header { sequence, message: sequence.max(1), ..Header::new(kind, SourceId(5), 1) }, payload)
+    };
+    let mut record = [0; 5];
+    body::emit_record(&mut record, 1);
+    core.handle_datagram(now, second, &of(Kind::Announce, 0, &payload[..length]));
+    core.handle_datagram(now, second, &of(Kind::Data, 1, &record));
+    core.handle_datagram(now, second, &of(Kind::Data, 3, &record));
+    core.handle_timeout(now + Duration::from_millis(20));
+    // The first makes room for a third.
+    core.handle_datagram(now, third, &of_source(6, 1));
+    assert_eq!((core.stats().sources, core.stats().sources_refused), (2, 0));
+    let mut heard = Heard::default();
+    heard.take(&mut core, &[]);
+    assert_eq!(heard.messages, [1]);
+    while core.poll_transmit(now + Duration::from_millis(20)).is_some() {}
+    assert_eq!((core.stats().naks, core.stats().statuses), (1, 1));
+}

@@ -300,6 +300,7 @@ fn what_is_over_and_forgotten_is_not_heard_twice_and_is_said_to_have_ended() {
         }
     }
     assert_eq!(heard.messages.len(), all, "none comes twice");
+    assert_eq!(core.stats().duplicates, u64::from(STREAMS));
     let mut said = Vec::new();
     while let Some(transmit) = core.poll_transmit(now) {
         let datagram = Datagram::parse(core.datagram(&transmit)).unwrap();
