@@ -1,7 +1,7 @@
 //! The publishing side of the public face.
 
 use crate::config::{PublisherBuilder, check_topic};
-use crate::driver::{Service, Shared, Working};
+use crate::driver::{Inlet, Pushed, Service, Shared, Working};
 use crate::error::{Error, SendError, TooFew, Unconfirmed};
 use crate::net::{BufferWarning, Interface};
 use crate::protocol::Time;
@@ -50,8 +50,9 @@ impl Endpoint {
             return Err(Error::TooManyTopics { max: working.publisher.max_streams() });
         };
         shared.transmit(&mut working);
+        let inlet = Inlet::new(working.publisher.max_records(), working.publisher.max_record());
         drop(working);
-        Ok(Publisher { endpoint: self.clone(), topic, stream, opened: now, open: true })
+        Ok(Publisher { endpoint: self.clone(), topic, stream, inlet, opened: now, open: true })
     }
 
     /// This run's id: random, never used again.
@@ -76,7 +77,10 @@ impl Endpoint {
 
     /// The counters, of all its topics together.
     pub fn stats(&self) -> PublisherStats {
-        self.shared().lock().publisher.stats()
+        let shared = self.shared();
+        let mut working = shared.lock();
+        working.take_in_all(shared.clock.now());
+        working.publisher.stats()
     }
 
     /// The subscribers that are known.
@@ -105,6 +109,7 @@ pub struct Publisher {
     endpoint: Endpoint,
     topic: String,
     stream: u32,
+    inlet: Inlet,
     opened: Time,
     open: bool,
 }
@@ -160,22 +165,47 @@ impl Publisher {
     }
 
     fn send_inner(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<(), SendError> {
-        let shared = self.endpoint.shared();
+        let shared = &*self.endpoint.service.shared;
+        let pushed = self.inlet.push(message);
+        let mut now = match pushed {
+            Pushed::Yes => return Ok(()),
+            Pushed::Look => {
+                let now = shared.clock.now();
+                if self.inlet.may_wait(now) {
+                    return Ok(());
+                }
+                now
+            }
+            _ => shared.clock.now(),
+        };
         let mut working = shared.lock();
+        let taken = pushed.is_taken();
+        if !taken {
+            self.look(&mut working)?;
+        }
+        if matches!(pushed, Pushed::Look | Pushed::Full) {
+            shared.depart(&mut working, &mut self.inlet, self.stream, now);
+            if taken || self.inlet.push(message).is_taken() {
+                return Ok(());
+            }
+            now = shared.clock.now();
+        }
+        working.enter(&mut self.inlet, self.stream, now);
         let mut until = None;
         let mut tried = false;
         loop {
-            self.look(&mut working)?;
-            let now = shared.clock.now();
-            match working.publisher.send(self.stream, message, now) {
+            let sent = if taken { Ok(()) } else { working.publisher.send(self.stream, message, now) };
+            match sent {
                 Ok(()) => {
-                    shared.dispatch(&mut working, self.stream, now);
+                    shared.dispatch(&mut working, &mut self.inlet, self.stream, now);
                     return Ok(());
                 }
                 Err(refused) => {
                     // Reckoned from the first refusal: most messages meet none.
                     until = until.or(timeout.map(|timeout| now + timeout));
                     self.refused(&mut working, refused, until, &mut tried)?;
+                    self.look(&mut working)?;
+                    now = shared.clock.now();
                 }
             }
         }
@@ -188,20 +218,29 @@ impl Publisher {
     /// [`SendError::TooLong`] when the message would not fit in one datagram; [`SendError::Closed`],
     /// [`SendError::Datagram`].
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, SendError> {
-        let shared = self.endpoint.shared();
+        let shared = &*self.endpoint.service.shared;
         let mut working = shared.lock();
+        working.enter(&mut self.inlet, self.stream, shared.clock.now());
         let mut tried = false;
         loop {
             self.look(&mut working)?;
             let now = shared.clock.now();
             match working.publisher.claim(self.stream, length, now).map(|_| ()) {
                 Ok(()) => {
-                    let (shared, stream) = (&*self.endpoint.service.shared, self.stream);
-                    return Ok(Claim { shared, working, stream, length });
+                    let (inlet, stream) = (&mut self.inlet, self.stream);
+                    return Ok(Claim { shared, working, inlet, stream, length });
                 }
                 Err(refused) => self.refused(&mut working, refused, None, &mut tried)?,
             }
         }
+    }
+
+    /// The lock, when all that was sent was taken in.
+    fn lock(&self) -> MutexGuard<'_, Working> {
+        let shared = &*self.endpoint.service.shared;
+        let mut working = shared.lock();
+        working.take_in(self.stream, shared.clock.now());
+        working
     }
 
     /// The error that an earlier datagram met, once.
@@ -245,7 +284,7 @@ impl Publisher {
     /// [`SendError::Datagram`].
     pub fn flush(&mut self) -> Result<(), SendError> {
         let shared = self.endpoint.shared();
-        let mut working = shared.lock();
+        let mut working = self.lock();
         working.publisher.flush(self.stream);
         shared.transmit(&mut working);
         self.look(&mut working)
@@ -257,7 +296,7 @@ impl Publisher {
     /// How many there are, when the time is over. It is looked once more then, so a time of zero only looks.
     pub fn wait_for(&mut self, receivers: usize, timeout: Option<Duration>) -> Result<(), TooFew> {
         let shared = self.endpoint.shared();
-        let mut working = shared.lock();
+        let mut working = self.lock();
         let until = timeout.map(|timeout| shared.clock.now() + timeout);
         let mut here = 0;
         let enough = shared.wait_for(&mut working, until, |publisher| {
@@ -274,15 +313,16 @@ impl Publisher {
 
     /// The subscribers of this topic that have not confirmed everything.
     pub fn laggards(&self) -> Vec<Laggard> {
-        self.endpoint.shared().lock().publisher.laggards(self.stream)
+        self.lock().publisher.laggards(self.stream)
     }
 
     /// Ends the stream without waiting: nothing is taken any more, what was taken is still repaired. With
     /// [`is_complete`](Self::is_complete) it makes a [`close`](Self::close) that can be broken off, and ends many streams at
     /// once.
     pub fn end(&mut self) {
+        self.inlet.shut();
         let shared = self.endpoint.shared();
-        let mut working = shared.lock();
+        let mut working = self.lock();
         working.publisher.close_stream(self.stream, shared.clock.now());
         shared.transmit(&mut working);
         working.arm(shared);
@@ -292,7 +332,7 @@ impl Publisher {
     /// that, at most for `timeout`.
     pub fn is_complete(&self, timeout: Duration) -> bool {
         let shared = self.endpoint.shared();
-        let mut working = shared.lock();
+        let mut working = self.lock();
         let until = shared.clock.now() + timeout;
         shared.wait_for(&mut working, Some(until), |publisher| publisher.is_complete(self.stream))
     }
@@ -311,8 +351,9 @@ impl Publisher {
         if !std::mem::replace(&mut self.open, false) {
             return Ok(());
         }
+        self.inlet.shut();
         let shared = self.endpoint.shared();
-        let mut working = shared.lock();
+        let mut working = self.lock();
         let now = shared.clock.now();
         let until = now + linger;
         let heard = if grace { until.min(self.opened + START_GRACE) } else { now };
@@ -330,6 +371,7 @@ impl Publisher {
         let laggards = working.publisher.laggards(self.stream);
         let complete = working.publisher.is_complete(self.stream);
         working.publisher.release_stream(self.stream);
+        working.forget(self.stream);
         if complete { Ok(()) } else { Err(Unconfirmed { laggards }) }
     }
 }
@@ -351,6 +393,7 @@ impl Drop for Publisher {
 pub struct Claim<'p> {
     shared: &'p Shared,
     working: MutexGuard<'p, Working>,
+    inlet: &'p mut Inlet,
     stream: u32,
     length: usize,
 }
@@ -360,7 +403,7 @@ impl Claim<'_> {
     pub fn commit(mut self) {
         self.working.publisher.commit(self.stream, self.length);
         let now = self.shared.clock.now();
-        self.shared.dispatch(&mut self.working, self.stream, now);
+        self.shared.dispatch(&mut self.working, self.inlet, self.stream, now);
     }
 }
 

@@ -25,8 +25,44 @@ use std::time::{Duration, Instant};
 pub struct Subscriber {
     driver: Driver,
     wait: Wait,
+    look: Look,
     /// Somebody has a waiting call return.
     woken: Arc<AtomicBool>,
+}
+
+/// How long a wait that blocks looks before it sleeps. To sleep for what is about to come costs both sides more than to look for
+/// it, so one looks while things come in quick succession; where that was in vain, more and more seldom.
+#[derive(Debug, Default)]
+struct Look {
+    /// The last wait was a short one.
+    short: bool,
+    /// How often in a row looking was in vain, and how many waits are yet to sleep at once for that.
+    in_vain: u32,
+    skip: u32,
+}
+
+impl Look {
+    const TIME: Duration = Duration::from_micros(60);
+    /// With the time it takes to wake.
+    const SHORT: Duration = Duration::from_micros(150);
+    const MOST_DOUBLINGS: u32 = 6;
+
+    fn time(&mut self) -> Duration {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Duration::ZERO;
+        }
+        if self.short { Self::TIME } else { Duration::ZERO }
+    }
+
+    /// A wait is over that looked for `time` at the most.
+    fn over(&mut self, time: Duration, slept: bool, took: Duration) {
+        self.short = took < Self::SHORT;
+        if time > Duration::ZERO {
+            self.in_vain = if slept { (self.in_vain + 1).min(Self::MOST_DOUBLINGS) } else { 0 };
+            self.skip = if slept { 1 << self.in_vain } else { 0 };
+        }
+    }
 }
 
 /// Has a subscriber's waiting call return, from any thread, as when a program is told to end.
@@ -56,7 +92,7 @@ impl Subscriber {
     }
 
     pub(crate) fn new(driver: Driver, wait: Wait) -> Subscriber {
-        Subscriber { driver, wait, woken: Arc::default() }
+        Subscriber { driver, wait, look: Look::default(), woken: Arc::default() }
     }
 
     /// The next event; waits for it as the builder's [`Wait`] says.
@@ -97,6 +133,9 @@ impl Subscriber {
             let Some(ready) = (if count == 0 { self.look()? } else { self.next()? }) else { break };
             handle(self.driver.event(&ready));
             count += 1;
+            if ready.is_message() {
+                count += self.driver.rest(limit - count, &mut handle);
+            }
         }
         Ok(count)
     }
@@ -126,13 +165,15 @@ impl Subscriber {
         if let Some(ready) = self.next()? {
             return Ok(Some(ready));
         }
-        let now = self.driver.clock().now();
-        let spin_until = match self.wait {
-            Wait::Block => now,
-            Wait::SpinThenBlock(time) => (now + time).min(until),
-            Wait::Spin => until,
+        let begun = self.driver.clock().now();
+        let time = match self.wait {
+            Wait::Block => self.look.time(),
+            Wait::SpinThenBlock(time) => time,
+            Wait::Spin => Duration::MAX,
         };
-        loop {
+        let spin_until = (begun + time).min(until);
+        let mut slept = false;
+        let ready = loop {
             if self.woken.swap(false, Ordering::SeqCst) {
                 return Ok(None);
             }
@@ -140,15 +181,20 @@ impl Subscriber {
                 self.driver.look();
                 std::hint::spin_loop();
             } else {
+                slept = true;
                 self.driver.wait(until).map_err(Error::system("waiting"))?;
             }
             if let Some(ready) = self.next()? {
-                return Ok(Some(ready));
+                break Some(ready);
             }
             if until.is_due(self.driver.clock().now()) {
-                return Ok(None);
+                break None;
             }
+        };
+        if self.wait == Wait::Block {
+            self.look.over(time, slept, self.driver.clock().now().since(begun));
         }
+        Ok(ready)
     }
 
     /// What any thread has a waiting call of this subscriber return with.

@@ -1,8 +1,9 @@
 //! Many threads at once, over real sockets on `lo`: what the application's threads, the service thread and a detached
 //! subscriber's thread share is used from all sides, and everything still comes in order and whole.
 //!
-//! All that is shared lies under one mutex with its condition variable, or is a descriptor of the kernel's; there is no
-//! lock-free code of ours whose interleavings loom could walk through, so threads are let loose on it instead.
+//! Nearly all that is shared lies under one mutex with its condition variable, or is a descriptor of the kernel's. What messages
+//! in a tight loop go through is a ring of a crate's and one flag: see `src/driver/inlet.rs` and `tests/bulk.rs`. Threads are let
+//! loose on all of it here.
 //!
 //! `NAKCAST_STRESS=50 cargo test --release --test stress` does fifty times as much.
 

@@ -103,6 +103,15 @@ impl Driver {
         self.subscriber.event(ready, current)
     }
 
+    /// Hands on the messages that follow the one that `next` gave last in its datagram, at most `limit`; gives how many.
+    pub(crate) fn rest(&mut self, limit: usize, handle: impl FnMut(Event<'_>)) -> usize {
+        let current = match self.receivers[self.current].current() {
+            Some(datagram) if self.handled => datagram.bytes,
+            _ => &[],
+        };
+        self.subscriber.rest(current, limit, handle)
+    }
+
     /// The next thing that happened, if there is one without waiting.
     pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
         loop {

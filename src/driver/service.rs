@@ -5,7 +5,10 @@
 //! asleep: waking it for each would cost both threads more than the answer does. When the application pauses, or waits for
 //! room, the service thread takes over.
 
+mod dispatch;
+
 use super::clock::{Clock, Seldom};
+use super::inlet::Inlets;
 use super::waiter::{Alarm, Switch, Waiter};
 use crate::net::{self, Receiver, Sender, Socket, SocketError};
 use crate::protocol::Time;
@@ -61,11 +64,15 @@ pub(crate) struct Working {
     streak: u32,
     /// When the service thread wakes at the latest.
     wakes_at: Time,
-    /// It wakes that early only for messages that wait for others.
-    flushing: bool,
+    /// How long messages wait for others at the most, where some do since the last transmit.
+    waiting: Option<Duration>,
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
+    /// Where messages come from that were sent in a tight loop.
+    inlets: Inlets,
+    /// When to look after these at the latest.
+    look_again: Time,
     /// The socket would take no more; not tried before this.
     blocked_until: Time,
     /// The last datagram that was too long for its way, to be told to the next that sends.
@@ -126,6 +133,7 @@ impl Shared {
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         let now = self.clock.now();
         working.take_over(self, now);
+        working.take_in_all(now);
         if !working.watched || working.unserved {
             working.receive(self);
             self.changed.notify_all();
@@ -147,24 +155,10 @@ impl Shared {
             let now = self.clock.now();
             working.wake_by(self, now, now);
         }
-        working.arm(self);
-        MutexGuard::bump(working);
-    }
-
-    /// After a message was taken: what waits leaves when it fills a run, or when the last transmit is further back than one
-    /// takes. So a message that comes alone leaves at once, and what comes faster than the system can send piles up just as
-    /// long as the system needs. What is left waiting leaves when its time comes.
-    pub(crate) fn dispatch(&self, working: &mut MutexGuard<'_, Working>, stream: u32, now: Time) {
-        let (sealed, _) = working.publisher.pending(stream);
-        if sealed >= working.publisher.max_run() {
-            self.transmit(working);
-        } else if now.since(working.transmitted) >= working.cost {
-            working.publisher.flush(stream);
-            self.transmit(working);
-        } else {
-            let by = now + working.publisher.config().max_delay;
-            working.flushing |= working.wake_by(self, by, now);
+        if working.watched {
+            working.arm(self);
         }
+        MutexGuard::bump(working);
     }
 }
 
@@ -177,15 +171,13 @@ struct Sent {
 }
 
 impl Working {
-    /// Has the service thread wake by `at`; true when it would have slept longer.
-    fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) -> bool {
-        if at >= self.wakes_at {
-            return false;
+    /// Has the service thread wake by `at`.
+    fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) {
+        if at < self.wakes_at {
+            self.wakes_at = at;
+            self.publisher.count_sending(0, 1);
+            shared.alarm.after(at.since(now));
         }
-        self.wakes_at = at;
-        self.publisher.count_sending(0, 1);
-        shared.alarm.after(at.since(now));
-        true
     }
 
     /// Has the service thread wake when the state machine next wants it.
@@ -200,7 +192,7 @@ impl Working {
         if self.blocked_until < Time::NEVER {
             return self.blocked_until.max(now);
         }
-        self.publisher.poll_timeout(now).0
+        self.publisher.poll_timeout(now).0.min(self.look_again)
     }
 
     /// The application transmits: after a number of times without a pause it takes in the NAKs too.
@@ -225,16 +217,16 @@ impl Working {
     }
 
     /// Before all that waits is transmitted: the service thread need not wake for it. Were it left to, it would meet the
-    /// application in the lock with nothing to do, every so many microseconds.
+    /// application in the lock with nothing to do, every so many microseconds. The timer costs as much as dozens of messages,
+    /// so it is put off only once a good part of its time is over.
     fn put_off(&mut self, shared: &Shared, now: Time) {
-        let next = self.due(now);
-        let wake = next.min(now + if self.watched { SOON } else { PAUSE });
-        let early = self.flushing || (!self.watched && self.wakes_at < now + PAUSE / 2);
-        if self.wakes_at > wake || (early && self.wakes_at < wake) {
+        // What is sent next waits for others too, where what was sent last did.
+        let most = self.waiting.take().unwrap_or(SOON).min(if self.watched { SOON } else { PAUSE });
+        let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
+        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most * 3 / 4) {
             self.wakes_at = Time::NEVER;
             self.wake_by(shared, wake, now);
         }
-        self.flushing = false;
     }
 
     /// What the service thread does when it wakes; true when there is more to do at once.
@@ -249,13 +241,14 @@ impl Working {
             self.wall_clock = now;
             self.publisher.set_wall_offset(shared.clock.wall_offset());
         }
+        self.close_inlets(now);
         self.publisher.handle_timeout(now);
         let sent = self.transmit(shared);
         if sent.runs > 0 {
             self.transmitted = shared.clock.now();
         }
         self.wakes_at = Time::NEVER;
-        self.flushing = false;
+        self.waiting = None;
         self.arm(shared);
         if !self.watched {
             let now = shared.clock.now();
@@ -299,11 +292,11 @@ impl Working {
     fn transmit(&mut self, shared: &Shared) -> Sent {
         let mut now = shared.clock.now();
         let mut sent = Sent { runs: 0, more: false };
-        if self.blocked_until > now && self.blocked_until < Time::NEVER {
-            return sent;
+        let blocked = self.blocked_until > now && self.blocked_until < Time::NEVER;
+        if !blocked {
+            self.blocked_until = Time::NEVER;
         }
-        self.blocked_until = Time::NEVER;
-        while let Some(transmit) = self.publisher.poll_transmit(now) {
+        while !blocked && let Some(transmit) = self.publisher.poll_transmit(now) {
             let to = match transmit.to {
                 To::Group => shared.group,
                 To::Receiver(address) => address,
@@ -347,6 +340,8 @@ impl Working {
                 break;
             }
         }
+        let mut out = net::CopyOut::default();
+        self.publisher.settle(|to, from| out.copy(to, from));
         sent
     }
 
@@ -419,9 +414,11 @@ impl Service {
                 watched: true,
                 streak: 0,
                 wakes_at: Time::NEVER,
-                flushing: false,
+                waiting: None,
                 transmitted: Time(0),
                 cost: Duration::ZERO,
+                inlets: Inlets::default(),
+                look_again: Time::NEVER,
                 blocked_until: Time::NEVER,
                 too_long: None,
                 refusals: Seldom::default(),
@@ -461,7 +458,12 @@ struct Ended<'s>(&'s Shared);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.lock().unserved = true;
+        let mut working = self.0.lock();
+        working.unserved = true;
+        // Nobody looks after what is pushed any more.
+        working.close_inlets(self.0.clock.now());
+        working.transmit(self.0);
+        drop(working);
         self.0.changed.notify_all();
     }
 }

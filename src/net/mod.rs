@@ -54,6 +54,7 @@
 //! # }
 //! ```
 
+mod copy;
 mod error;
 mod interface;
 mod listing;
@@ -66,6 +67,7 @@ mod testing;
 #[cfg(target_os = "linux")]
 mod timer;
 
+pub(crate) use copy::CopyOut;
 pub use error::{BufferWarning, SocketError, is_too_long};
 pub use interface::{Family, Interface, InterfaceError, Local, interfaces, resolve};
 pub use receive::{Received, Receiver};

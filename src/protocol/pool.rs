@@ -23,22 +23,42 @@ pub fn can_be_had(bytes: usize) -> bool {
 #[derive(Debug)]
 pub struct Pool {
     memory: Vec<u8>,
+    /// Where in it the first chunk begins: at a line of the caches.
+    base: usize,
+    chunks: usize,
     chunk_size: usize,
     free: Vec<Chunk>,
 }
 
+/// Bytes of a line of the caches: datagrams that begin with one share none.
+const LINE: usize = 64;
+
 impl Pool {
-    /// A pool of `bytes`, rounded down to whole chunks, but at least `least` of them. The pages are touched when they
-    /// are first used. Where they cannot be had the process ends: ask [`can_be_had`] before.
-    pub fn new(bytes: usize, chunk_size: usize, least: usize) -> Pool {
-        let chunks = (bytes / chunk_size).max(least).min(u32::MAX as usize);
+    /// A pool of `bytes`, rounded down to whole chunks, but at least `least` of them, and `staging` bytes besides. The pages are
+    /// touched when they are first used. Where they cannot be had the process ends: ask [`can_be_had`] before.
+    pub fn new(bytes: usize, chunk_size: usize, least: usize, staging: usize) -> Pool {
+        let chunks = (bytes / chunk_size).max(least).min(u32::MAX as usize - 1);
         let free = (0..chunks as u32).rev().map(Chunk).collect();
-        Pool { memory: vec![0; chunks * chunk_size], chunk_size, free }
+        let memory = vec![0; chunks * chunk_size + staging + LINE];
+        let base = memory.as_ptr().align_offset(LINE).min(LINE);
+        Pool { memory, base, chunks, chunk_size, free }
     }
 
     /// How many chunks there are in all.
     pub fn capacity(&self) -> usize {
-        self.memory.len() / self.chunk_size
+        self.chunks
+    }
+
+    /// The bytes beside the chunks, to be named like one. It is never lent.
+    pub fn staging(&self) -> Chunk {
+        Chunk(self.chunks as u32)
+    }
+
+    /// Bytes of the staging area from `from` on, and as many of a chunk from `to` on, to be copied there.
+    pub fn staged(&mut self, from: usize, chunk: Chunk, to: usize, length: usize) -> (&mut [u8], &[u8]) {
+        let start = self.base + chunk.0 as usize * self.chunk_size + to;
+        let (chunks, staging) = self.memory.split_at_mut(self.base + self.chunks * self.chunk_size);
+        (&mut chunks[start..start + length], &staging[from..from + length])
     }
 
     /// Bytes of a chunk.
@@ -64,13 +84,13 @@ impl Pool {
 
     /// Bytes `from..from + length` of a chunk.
     pub fn bytes(&self, chunk: Chunk, from: usize, length: usize) -> &[u8] {
-        let start = chunk.0 as usize * self.chunk_size + from;
+        let start = self.base + chunk.0 as usize * self.chunk_size + from;
         &self.memory[start..start + length]
     }
 
     /// The same, to write.
     pub fn bytes_mut(&mut self, chunk: Chunk, from: usize, length: usize) -> &mut [u8] {
-        let start = chunk.0 as usize * self.chunk_size + from;
+        let start = self.base + chunk.0 as usize * self.chunk_size + from;
         &mut self.memory[start..start + length]
     }
 }
@@ -262,7 +282,7 @@ mod tests {
 
     #[test]
     fn chunks_are_lent_once_and_lie_apart() {
-        let mut pool = Pool::new(10_050, 1_000, 4);
+        let mut pool = Pool::new(10_050, 1_000, 4, 0);
         assert_eq!((pool.capacity(), pool.left(), pool.chunk_size()), (10, 10, 1_000));
         let chunks: Vec<Chunk> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!((chunks.len(), pool.left()), (10, 0));
@@ -275,6 +295,6 @@ mod tests {
         }
         pool.give(chunks[3]);
         assert_eq!((pool.left(), pool.take(), pool.take()), (1, Some(chunks[3]), None));
-        assert_eq!(Pool::new(0, 1_000, 4).capacity(), 4, "there are at least so many");
+        assert_eq!(Pool::new(0, 1_000, 4, 0).capacity(), 4, "there are at least so many");
     }
 }

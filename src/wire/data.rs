@@ -1,6 +1,6 @@
 //! What data and repairs carry: records of whole messages, or one fragment of a message too large for a datagram.
 
-use super::bytes::{get_u16, get_u32, put_u16, put_u32};
+use super::bytes::{get_u16, get_u32, put_u32};
 use super::invalid::Invalid;
 
 /// Bytes before each message in a datagram: length (2), flags (1), extension length in 4-byte units (1).
@@ -14,9 +14,14 @@ pub const FRAGMENT_LENGTH: usize = 8;
 /// When `payload` is shorter than a record's head.
 #[inline]
 pub fn emit_record(payload: &mut [u8], length: u16) {
-    put_u16(payload, 0, length);
-    payload[2] = 0;
-    payload[3] = 0;
+    payload[..RECORD_LENGTH].copy_from_slice(&record_head(length));
+}
+
+/// The head of a record for a message of `length` bytes, which follows it.
+#[inline]
+pub fn record_head(length: u16) -> [u8; RECORD_LENGTH] {
+    let [high, low] = length.to_be_bytes();
+    [high, low, 0, 0]
 }
 
 /// Where the message whose record begins at `at` of `payload` begins and ends; the next record begins where it ends.

@@ -16,7 +16,7 @@ pub use body::Body;
 pub use control::{
     Announce, Confirmation, End, Heartbeat, List, Nak, Ncf, Position, Range, Status, StreamState,
 };
-pub use data::{FRAGMENT_LENGTH, Fragment, RECORD_LENGTH, Records};
+pub use data::{FRAGMENT_LENGTH, Fragment, RECORD_LENGTH, Records, record_head};
 pub use header::{
     Datagram, HEADER_LENGTH, Header, Kind, MAGIC, MAX_DATAGRAM, MAX_SEQUENCE, ReceiverId, SourceId, VERSION,
     first_message, flag, restamp, seal_header, stamp,

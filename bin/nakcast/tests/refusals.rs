@@ -84,6 +84,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("pub -i lo --rate=", &["--rate", "''", "10k"]),
     ("pub -i lo --max-rate 0", &["--max-rate", "nothing", "10k"]),
     ("pub -i lo --max-rate 5", &["--max-rate", "too little", "10k"]),
+    ("sub -i lo --count 99999999999999999999G", &["--count", "9007199254740992"]),
     ("pub -i lo --max-rate 99999999999999999999G", &["--max-rate", "any network", "10000G"]),
     ("demo --rate 0", &["--rate", "'0'", "0.001"]),
     // How many.
@@ -179,7 +180,6 @@ fn what_is_more_than_can_be_is_as_fast_as_it_goes() {
     for (arguments, code) in [
         ("pub -i lo -g 239.255.79.240:29001 --rate 99999999999999999999G --count 1k", 0),
         ("demo --seconds 0.2 --rate 99999999999999999999G", 0),
-        ("sub -i lo -g 239.255.79.240:29002 --count 99999999999999999999G --for 0.01", 1),
     ] {
         let mut process = Process::spawn(nakcast(&arguments.split_whitespace().collect::<Vec<_>>()));
         assert_eq!(process.wait(SOON).code(), Some(code), "{arguments}: {}", process.stderr());

@@ -8,10 +8,12 @@
 //! | room | what happens there |
 //! |---|---|
 //! | `stream`, `window` | messages become datagrams, and stay until they age out |
+//! | `bulk` | the same for messages that come in a tight loop, a run at a time |
 //! | `feedback`, `places` | NAKs and status come in: repairs are queued, receivers gain and lose their standing |
 //! | `transmit`, `shares` | every datagram that leaves is chosen and written here |
 //! | `timers` | heartbeats, patience, receivers that fell silent |
 
+mod bulk;
 mod config;
 mod events;
 mod feedback;
@@ -119,6 +121,7 @@ pub struct Publisher {
     timers: timers::Timers,
     /// Streams with a datagram being packed.
     packing: usize,
+    staged: bulk::Staged,
     events: VecDeque<PublisherEvent>,
     stats: PublisherStats,
     started: Time,
@@ -137,7 +140,8 @@ impl Publisher {
             "unchecked configuration"
         );
         let per_chunk = (CHUNK_BYTES / config.datagram).max(1);
-        let pool = Pool::new(config.window, per_chunk * config.datagram, LEAST_CHUNKS);
+        let staging = transmit::max_run(config.datagram) * config.datagram;
+        let pool = Pool::new(config.window, per_chunk * config.datagram, LEAST_CHUNKS, staging);
         let layout = Slots::new(config.datagram, pool.chunk_size());
         Publisher {
             layout,
@@ -147,6 +151,7 @@ impl Publisher {
             outbox: Outbox::new(config.datagram),
             timers: timers::Timers::new(now),
             packing: 0,
+            staged: bulk::Staged::default(),
             events: VecDeque::new(),
             stats: PublisherStats::default(),
             started: now,
@@ -188,6 +193,11 @@ impl Publisher {
         (self.config.datagram - HEADER_LENGTH - RECORD_LENGTH).min(self.config.max_message)
     }
 
+    /// Bytes of records that a datagram takes.
+    pub fn max_records(&self) -> usize {
+        self.config.datagram - HEADER_LENGTH
+    }
+
     /// The most datagrams the window can hold.
     fn capacity(&self) -> u64 {
         self.pool.capacity() as u64 * self.layout.per_chunk
@@ -209,12 +219,7 @@ impl Publisher {
             }
             self.seal(id);
             self.reserve(id, now)?;
-            let flush_at = now + self.config.max_delay;
-            if let Some(stream) = self.stream(id) {
-                stream.begin(flush_at);
-                self.packing += 1;
-            }
-            self.timers.flush_by(flush_at);
+            self.begin(id, now);
         }
         let stream = &self.streams[id as usize - 1];
         stream.record(&mut self.pool, length).ok_or(Refused::Closed)

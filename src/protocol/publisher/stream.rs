@@ -1,7 +1,7 @@
 //! One topic of a publisher: what is being packed, what is in its window, who receives it.
 
 use super::places::{Place, Places};
-use super::window::{Slot, Window};
+use super::window::{self, Slot, Window};
 use crate::protocol::pool::{Pool, Slots};
 use crate::protocol::time::Time;
 use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, data, flag};
@@ -184,6 +184,14 @@ impl Stream {
     pub(super) fn commit(&mut self, length: usize) {
         self.fill += RECORD_LENGTH + length;
         self.next_message += 1;
+    }
+
+    /// Writes records into the datagram being packed, which lies at `place`, and counts their messages. The caller has made
+    /// sure of the room.
+    pub(super) fn append(&mut self, pool: &mut Pool, place: window::Place, records: &[u8], messages: u64) {
+        pool.bytes_mut(place.chunk, place.offset + self.fill, records.len()).copy_from_slice(records);
+        self.fill += records.len();
+        self.next_message += messages;
     }
 
     /// Bytes the datagram being packed can still take.

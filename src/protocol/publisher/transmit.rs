@@ -196,6 +196,12 @@ impl Publisher {
         })
     }
 
+    /// How many datagrams the last run has.
+    #[cfg(test)]
+    pub(super) fn outbox_run(&self) -> usize {
+        self.outbox.run.len()
+    }
+
     /// Takes back what `poll_transmit` gave last, from datagram number `sent` of it on: the socket did not take it, and
     /// it will be given again. Control datagrams are not: they are said again in time.
     pub fn retract(&mut self, sent: usize) {
@@ -437,11 +443,12 @@ impl Publisher {
             }
             self.outbox.run.clear();
             let (source, wall) = (self.config.source, now.0.wrapping_add(self.config.wall_offset));
+            let (staged, datagram) = (self.staged, self.config.datagram);
             let stream = &mut self.streams[id as usize - 1];
             let mut run = Run::default();
-            while let (Some(slot), Some(place)) =
-                (stream.window.slot(stream.unsent), stream.window.place(stream.unsent))
-            {
+            while let Some(slot) = stream.window.slot(stream.unsent) {
+                let staged = staged.place(id, stream.unsent, &self.pool, datagram);
+                let Some(place) = staged.or_else(|| stream.window.place(stream.unsent)) else { break };
                 let length = usize::from(slot.length);
                 if stream.backlog() == 0 || !run.admit(length, most) {
                     break;

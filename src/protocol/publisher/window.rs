@@ -72,6 +72,11 @@ impl Window {
         self.layout.chunk_of(self.next()) < self.chunks.end()
     }
 
+    /// Whether there is memory for all up to `sequence`.
+    pub(super) fn has_room_up_to(&self, sequence: u64) -> bool {
+        self.layout.chunk_of(sequence) < self.chunks.end()
+    }
+
     /// Adds memory behind what there is.
     pub(super) fn grow(&mut self, chunk: Chunk) {
         self.chunks.push(chunk);
@@ -139,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_trail_moves_by_chunks_and_names_the_message_that_starts_there() {
-        let mut pool = Pool::new(4 << 10, 1 << 10, 4);
+        let mut pool = Pool::new(4 << 10, 1 << 10, 4, 0);
         let mut window = Window::new(Slots::new(256, 1 << 10));
         let upcoming = |window: &Window| window.trail_message(1_000);
         assert_eq!((window.trail(), window.next(), upcoming(&window)), (1, 1, 1_000));
@@ -168,7 +173,7 @@ mod tests {
     fn from_the_trail_to_the_lead_everything_is_found_and_nothing_else() {
         let mut random = fastrand::Rng::with_seed(1);
         for start in [1, 4, 5, MAX_SEQUENCE - 300] {
-            let mut pool = Pool::new(8 << 10, 1 << 10, 4);
+            let mut pool = Pool::new(8 << 10, 1 << 10, 4, 0);
             let layout = Slots::new(256, 1 << 10);
             let first_chunk = layout.chunk_of(start);
             let mut window = Window {

@@ -90,6 +90,55 @@ impl Subscriber {
         }
     }
 
+    /// Hands on what follows in the datagram of the message that `advance` gave last, at most `limit` messages, with no more
+    /// ado for each than it takes; gives how many.
+    pub fn rest(&mut self, current: &[u8], limit: usize, mut handle: impl FnMut(Event<'_>)) -> usize {
+        let in_order = self.config.contract != Contract::Arrival;
+        let Subscriber { ready, streams, parked, pool, stats, .. } = self;
+        let Some(stream) = ready.front().and_then(|&index| streams[index].as_mut()) else { return 0 };
+        let Stream { topic, source_id, id, window, cursor, next_message, losses, lent, .. } = stream;
+        let Some(cursor) = cursor.as_mut().filter(|cursor| !cursor.fragment) else { return 0 };
+        if !losses.is_empty() || lent.is_some() {
+            return 0;
+        }
+        let bytes = match cursor.place {
+            Place::Current => current,
+            Place::Parked => parked,
+            Place::Kept(sequence) => window.get(pool, sequence).map_or(&[][..], |(_, bytes)| bytes),
+            Place::Assembled(_) => &[],
+        };
+        let payload = bytes.get(cursor.payload.0..cursor.payload.1).unwrap_or_default();
+        let mut count = 0;
+        while count < limit
+            && let Some((begin, end)) = data::next_message(payload, cursor.at)
+        {
+            cursor.at = end;
+            let number = cursor.number;
+            cursor.number += 1;
+            if number < *next_message {
+                continue;
+            }
+            if in_order {
+                *next_message = number + 1;
+            }
+            count += 1;
+            stats.messages += 1;
+            stats.bytes += (end - begin) as u64;
+            handle(Event::Message(Message {
+                topic,
+                payload: &payload[begin..end],
+                source: *source_id,
+                stream: *id,
+                sequence: cursor.sequence,
+                number,
+                sent: cursor.sent,
+                received: cursor.arrival.received,
+                kernel: cursor.arrival.kernel,
+            }));
+        }
+        count
+    }
+
     /// Keeps what is left to deliver of the datagram that was handled last, so that another may be handled.
     pub fn park(&mut self, current: &[u8]) {
         for stream in self.streams.iter_mut().flatten() {

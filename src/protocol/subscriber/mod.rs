@@ -115,7 +115,7 @@ impl Subscriber {
     pub fn new(config: Config, now: Time) -> Subscriber {
         Subscriber {
             opened: now,
-            pool: Pool::new(config.reorder, CHUNK, LEAST_CHUNKS),
+            pool: Pool::new(config.reorder, CHUNK, LEAST_CHUNKS, 0),
             sources: Vec::new(),
             by_id: HashMap::new(),
             by_address: HashMap::new(),

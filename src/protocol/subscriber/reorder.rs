@@ -168,7 +168,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         // From the first sequence number, and up to the last there can be.
         for base in [0, MAX_SEQUENCE - 120].into_iter().cycle().take(50) {
-            let mut pool = Pool::new(8 << 10, 1 << 10, 4);
+            let mut pool = Pool::new(8 << 10, 1 << 10, 4, 0);
             let mut window = Reorder::new(Slots::new(100, 1 << 10));
             let mut kept = BTreeMap::new();
             for step in 0..500_u64 {

@@ -1,0 +1,405 @@
+//! The way of small messages that come in a tight loop: from the application's thread into the state machine without a lock and
+//! a look at the clock for each, which would cost more than the message.
+//!
+//! A publisher has the [`Inlet`] for itself, and pushes records into it; what the lock guards has the other end in its
+//! [`Inlets`], and whoever holds the lock takes out of it. The publisher pushes only while it was told that it may, so many
+//! times; then it takes the lock again, looks at the clock, and decides as for any message whether to transmit. Where the service
+//! thread takes out first, for what is in there has waited long enough, it closes the inlet, and the publisher is back to the
+//! lock with its next message.
+//!
+//! The ring is a crate's. What is ours is the flag by which it is closed, read after each push: a publisher that reads it in time
+//! comes by itself, and for one that did not the service thread looks once more.
+
+use crate::protocol::Time;
+use crate::protocol::publisher::Publisher;
+use crate::wire::{RECORD_LENGTH, record_head};
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Bytes that may wait in an inlet: a run.
+const CAPACITY: usize = 64 << 10;
+/// Messages that follow each other in less than this come in a tight loop.
+const TIGHT: Duration = Duration::from_micros(1);
+/// The clock is looked at after so many messages at the latest.
+const MOST: u32 = 255;
+
+/// The publisher's end.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    /// Made when messages first come in a tight loop.
+    ring: Option<(Producer<u8>, Arc<AtomicBool>)>,
+    /// Bytes of records that a datagram takes, and the longest record.
+    datagram: usize,
+    longest: usize,
+    /// Datagrams that what is pushed may yet begin, and bytes that the last one begun still takes. None when it is shut.
+    datagrams: usize,
+    room: usize,
+    is_open: bool,
+    /// Until when what is pushed may wait.
+    due: Time,
+    /// After how many messages the clock is looked at, and how many of these are left.
+    batch: u32,
+    left: u32,
+    /// When it was looked at last, and how many messages came since.
+    looked: Time,
+    since: u32,
+}
+
+/// What became of a message that was to be pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is on its way.
+    Yes,
+    /// It is; look at the clock.
+    Look,
+    /// It is, but nobody will look after it: take the lock.
+    Alone,
+    /// It is not: what is in there is a run.
+    Full,
+    /// It is not: it does not go this way.
+    No,
+}
+
+impl Pushed {
+    /// Whether it is on its way.
+    pub(crate) fn is_taken(self) -> bool {
+        matches!(self, Pushed::Yes | Pushed::Look | Pushed::Alone)
+    }
+}
+
+impl Inlet {
+    /// The clock is looked at after about this time.
+    pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_micros(4);
+
+    /// For messages of up to `longest` bytes in datagrams that take so many bytes of records.
+    pub(crate) fn new(datagram: usize, longest: usize) -> Inlet {
+        Inlet {
+            ring: None,
+            datagram,
+            longest: RECORD_LENGTH + longest,
+            datagrams: 0,
+            room: 0,
+            is_open: false,
+            due: Time(0),
+            batch: 0,
+            left: 0,
+            looked: Time(0),
+            since: 0,
+        }
+    }
+
+    /// Takes a message, where it may.
+    #[inline]
+    pub(crate) fn push(&mut self, message: &[u8]) -> Pushed {
+        let length = RECORD_LENGTH + message.len();
+        if length > self.room {
+            if self.datagrams == 0 || length > self.longest {
+                return if self.is_open { Pushed::Full } else { Pushed::No };
+            }
+            self.datagrams -= 1;
+            self.room = self.datagram;
+        }
+        let Some((ring, closed)) = &mut self.ring else { return Pushed::No };
+        if ring.slots() < length {
+            return Pushed::No;
+        }
+        self.room -= length;
+        let head = record_head(message.len() as u16);
+        let pushed = ring.write_all(&head).and_then(|()| ring.write_all(message));
+        debug_assert!(pushed.is_ok(), "there was room");
+        self.left = self.left.saturating_sub(1);
+        // Who closed it just before may have looked just before, too.
+        if closed.load(Ordering::Acquire) {
+            Pushed::Alone
+        } else if self.left == 0 {
+            Pushed::Look
+        } else {
+            Pushed::Yes
+        }
+    }
+
+    /// The clock was looked at: whether what was pushed may wait for more.
+    pub(crate) fn may_wait(&mut self, now: Time) -> bool {
+        self.since += self.batch;
+        self.reckon(now);
+        self.left = self.batch;
+        self.left > 0 && !self.due.is_due(now)
+    }
+
+    /// The same when a message took the lock.
+    pub(crate) fn look(&mut self, now: Time) {
+        self.since += self.batch - self.left + 1;
+        self.reckon(now);
+    }
+
+    /// After how many messages the clock is looked at next.
+    fn reckon(&mut self, now: Time) {
+        let each = now.since(self.looked) / self.since.max(1);
+        self.batch = if each < TIGHT {
+            let most = Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1);
+            (self.batch * 2 + 1).min(most as u32).min(MOST)
+        } else {
+            0
+        };
+        self.left = 0;
+        self.go_on(now);
+    }
+
+    /// Reckons from now on: what was sent left, and the time that took is not between messages.
+    pub(crate) fn go_on(&mut self, now: Time) {
+        self.looked = now;
+        self.since = 0;
+    }
+
+    /// The next message takes the lock.
+    pub(crate) fn shut(&mut self) {
+        self.is_open = false;
+        self.datagrams = 0;
+        self.room = 0;
+    }
+
+    /// Messages come in a tight loop.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.batch > 0
+    }
+}
+
+/// The other end of one.
+#[derive(Debug)]
+struct Outlet {
+    ring: Consumer<u8>,
+    /// The publisher is to push no more.
+    closed: Arc<AtomicBool>,
+    /// A record that lies across the end of the ring, and how long one can be.
+    split: Vec<u8>,
+    longest: usize,
+}
+
+impl Outlet {
+    /// Hands the records that are in it to the state machine.
+    fn take(&mut self, publisher: &mut Publisher, stream: u32, now: Time) {
+        while let Ok(chunk) = self.ring.read_chunk(self.ring.slots()) {
+            let (first, second) = chunk.as_slices();
+            let mut taken = publisher.put(stream, first, now);
+            if taken < first.len() && !second.is_empty() {
+                self.split.clear();
+                self.split.extend_from_slice(&first[taken..]);
+                self.split.extend_from_slice(&second[..self.longest.min(second.len())]);
+                taken += publisher.put(stream, &self.split[..], now);
+            }
+            chunk.commit(taken);
+            if taken == 0 {
+                // What there is, if anything, is half a record still.
+                break;
+            }
+        }
+    }
+}
+
+/// The other ends of all inlets of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Inlets {
+    outlets: Vec<Option<Outlet>>,
+    /// The streams whose publishers may push, or may just have.
+    open: Vec<u32>,
+}
+
+impl Inlets {
+    /// A publisher may push as many messages as begin `datagrams` datagrams at the most, and until `due` or shortly after.
+    pub(crate) fn open(&mut self, inlet: &mut Inlet, stream: u32, datagrams: usize, due: Time) {
+        inlet.left = inlet.batch;
+        inlet.datagrams = datagrams;
+        inlet.room = 0;
+        inlet.is_open = true;
+        inlet.due = due;
+        if let Some((_, closed)) = &inlet.ring {
+            closed.store(false, Ordering::Release);
+        } else {
+            let (producer, ring) = RingBuffer::new(CAPACITY);
+            let closed = Arc::new(AtomicBool::new(false));
+            inlet.ring = Some((producer, Arc::clone(&closed)));
+            let at = stream as usize;
+            if self.outlets.len() <= at {
+                self.outlets.resize_with(at + 1, || None);
+            }
+            self.outlets[at] = Some(Outlet { ring, closed, split: Vec::new(), longest: inlet.longest });
+        }
+        if !self.open.contains(&stream) {
+            self.open.push(stream);
+        }
+    }
+
+    /// Takes in what a publisher pushed. It does not push while this is called, for it calls it itself.
+    pub(crate) fn take_in(&mut self, publisher: &mut Publisher, stream: u32, now: Time) {
+        if let Some(Some(outlet)) = self.outlets.get_mut(stream as usize) {
+            outlet.take(publisher, stream, now);
+        }
+    }
+
+    /// The same; and it takes the lock for its next message.
+    pub(crate) fn enter(&mut self, publisher: &mut Publisher, inlet: &mut Inlet, stream: u32, now: Time) {
+        inlet.shut();
+        if let Some(at) = self.open.iter().position(|&open| open == stream) {
+            self.open.swap_remove(at);
+        }
+        self.take_in(publisher, stream, now);
+    }
+
+    /// Takes in what all publishers pushed that may still push more.
+    pub(crate) fn take_in_all(&mut self, publisher: &mut Publisher, now: Time) {
+        for &stream in &self.open {
+            if let Some(Some(outlet)) = self.outlets.get_mut(stream as usize) {
+                outlet.take(publisher, stream, now);
+            }
+        }
+    }
+
+    /// The same, to be sent now; and they push no more. One that pushes at this moment may not have seen that yet, and what it
+    /// pushed may not be seen here yet: it is looked after once more, `again`, when that has long come to pass.
+    pub(crate) fn close_all(&mut self, publisher: &mut Publisher, again: bool, now: Time) {
+        self.take_in_all(publisher, now);
+        let outlets = &self.outlets;
+        self.open.retain(|&stream| {
+            publisher.flush(stream);
+            let outlet = outlets.get(stream as usize).and_then(Option::as_ref);
+            outlet.is_some_and(|outlet| !(outlet.closed.swap(true, Ordering::AcqRel) && again))
+        });
+    }
+
+    /// The publisher is gone.
+    pub(crate) fn forget(&mut self, stream: u32) {
+        self.open.retain(|&open| open != stream);
+        if let Some(outlet) = self.outlets.get_mut(stream as usize) {
+            *outlet = None;
+        }
+    }
+
+    /// Whether anything must be looked after.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::publisher::Config;
+    use crate::wire::{Datagram, SourceId};
+
+    fn publisher() -> Publisher {
+        let mut publisher = Publisher::new(Config::new(SourceId(7)), Time(0));
+        assert_eq!(publisher.open_stream("t", Time(0)), Some(1));
+        publisher
+    }
+
+    /// One that sends in a tight loop, as far as it knows.
+    fn tight(publisher: &Publisher) -> Inlet {
+        let mut inlet = Inlet::new(publisher.max_records(), publisher.max_record());
+        inlet.batch = 8;
+        inlet
+    }
+
+    /// The messages that leave now.
+    fn transmitted(publisher: &mut Publisher) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        publisher.flush(1);
+        while publisher.poll_transmit(Time(0)).is_some() {
+            for bytes in publisher.datagrams() {
+                let datagram = Datagram::parse(bytes).unwrap();
+                if let Ok(crate::wire::Body::Records(records)) = datagram.body() {
+                    messages.extend(records.into_iter().map(<[u8]>::to_vec));
+                }
+            }
+        }
+        publisher.settle(|to, from| to.copy_from_slice(from));
+        messages
+    }
+
+    #[test]
+    fn what_is_pushed_comes_out_in_order_wherever_the_ring_ends() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut publisher, mut inlets) = (publisher(), Inlets::default());
+        let mut inlet = tight(&publisher);
+        let mut number = 0_u32;
+        for _ in 0..500 {
+            assert!(publisher.headroom(1, 46, Time(0)));
+            inlets.open(&mut inlet, 1, 46, Time::NEVER);
+            let mut pushed = Vec::new();
+            for _ in 0..random.usize(..120) {
+                let mut message = number.to_be_bytes().to_vec();
+                message.resize(
+                    random.usize(4..=if number.is_multiple_of(3) { 1_340 } else { 100 }),
+                    number as u8,
+                );
+                match inlet.push(&message) {
+                    Pushed::Yes | Pushed::Look => pushed.push(message),
+                    other => assert_eq!(other, Pushed::Full, "a run is full"),
+                }
+                number += 1;
+            }
+            if random.bool() {
+                publisher.stage(1);
+            }
+            inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
+            assert!(!inlets.is_open() && inlet.push(b"shut") == Pushed::No);
+            assert!(transmitted(&mut publisher) == pushed);
+        }
+    }
+
+    #[test]
+    fn a_run_is_full_when_its_datagrams_are_and_not_before() {
+        let (publisher, mut inlets) = (publisher(), Inlets::default());
+        let mut inlet = tight(&publisher);
+        inlets.open(&mut inlet, 1, 2, Time::NEVER);
+        // Two in each of two datagrams.
+        for pushed in [Pushed::Yes, Pushed::Yes, Pushed::Yes, Pushed::Yes, Pushed::Full] {
+            assert_eq!(inlet.push(&[0; 600]), pushed);
+        }
+        assert_eq!(inlet.push(&[0; 100]), Pushed::Yes, "there is room for a small one still");
+        assert_eq!(inlet.push(&[0; 1_341]), Pushed::Full, "it is longer than goes this way");
+    }
+
+    #[test]
+    fn who_pushes_after_it_was_closed_knows_and_who_pushed_just_then_is_looked_after() {
+        let (mut publisher, mut inlets) = (publisher(), Inlets::default());
+        let mut inlet = tight(&publisher);
+        assert!(publisher.headroom(1, 46, Time(0)));
+        inlets.open(&mut inlet, 1, 46, Time::NEVER);
+        assert_eq!(inlet.push(b"one"), Pushed::Yes);
+        inlets.close_all(&mut publisher, true, Time(0));
+        assert!(inlets.is_open(), "it is looked after once more");
+        assert_eq!(transmitted(&mut publisher), [b"one"]);
+        assert_eq!(inlet.push(b"two"), Pushed::Alone);
+        inlets.close_all(&mut publisher, false, Time(0));
+        assert!(inlets.is_open(), "it is too soon to be sure");
+        inlets.close_all(&mut publisher, true, Time(0));
+        assert!(!inlets.is_open());
+        assert_eq!(transmitted(&mut publisher), [b"two"]);
+        assert_eq!(inlet.push(b"three"), Pushed::Alone);
+        inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
+        assert_eq!(transmitted(&mut publisher), [b"three"], "who comes by itself is not looked for");
+    }
+
+    #[test]
+    fn the_clock_is_looked_at_every_few_microseconds_and_by_who_is_slow_each_time() {
+        let mut inlet = Inlet::new(1_344, 1_340);
+        let mut now = Time(1_000_000);
+        // 50 ns a message.
+        for _ in 0..10 {
+            let messages = u64::from(inlet.batch);
+            inlet.left = 0;
+            now = now + Duration::from_nanos(50 * (messages + 1));
+            inlet.look(now);
+        }
+        assert_eq!(inlet.batch, 80, "4 us of them");
+        inlet.due = now + Duration::from_micros(20);
+        inlet.left = 0;
+        assert!(inlet.may_wait(now + Duration::from_micros(4)));
+        assert!(!inlet.may_wait(now + Duration::from_micros(24)), "it is due");
+        inlet.look(now + Duration::from_millis(1));
+        assert!(!inlet.is_tight());
+    }
+}

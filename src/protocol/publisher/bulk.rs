@@ -1,0 +1,239 @@
+//! Messages that come in a tight loop, many at a time.
+//!
+//! The window is larger than the caches, so each of its lines is met cold, and to write there costs more than everything else
+//! that is done with a message. What comes in bulk is put together in a staging area instead, which stays in the caches, is
+//! sent from there, and goes into the window afterwards, past the caches: see [`Publisher::stage`].
+
+use super::window::Place;
+use super::{BACKLOG, Flow, Publisher, Room};
+use crate::protocol::pool::Pool;
+use crate::protocol::time::Time;
+use crate::wire::{RECORD_LENGTH, data};
+
+/// The datagrams whose bytes lie in the staging area: a row of one stream's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Staged {
+    /// 0 when there is none.
+    stream: u32,
+    first: u64,
+    end: u64,
+}
+
+impl Staged {
+    /// Where a datagram of `size` bytes at the most is, if it is one of them.
+    pub(super) fn place(&self, stream: u32, sequence: u64, pool: &Pool, size: usize) -> Option<Place> {
+        let here = self.stream == stream && (self.first..self.end).contains(&sequence);
+        here.then(|| Place { chunk: pool.staging(), offset: (sequence - self.first) as usize * size })
+    }
+}
+
+impl Publisher {
+    pub(super) fn begin(&mut self, id: u32, now: Time) {
+        let flush_at = now + self.config.max_delay;
+        if let Some(stream) = self.stream(id) {
+            stream.begin(flush_at);
+            self.packing += 1;
+        }
+        self.timers.flush_by(flush_at);
+    }
+
+    /// Whether so many datagrams may follow on a stream, and makes sure of their memory: as many [`put`](Self::put) can then
+    /// begin.
+    pub fn headroom(&mut self, id: u32, datagrams: u64, now: Time) -> bool {
+        loop {
+            let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return false };
+            let last = stream.window.next() + datagrams;
+            if stream.closed || !stream.staged.is_empty() || stream.backlog() + datagrams > BACKLOG {
+                return false;
+            }
+            if self.config.flow == Flow::Slowest
+                && stream.places.limit().is_some_and(|(_, limit)| last > limit)
+            {
+                return false;
+            }
+            if stream.window.has_room_up_to(last) {
+                return true;
+            }
+            let room =
+                if self.pool.left() > 0 { Ok(Room::Free) } else { self.spare(id, now).map(Room::OldestOf) };
+            match room {
+                Ok(room) => self.take_room(id, room),
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Takes the messages of whole records, for as many of which [`headroom`](Self::headroom) has made sure, and none of which
+    /// is longer than [`max_record`](Self::max_record). Gives the bytes they took; behind them is a part of one at the most.
+    pub fn put(&mut self, id: u32, records: &[u8], now: Time) -> usize {
+        let datagram = self.config.datagram;
+        let mut at = 0;
+        loop {
+            let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return at };
+            let room = stream.room(datagram);
+            let (mut end, mut messages, mut fits) = (at, 0, true);
+            while let Some((_, next)) = data::next_message(records, end) {
+                fits = next - at <= room;
+                if !fits {
+                    break;
+                }
+                end = next;
+                messages += 1;
+            }
+            if messages > 0 {
+                let place = self.placed(id, self.streams[id as usize - 1].window.next());
+                let (Some(place), stream) = (place, &mut self.streams[id as usize - 1]) else { return at };
+                stream.append(&mut self.pool, place, &records[at..end], messages);
+                self.stats.messages += messages;
+                self.stats.bytes += (end - at) as u64 - messages * RECORD_LENGTH as u64;
+                at = end;
+            }
+            if fits {
+                if messages > 0 && self.streams[id as usize - 1].room(datagram) <= RECORD_LENGTH {
+                    self.seal(id);
+                }
+                return at;
+            }
+            if messages == 0 && room == self.max_records() {
+                debug_assert!(false, "a record longer than a datagram");
+                return at;
+            }
+            self.seal(id);
+            self.begin(id, now);
+        }
+    }
+
+    /// What is put on a stream from now on lies in the staging area, as far as there is room, until [`settle`](Self::settle).
+    /// Meanwhile nothing is written to the stream but with [`put`](Self::put). Only while nothing is staged.
+    pub fn stage(&mut self, id: u32) {
+        debug_assert!(self.staged.stream == 0, "something is staged");
+        self.seal(id);
+        if let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) {
+            let first = stream.window.next();
+            self.staged = Staged { stream: id, first, end: first + self.max_run() };
+        }
+    }
+
+    /// Seals what was staged, and copies it to where it stays: to be called when it was transmitted, as far as it could be, and
+    /// before anything else is asked for.
+    pub fn settle(&mut self, mut copy: impl FnMut(&mut [u8], &[u8])) {
+        let Staged { stream: id, first, end } = std::mem::take(&mut self.staged);
+        if id == 0 {
+            return;
+        }
+        self.seal(id);
+        let window = &self.streams[id as usize - 1].window;
+        for sequence in first..end {
+            let (Some(slot), Some(place)) = (window.slot(sequence), window.place(sequence)) else { break };
+            let from = (sequence - first) as usize * self.config.datagram;
+            // Whole lines: what lies behind the datagram in its slot is nobody's.
+            let length = usize::from(slot.length).next_multiple_of(64).min(self.config.datagram);
+            let (to, from) = self.pool.staged(from, place.chunk, place.offset, length);
+            copy(to, from);
+        }
+    }
+
+    /// Where a datagram's bytes are now.
+    pub(super) fn placed(&self, id: u32, sequence: u64) -> Option<Place> {
+        let staged = self.staged.place(id, sequence, &self.pool, self.config.datagram);
+        staged.or_else(|| self.streams[id as usize - 1].window.place(sequence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, To};
+    use super::*;
+    use crate::wire::{HEADER_LENGTH, SourceId, record_head};
+
+    fn publisher() -> Publisher {
+        let mut publisher = Publisher::new(Config::new(SourceId(7)), Time(0));
+        assert_eq!(publisher.open_stream("t", Time(0)), Some(1));
+        while publisher.poll_transmit(Time(0)).is_some() {}
+        publisher
+    }
+
+    fn transmitted(publisher: &mut Publisher) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
+        while let Some(transmit) = publisher.poll_transmit(Time(0)) {
+            assert_eq!(transmit.to, To::Group);
+            // But for what they are filled up with to be of a length: that depends on who shares a run.
+            sent.extend(publisher.datagrams().map(|bytes| {
+                let length = usize::from(u16::from_be_bytes([bytes[8], bytes[9]]));
+                bytes[..HEADER_LENGTH + length].to_vec()
+            }));
+        }
+        sent
+    }
+
+    fn in_window(publisher: &Publisher, sequence: u64) -> &[u8] {
+        let window = &publisher.streams[0].window;
+        let (place, slot) = (window.place(sequence).unwrap(), window.slot(sequence).unwrap());
+        publisher.pool.bytes(place.chunk, place.offset, usize::from(slot.length))
+    }
+
+    /// Some runs of messages of any length, one by one and in bulk: the same datagrams leave, and the same lie in the window.
+    #[test]
+    fn what_is_put_is_what_send_makes_of_it() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let (mut one, mut bulk) = (publisher(), publisher());
+        let mut sequence = 1;
+        for round in 0..60 {
+            let most = [10, 100, 600, 1_340][random.usize(..4)];
+            let messages: Vec<Vec<u8>> =
+                (0..random.usize(..100)).map(|n| vec![n as u8; random.usize(..=most)]).collect();
+            let mut records = Vec::new();
+            for message in &messages {
+                one.send(1, message, Time(0)).unwrap();
+                records.extend(record_head(message.len() as u16));
+                records.extend(message);
+            }
+            one.flush(1);
+            assert!(bulk.headroom(1, 100, Time(0)));
+            // More than a run may come, of which the rest is not staged.
+            if round % 3 > 0 {
+                bulk.stage(1);
+            }
+            let (mut at, mut end) = (0, 0);
+            while at < records.len() {
+                end = (end + random.usize(1..3_000)).min(records.len());
+                at += bulk.put(1, &records[at..end], Time(0));
+            }
+            bulk.flush(1);
+            let sent = transmitted(&mut one);
+            let mut sent_in_bulk = transmitted(&mut bulk);
+            bulk.settle(|to, from| to.copy_from_slice(from));
+            if random.bool() && !sent_in_bulk.is_empty() {
+                // The socket did not take the end of the last run: it leaves again, from the window.
+                let rest = random.usize(..bulk.outbox_run());
+                let kept = sent_in_bulk.len() - rest;
+                bulk.retract(bulk.outbox_run() - rest);
+                sent_in_bulk.truncate(kept);
+                sent_in_bulk.extend(transmitted(&mut bulk));
+            }
+            assert!(sent == sent_in_bulk, "round {round}");
+            for _ in &sent {
+                assert!(in_window(&one, sequence) == in_window(&bulk, sequence), "{sequence}");
+                sequence += 1;
+            }
+        }
+        assert_eq!(one.stats().messages, bulk.stats().messages);
+        assert_eq!(one.stats().bytes, bulk.stats().bytes);
+        assert!(sequence > 500);
+    }
+
+    #[test]
+    fn there_is_no_headroom_where_a_message_would_be_refused() {
+        let mut publisher = publisher();
+        assert!(publisher.headroom(1, BACKLOG, Time(0)));
+        assert!(!publisher.headroom(1, BACKLOG + 1, Time(0)), "so many may not wait");
+        for _ in 0..BACKLOG - 10 {
+            publisher.send(1, &[0; 1_340], Time(0)).unwrap();
+        }
+        publisher.flush(1);
+        assert!(publisher.headroom(1, 10, Time(0)) && !publisher.headroom(1, 11, Time(0)));
+        publisher.close_stream(1, Time(0));
+        assert!(!publisher.headroom(1, 1, Time(0)), "closed");
+        assert!(!publisher.headroom(2, 1, Time(0)), "never opened");
+    }
+}
