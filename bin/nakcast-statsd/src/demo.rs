@@ -97,6 +97,7 @@ fn best_effort(datagrams: &[Vec<u8>]) -> io::Result<(Tally, u64)> {
     let to = socket.local_addr();
     let intake = intake();
     let mut listener = Listener::start(vec![socket], Dialect::Statsd, intake.clone(), || ())?;
+    listener.begin();
     let from = Socket::listen(local, &Options::default()).map_err(io::Error::other)?;
     let mut sender = Sender::new();
     sender.set_segmentation(false);

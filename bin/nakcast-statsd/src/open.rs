@@ -20,7 +20,7 @@ pub(crate) struct Heard {
     pub(crate) listener: Listener,
 }
 
-/// What is opened, and does not listen yet.
+/// What is opened before all else.
 pub(crate) enum Opened {
     Sockets(Vec<Socket>),
     /// What is opened only when it listens.
@@ -63,7 +63,7 @@ fn unicast(address: SocketAddr, options: &Options, threads: usize) -> Result<Vec
     Ok(vec![first])
 }
 
-/// Starts to listen, and wakes `main` should it end.
+/// Is to listen once it begins, and wakes `main` should it end.
 pub(crate) fn listener(
     asked: Listen,
     opened: Opened,

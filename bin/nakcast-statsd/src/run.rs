@@ -155,7 +155,7 @@ impl Collector {
         let outputs = New::open(&self.settings, settings, &self.up)?;
         let commands = anew(self.settings.admin.as_ref(), settings.admin.as_ref());
         let commands = commands.map(|place| open::admin(&self.admin, place)).transpose()?;
-        // What a listener takes is added up at once: they come last.
+        // What they name is said of all that could be opened.
         let listeners = sockets.into_iter().map(|socket| match socket {
             Ok(at) => Ok(Ok(at)),
             Err((asked, socket)) => {
@@ -189,6 +189,8 @@ impl Collector {
         self.intake.set(settings.limits, settings.idle);
         self.plan = Arc::new(settings.plan.clone());
         self.settings = settings;
+        // All that what they take goes to is there.
+        self.listeners.iter().for_each(|heard| heard.listener.begin());
         self.admin.tell(|told| {
             told.config = self.settings.lines();
             told.prefix = self.settings.stats_prefix();

@@ -127,6 +127,15 @@ fn it_is_read_again_when_told_to() {
     let named = format!("warning: {}: listen[0].udp: cannot bind {}", file.name(), taken.local_addr());
     assert!(warning.starts_with(&named) && warning.ends_with("; the old configuration stays"), "{warning}");
 
+    // One that could be had is not listened to either.
+    file.write(&format!("[[listen]]\nudp = '{second}'\n[[listen]]\ntcp = '192.0.2.1:1'\n"));
+    process.signal(libc::SIGHUP);
+    assert_eq!(listens(&mut process), second);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let named = format!("warning: {}: listen[1].tcp: tcp 192.0.2.1:1 cannot be listened to", file.name());
+    assert!(warning.starts_with(&named) && warning.ends_with("; the old configuration stays"), "{warning}");
+    drop(Socket::listen(second, &Options::default()).unwrap());
+
     file.write(&format!(
         "{before}dialect = 'datadog'\n[[listen]]\nudp = '{second}'\n[[histogram]]\nname = ''\nbins = [inf]"
     ));

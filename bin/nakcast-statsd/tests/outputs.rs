@@ -6,10 +6,13 @@ mod support;
 use nakcast::net::{Options, Socket, resolve};
 use nakcast::{Event, Subscriber};
 use nakcast_statsd::flush::{Heard, Own, Snapshot, loss};
+use nakcast_statsd::intake::Intake;
 use nakcast_statsd::line::Dialect;
+use nakcast_statsd::listen::Listener;
 use nakcast_statsd::output::console::{self, Form};
 use nakcast_statsd::output::graphite::{Names, Protocol};
 use nakcast_statsd::output::influx;
+use nakcast_statsd::output::repeater::{self, Repeater, Target};
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::{Bins, Plan};
 use serde_json::Value;
@@ -98,6 +101,35 @@ fn what_waits_is_sent_on_at_the_end() {
     assert_eq!((&told["counters"]["c"], &told["repeater"][0]["sent"]), (&100.into(), &100.into()));
     for _ in 0..100 {
         assert_eq!(receive(&one), "c:1|c");
+    }
+}
+
+/// Nothing is taken before there is all that it goes to.
+#[test]
+fn what_comes_before_the_beginning_is_sent_on_too() {
+    let intake = |taps| Intake::new(1, Limits::default(), Idle::default(), taps);
+    let plan = || Arc::new(Plan::default());
+    let counted = |intake: &Intake| Snapshot::new(intake.take(), &plan(), 1, 10.0).tally.packets;
+    // More than once: a thread that would not wait has to be quick.
+    for begins in [true, false].repeat(20) {
+        let (heard, taps) = (local(), Arc::default());
+        let to = heard.local_addr();
+        let intake = intake(Arc::clone(&taps));
+        let sent_on = local();
+        let mut listener = Listener::start(vec![heard], Dialect::Statsd, intake.clone(), || ()).unwrap();
+        local().as_socket().send_to(b"c:1|c", to).unwrap();
+        let server = sent_on.local_addr().to_string();
+        let target = Target { server, protocol: repeater::Protocol::Udp, interface: None };
+        let mut repeater = Repeater::start(&[target]).unwrap();
+        repeater.tap(&taps);
+        if begins {
+            listener.begin();
+            assert_eq!(receive(&sent_on), "c:1|c");
+        }
+        listener.end();
+        listener.join().unwrap();
+        repeater.end(SOON);
+        assert_eq!((counted(&intake), repeater.told()[0].sent), (u64::from(begins), u64::from(begins)));
     }
 }
 

@@ -16,11 +16,12 @@ use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-/// One socket that is listened at, until [`Listener::end`].
+/// One socket that is listened at, from [`Listener::begin`] to [`Listener::end`]. What comes before it begins waits in the
+/// kernel; one that is dropped without a beginning has taken nothing.
 #[derive(Debug)]
 pub struct Listener {
     ledger: Arc<Ledger>,
@@ -53,6 +54,8 @@ struct Ledger {
     counts: Arc<Counts>,
     /// When something last came, in seconds since 1970.
     last: AtomicU64,
+    /// Whether to listen, once that is known.
+    begin: OnceLock<bool>,
     end: AtomicBool,
     ended: AtomicBool,
 }
@@ -67,9 +70,15 @@ impl Ledger {
             truncated: AtomicU64::new(0),
             counts: Arc::default(),
             last: AtomicU64::new(0),
+            begin: OnceLock::new(),
             end: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// Waits for the beginning; false if there is none.
+    fn begins(&self) -> bool {
+        *self.begin.wait()
     }
 
     fn dialect(&self) -> Dialect {
@@ -131,8 +140,8 @@ impl Probe {
 }
 
 impl Listener {
-    /// Starts to take what comes at sockets of one address, each on a thread of its own, and to leave it at `intake`. `ended`
-    /// is called on a thread that ends, for whatever reason.
+    /// Is to take what comes at sockets of one address, each on a thread of its own, and to leave it at `intake`. `ended` is
+    /// called on a thread that ends, for whatever reason.
     ///
     /// # Errors
     ///
@@ -154,18 +163,13 @@ impl Listener {
             match (worker, &mut listener.work) {
                 (Ok(worker), Work::Datagrams(workers)) => workers.push(worker),
                 (Ok(_), Work::Streams(_)) => {}
-                (Err(error), _) => {
-                    // Those that work already are not left alone.
-                    listener.end();
-                    listener.join()?;
-                    return Err(error);
-                }
+                (Err(error), _) => return Err(error),
             }
         }
         Ok(listener)
     }
 
-    /// Starts to take lines from whoever connects to an address; port 0 is any that is free.
+    /// Is to take lines from whoever connects to an address; port 0 is any that is free.
     ///
     /// # Errors
     ///
@@ -195,7 +199,7 @@ impl Listener {
         Ok(Listener { ledger, work: Work::Streams(Some(streams)), told: (0, 0, 0), drops: Some(0) })
     }
 
-    /// Starts to take lines from whoever connects to a socket of the file system. One that nobody listens at any more is
+    /// Is to take lines from whoever connects to a socket of the file system. One that nobody listens at any more is
     /// replaced; a mode is given to it if there is one.
     ///
     /// # Errors
@@ -213,7 +217,7 @@ impl Listener {
         Listener::streams(listener, format!("unix-stream {}", path.display()), dialect, bounds, intake)
     }
 
-    /// Starts to take datagrams that come at a socket of the file system, as [`Listener::unix_stream`] does. The kernel drops
+    /// Is to take datagrams that come at a socket of the file system, as [`Listener::unix_stream`] does. The kernel drops
     /// none of them: a sender waits, or is told.
     ///
     /// # Errors
@@ -230,6 +234,12 @@ impl Listener {
         let ledger = Arc::new(Ledger::new(format!("unix {}", path.display()), Vec::new(), dialect));
         let work = Work::Datagrams(vec![unix::start(path, mode, Arc::clone(&ledger), &intake, ended)?]);
         Ok(Listener { ledger, work, told: (0, 0, 0), drops: Some(0) })
+    }
+
+    /// Begins to take what has come and comes.
+    pub fn begin(&self) {
+        // It may have begun before.
+        let _ = self.ledger.begin.set(true);
     }
 
     /// Where it listens.
@@ -272,6 +282,8 @@ impl Listener {
     /// Asks it to take what the kernel has by now, and to end.
     pub fn end(&self) {
         self.ledger.end.store(true, Ordering::Release);
+        // Too late, unless it never began.
+        let _ = self.ledger.begin.set(false);
         if let Work::Datagrams(workers) = &self.work {
             // A thread that is not woken has ended.
             workers.iter().for_each(|(waker, _)| _ = waker.wake());
@@ -298,5 +310,14 @@ impl Listener {
                 Ok(())
             }
         }
+    }
+}
+
+impl Drop for Listener {
+    /// Ends it: no thread is left behind that listens.
+    fn drop(&mut self) {
+        self.end();
+        // Whoever wants to know how it ended has asked already.
+        let _ = self.join();
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn start(
     poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
     let feed = intake.feed();
     let thread = thread::Builder::new().name("listener".into()).spawn(move || {
-        let result = listen(&ledger, &ledger.sockets[at], poll, feed);
+        let result = if ledger.begins() { listen(&ledger, &ledger.sockets[at], poll, feed) } else { Ok(()) };
         drop(source);
         ledger.ended.store(true, Ordering::Release);
         ended();

@@ -98,7 +98,7 @@ pub(super) fn start(
     poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
     let feed = intake.feed();
     let thread = thread::Builder::new().name("listener".into()).spawn(move || {
-        let result = listen(&ledger, &socket, poll, feed);
+        let result = if ledger.begins() { listen(&ledger, &socket, poll, feed) } else { Ok(()) };
         drop((socket, place));
         ledger.ended.store(true, Ordering::Release);
         ended();
