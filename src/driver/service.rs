@@ -33,10 +33,16 @@ const SOON: Duration = Duration::from_millis(1);
 /// Runs that are transmitted before the lock is handed to whoever waits for it: an answer to a NAK for the whole window must
 /// not hold the application up for as long as that takes.
 const MOST_RUNS: u32 = 8;
-/// An application that transmits so many times with less than `PAUSE` between takes in the NAKs itself.
+/// An application that is busy for so many transmits takes in the NAKs itself.
 const STREAK: u32 = 8;
-/// When the application has not transmitted for this long the service thread takes over.
-const PAUSE: Duration = Duration::from_micros(200);
+/// An application that transmits with less than this between is busy.
+const BUSY: Duration = Duration::from_micros(50);
+/// When a busy application has not transmitted for a while the service thread takes over: a while in which setting the timer
+/// for it takes this part of the time, in these bounds. On a virtual machine a timer that is soon due costs as much as ten
+/// datagrams; on others it costs next to nothing.
+const TIMER_PART: u32 = 32;
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+const PAUSE_MAX: Duration = Duration::from_micros(500);
 
 /// What the application's threads and the service thread share.
 #[derive(Debug)]
@@ -60,10 +66,12 @@ pub(crate) struct Working {
     receiver: Receiver,
     /// The service thread wakes for NAKs; otherwise the application takes them in.
     watched: bool,
-    /// Transmits of the application with no pause between.
+    /// Transmits of the application while it was busy.
     streak: u32,
     /// When the service thread wakes at the latest.
     wakes_at: Time,
+    /// What setting the timer for that takes.
+    timer_cost: Duration,
     /// How long messages wait for others at the most, where some do since the last transmit.
     waiting: Option<Duration>,
     /// When the last transmit ended, and what one takes.
@@ -131,21 +139,27 @@ impl Shared {
 
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
+        let begun = self.clock.now();
+        working.take_over(self, begun);
+        working.take_in_all(begun);
+        // What the application sends does not wait for what else there is to do.
+        let mut sent = working.transmit(self);
         let now = self.clock.now();
-        working.take_over(self, now);
-        working.take_in_all(now);
-        if !working.watched || working.unserved {
-            working.receive(self);
-            self.changed.notify_all();
-        }
+        let mut runs = sent.runs;
+        let takes_in = !working.watched || working.unserved;
+        let is_asked = takes_in && working.receive(self).received;
         // The service thread is put off, so what it would have done by now is done here.
         let (due, _) = working.publisher.poll_timeout(now);
         if due.is_due(now) {
             working.publisher.handle_timeout(now);
         }
+        if is_asked || due.is_due(now) {
+            sent = working.transmit(self);
+            runs += sent.runs;
+            self.changed.notify_all();
+        }
+        working.reckon(begun, self.clock.now(), runs);
         working.put_off(self, now);
-        let mut sent = working.transmit(self);
-        working.reckon(now, self.clock.now(), sent.runs);
         // What is live is the application's; the service thread sees to repairs that are left.
         while sent.more && working.publisher.has_live() {
             MutexGuard::bump(working);
@@ -162,6 +176,15 @@ impl Shared {
     }
 }
 
+/// What taking in did.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    /// Something came.
+    received: bool,
+    /// There is no more for now.
+    drained: bool,
+}
+
 /// What one transmit did.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -176,8 +199,16 @@ impl Working {
         if at < self.wakes_at {
             self.wakes_at = at;
             self.publisher.count_sending(0, 1);
+            let before = shared.clock.now();
             shared.alarm.after(at.since(now));
+            let took = shared.clock.now().since(before);
+            self.timer_cost = (self.timer_cost * 7 + took.min(PAUSE_MAX)) / 8;
         }
+    }
+
+    /// How long the application may pause before the service thread takes over.
+    fn pause(&self) -> Duration {
+        (self.timer_cost * TIMER_PART).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 
     /// Has the service thread wake when the state machine next wants it.
@@ -197,7 +228,7 @@ impl Working {
 
     /// The application transmits: after a number of times without a pause it takes in the NAKs too.
     fn take_over(&mut self, shared: &Shared, now: Time) {
-        if now.since(self.transmitted) >= PAUSE {
+        if now.since(self.transmitted) >= BUSY {
             self.streak = 0;
         }
         self.streak += 1;
@@ -216,14 +247,14 @@ impl Working {
         }
     }
 
-    /// Before all that waits is transmitted: the service thread need not wake for it. Were it left to, it would meet the
-    /// application in the lock with nothing to do, every so many microseconds. The timer costs as much as dozens of messages,
-    /// so it is put off only once a good part of its time is over.
+    /// All that waits was transmitted: the service thread need not wake for it. Were it left to, it would meet the application
+    /// in the lock with nothing to do, every so many microseconds. The timer costs as much as dozens of messages, so it is put
+    /// off only once most of its time is over.
     fn put_off(&mut self, shared: &Shared, now: Time) {
         // What is sent next waits for others too, where what was sent last did.
-        let most = self.waiting.take().unwrap_or(SOON).min(if self.watched { SOON } else { PAUSE });
+        let most = self.waiting.take().unwrap_or(SOON).min(if self.watched { SOON } else { self.pause() });
         let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
-        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most * 3 / 4) {
+        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most / 4) {
             self.wakes_at = Time::NEVER;
             self.wake_by(shared, wake, now);
         }
@@ -232,10 +263,10 @@ impl Working {
     /// What the service thread does when it wakes; true when there is more to do at once.
     fn serve(&mut self, shared: &Shared) -> bool {
         let now = shared.clock.now();
-        if now.since(self.transmitted) >= PAUSE {
+        if now.since(self.transmitted) >= self.pause() {
             self.hand_over(shared);
         }
-        let drained = self.receive(shared);
+        let drained = self.receive(shared).drained;
         let now = shared.clock.now();
         if now.since(self.wall_clock) >= WALL_CLOCK_CHECK {
             self.wall_clock = now;
@@ -252,15 +283,15 @@ impl Working {
         self.arm(shared);
         if !self.watched {
             let now = shared.clock.now();
-            self.wake_by(shared, now + PAUSE, now);
+            self.wake_by(shared, now + self.pause(), now);
         }
         !drained || sent.more
     }
 
-    /// Takes in NAKs and status; false when there may be more.
-    fn receive(&mut self, shared: &Shared) -> bool {
+    /// Takes in NAKs and status.
+    fn receive(&mut self, shared: &Shared) -> Received {
         let before = self.receiver.system_calls();
-        let mut drained = false;
+        let mut outcome = Received { received: false, drained: false };
         for _ in 0..RECEIVE_BATCHES {
             match self.receiver.receive(&shared.socket) {
                 Ok(_) => {}
@@ -268,10 +299,11 @@ impl Working {
                     if error.kind() != ErrorKind::WouldBlock {
                         tracing::warn!(%error, "NAKs cannot be received");
                     }
-                    drained = true;
+                    outcome.drained = true;
                     break;
                 }
             }
+            outcome.received = true;
             let now = shared.clock.now();
             while self.receiver.advance() {
                 if let Some(datagram) = self.receiver.current() {
@@ -280,7 +312,7 @@ impl Working {
             }
         }
         self.publisher.count_sending(0, self.receiver.system_calls() - before);
-        drained
+        outcome
     }
 
     /// The last datagram that was too long for its way, once.
@@ -345,7 +377,7 @@ impl Working {
         sent
     }
 
-    /// Keeps what a transmit of the application's takes, all in all: the timer and the NAKs cost as much as the datagrams.
+    /// Keeps what a transmit of the application's takes, with the NAKs, which cost as much as the datagrams.
     fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
         if runs > 0 {
             self.transmitted = now;
@@ -414,6 +446,7 @@ impl Service {
                 watched: true,
                 streak: 0,
                 wakes_at: Time::NEVER,
+                timer_cost: Duration::ZERO,
                 waiting: None,
                 transmitted: Time(0),
                 cost: Duration::ZERO,
@@ -501,7 +534,7 @@ mod tests {
     use crate::protocol::publisher::Config;
     use crate::wire::SourceId;
 
-    fn service() -> Service {
+    pub(super) fn service() -> Service {
         let group = "239.255.77.201:7701".parse::<SocketAddr>().unwrap();
         let local = resolve(Some("127.0.0.1"), group.ip()).unwrap();
         let socket = Socket::sender(group, &local, 0, &Options::default()).unwrap();

@@ -1,6 +1,6 @@
 //! When what the application sends leaves: at once, or with what follows.
 
-use super::{PAUSE, Shared, Working};
+use super::{Shared, Working};
 use crate::driver::inlet::Inlet;
 use crate::protocol::Time;
 use parking_lot::MutexGuard;
@@ -24,7 +24,8 @@ impl Shared {
     ) {
         inlet.look(now);
         let full = working.publisher.pending(stream).0 >= working.publisher.max_run();
-        if full || now.since(working.transmitted) >= working.pile(inlet) {
+        let waits = now.since(working.transmitted) < working.pile(inlet);
+        if full || !waits || (!inlet.is_tight() && working.is_sooner_sent(now)) {
             if !full {
                 working.publisher.flush(stream);
             }
@@ -56,6 +57,11 @@ impl Shared {
 }
 
 impl Working {
+    /// Setting the timer for a message that is to wait takes longer than to send it.
+    fn is_sooner_sent(&self, now: Time) -> bool {
+        self.timer_cost > self.cost && self.wakes_at > now + self.publisher.config().max_delay
+    }
+
     /// How long what is sent piles up after a transmit.
     fn pile(&self, inlet: &Inlet) -> Duration {
         match inlet.is_tight() {
@@ -74,7 +80,7 @@ impl Working {
     fn pile_up(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32, now: Time) {
         let tight = inlet.is_tight();
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set.
-        let most = if tight && !self.watched { PAUSE } else { self.publisher.config().max_delay };
+        let most = if tight && !self.watched { self.pause() } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
         self.wake_by(shared, now + most, now);
         let pile = self.pile(inlet);
@@ -92,7 +98,7 @@ impl Working {
     /// What publishers may push without the lock is looked after in time.
     fn look_after(&mut self, now: Time) {
         let open = self.inlets.is_open();
-        self.look_again = if open { now + PAUSE } else { Time::NEVER };
+        self.look_again = if open { now + self.pause() } else { Time::NEVER };
     }
 
     /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream.
@@ -123,5 +129,41 @@ impl Working {
     /// What a publisher pushed comes before what it does next, under the lock.
     pub(crate) fn enter(&mut self, inlet: &mut Inlet, stream: u32, now: Time) {
         self.inlets.enter(&mut self.publisher, inlet, stream, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::service;
+    use super::*;
+
+    /// Sends a message just after a transmit, which takes `cost`; the timer takes `timer_cost`. Gives whether it waits, and when
+    /// the service thread wakes from now.
+    fn send(cost: Duration, timer_cost: Duration) -> (bool, Duration) {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let stream = working.publisher.open_stream("t", now).unwrap();
+        shared.transmit(&mut working);
+        let now = shared.clock.now();
+        (working.transmitted, working.cost, working.timer_cost) = (now, cost, timer_cost);
+        // As after some transmits of a busy application.
+        working.wakes_at = now + Duration::from_secs(1);
+        working.publisher.send(stream, b"message", now).unwrap();
+        shared.dispatch(&mut working, &mut Inlet::new(1_400, 1_390), stream, now);
+        (working.publisher.pending(stream) == (0, true), working.wakes_at.since(now))
+    }
+
+    #[test]
+    fn who_waits_is_looked_after_in_time() {
+        let (waits, wakes) = send(Duration::from_secs(1), Duration::ZERO);
+        assert!(waits && wakes <= Duration::from_micros(50), "{waits}, in {wakes:?}");
+    }
+
+    #[test]
+    fn nobody_waits_where_the_timer_costs_more_than_the_transmit() {
+        let (waits, _) = send(Duration::from_secs(1), Duration::from_secs(2));
+        assert!(!waits);
     }
 }
