@@ -40,7 +40,7 @@ const BUSY: Duration = Duration::from_micros(50);
 /// When a busy application has not transmitted for a while the service thread takes over: a while in which setting the timer
 /// for it takes this part of the time, in these bounds. On a virtual machine a timer that is soon due costs as much as ten
 /// datagrams; on others it costs next to nothing.
-const TIMER_PART: u32 = 32;
+const TIMER_PART: u32 = 64;
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_micros(500);
 
