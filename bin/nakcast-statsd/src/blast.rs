@@ -7,6 +7,7 @@ use nakcast_statsd::clock;
 use nakcast_statsd::config::units;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
@@ -90,6 +91,16 @@ struct Counts {
     bad: u64,
     /// By listener, modulo 2^32.
     drops: BTreeMap<String, u32>,
+    /// What this machine dropped before any socket, by processor, modulo 2^32.
+    before: Vec<u32>,
+}
+
+/// Packets that found no room in each processor's queue between a device and the sockets: second column of
+/// `/proc/net/softnet_stat`. Nothing where there is no such file.
+fn dropped_by_queues() -> Vec<u32> {
+    let text = fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
+    let dropped = |line: &str| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    text.lines().filter_map(dropped).collect()
 }
 
 impl Counts {
@@ -105,7 +116,11 @@ impl Counts {
         };
         let drops = lines.iter().filter(|(key, _)| key.ends_with(".kernel_drops"));
         let drops = drops.filter_map(|(key, text)| Some((key.clone(), text.parse().ok()?))).collect();
-        Ok(Counts { metrics, bad, drops })
+        Ok(Counts { metrics, bad, drops, before: dropped_by_queues() })
+    }
+
+    fn dropped_before_since(&self, then: &Counts) -> u64 {
+        self.before.iter().zip(&then.before).map(|(now, then)| u64::from(now.wrapping_sub(*then))).sum()
     }
 
     fn dropped_since(&self, before: &Counts) -> u64 {
@@ -187,7 +202,11 @@ fn settle(
     let (counted, bad) = (now.metrics - before.metrics, now.bad - before.bad);
     let datagrams = now.dropped_since(before);
     let dropped = datagrams * blast.per_datagram;
-    let unexplained = sent as i64 - counted as i64 - dropped as i64;
+    let missing = sent as i64 - counted as i64 - dropped as i64;
+    // The queues are the whole machine's: of what they dropped no more is ours than is missing.
+    let most = u64::try_from(missing).unwrap_or(0) / blast.per_datagram;
+    let before_it = now.dropped_before_since(before).min(most);
+    let unexplained = missing - (before_it * blast.per_datagram) as i64;
     let share = 100.0 * dropped as f64 / sent as f64;
     // Writing to a string does not fail.
     let _ = writeln!(text, "counted       {counted:>12} metrics");
@@ -197,6 +216,12 @@ fn settle(
     let _ = writeln!(
         text,
         "kernel drops  {dropped:>12} metrics, {datagrams} datagrams, {share:.2}% of what was sent"
+    );
+    let before_it = (before_it * blast.per_datagram, before_it);
+    let _ = writeln!(
+        text,
+        "before that   {:>12} metrics, {} datagrams: the machine's queues",
+        before_it.0, before_it.1
     );
     let _ = writeln!(text, "unexplained   {unexplained:>12}");
     Ok(unexplained)

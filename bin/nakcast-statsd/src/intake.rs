@@ -174,6 +174,10 @@ impl Batch<'_> {
         for line in line::lines(&bytes[..end]) {
             let lines = &mut self.sorted[self.intake.place(line)];
             lines.extend(line);
+            if line.ends_with(b"\r") {
+                // One is dropped when lines are cut again, and this one is the line's own.
+                lines.push(b'\r');
+            }
             lines.push(b'\n');
         }
     }

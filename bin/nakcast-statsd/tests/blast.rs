@@ -3,7 +3,12 @@
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
+use nakcast_statsd::clock;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Process, command};
 
@@ -75,7 +80,118 @@ fn what_is_lost_is_explained() {
     let [sent, counted, drops, unexplained] =
         ["sent", "counted", "kernel drops", "unexplained"].map(|name| number(&text, name));
     assert_eq!((sent, unexplained), (300_000, 0), "{text}");
-    assert!(counted > 0 && drops > 0 && counted + drops == sent, "{text}");
+    assert!(counted > 0 && drops > 0 && counted + drops + number(&text, "before that") == sent, "{text}");
+}
+
+/// What `stats` says, and how long it took to say it.
+fn ask(admin: &str) -> (BTreeMap<String, u64>, Duration) {
+    let begun = clock::now();
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(b"stats\nquit\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let took = clock::now() - begun;
+    let number = |line: &str| {
+        let (key, value) = line.split_once(": ")?;
+        // A listener's address is not the same every time.
+        Some((key.rsplit('.').next()?.to_owned(), value.parse().ok()?))
+    };
+    (answer.lines().filter_map(number).collect(), took)
+}
+
+/// More than it can take, each datagram by itself: what was sent was received, or dropped on the socket, which is asked at the end,
+/// or before it; it answers meanwhile, and has no more memory than before.
+///
+/// `NAKCAST_BLAST=10` sends for so many seconds; the default is one, and as long as nothing is lost.
+#[cfg(target_os = "linux")]
+#[test]
+fn above_its_capacity_it_answers_and_all_is_explained() {
+    const EACH: u64 = 5;
+    let seconds = std::env::var("NAKCAST_BLAST").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
+    let queues = || {
+        let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap();
+        let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+        text.lines().map(dropped).sum::<u64>()
+    };
+    let (process, admin, udp) = collector(&["--listen", "127.0.0.1:0", "--rcvbuf", "64k"]);
+    let resident = || {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", process.id())).unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4 / 1024
+    };
+    let local = nakcast::net::resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
+    let socket = || nakcast::net::Socket::unicast(&local, 0, &nakcast::net::Options::default()).unwrap();
+    let send = |socket: &nakcast::net::Socket, at: u64| {
+        let line = |of| format!("capacity.{}:{of}|{}", (at + of) % 500, ["c", "g"][(of % 2) as usize]);
+        let datagram = (0..EACH).map(line).collect::<Vec<_>>().join("\n");
+        socket.as_socket().set_nonblocking(false).unwrap();
+        assert_eq!(socket.as_socket().send_to(datagram.as_bytes(), &udp).unwrap(), datagram.len());
+    };
+    // All series are there.
+    (0..500).for_each(|at| send(&socket(), at));
+    let before = (queues(), resident());
+    let until = clock::now() + Duration::from_secs(seconds);
+    let going = AtomicBool::new(true);
+    let mut answers = Vec::new();
+    let sent = std::thread::scope(|scope| {
+        let blasting = || {
+            let (socket, mut sent) = (socket(), 0);
+            while going.load(Ordering::Relaxed) {
+                send(&socket, sent);
+                sent += 1;
+            }
+            sent
+        };
+        let blasting = [scope.spawn(blasting), scope.spawn(blasting)];
+        let give_up = clock::now() + SOON;
+        loop {
+            let (told, took) = ask(&admin);
+            answers.push(took);
+            let now = clock::now();
+            if now > give_up || (now > until && told["kernel_drops"] > 0) {
+                break;
+            }
+        }
+        going.store(false, Ordering::Relaxed);
+        500 + blasting.map(|thread| thread.join().unwrap()).into_iter().sum::<u64>()
+    });
+    // The queues are the whole machine's, so they count only for what is missing when nothing comes any more.
+    let settled = |sent: u64| {
+        let (mut last, mut still) = (0, 0);
+        loop {
+            let (told, _) = ask(&admin);
+            let missing = sent - told["received"] - told["kernel_drops"];
+            still = if missing == last { still + 1 } else { 0 };
+            last = missing;
+            if missing == 0 || (still > 1000 && missing <= queues() - before.0) {
+                return (told, missing);
+            }
+        }
+    };
+    let (told, before_it) = settled(sent);
+    answers.sort();
+    let [median, most] = [answers[answers.len() / 2], answers[answers.len() - 1]];
+    eprintln!(
+        "sent {sent} datagrams, received {}, dropped on the socket {}, before it {before_it}; {} answers in {median:?}, {most:?} at most; \
+         {} MiB, {} before",
+        told["received"],
+        told["kernel_drops"],
+        answers.len(),
+        resident(),
+        before.1
+    );
+    assert!(told["kernel_drops"] > 0);
+    assert_eq!(sent, told["received"] + told["kernel_drops"] + before_it);
+    assert_eq!((told["metrics_received"], told["bad_lines_seen"]), (EACH * told["received"], 0));
+    assert!(most < Duration::from_secs(10), "{most:?}");
+    assert!(resident() < before.1 + 32, "{} MiB, {} before", resident(), before.1);
+    // Then as before: nothing is lost any more.
+    let socket = socket();
+    for after in 1..=200 {
+        send(&socket, after);
+        let (now, _) = settled(sent + after);
+        assert_eq!(now["received"], told["received"] + after);
+    }
 }
 
 #[test]

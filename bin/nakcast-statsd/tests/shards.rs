@@ -39,7 +39,7 @@ fn flush(shards: usize, datagrams: &[Vec<u8>]) -> (String, usize) {
 #[test]
 fn it_comes_to_the_same_in_any_number_of_shards() {
     let mut state = 1_u64;
-    let mut datagrams: Vec<Vec<u8>> = vec![Vec::new(), b"\n\r\n".to_vec()];
+    let mut datagrams: Vec<Vec<u8>> = vec![Vec::new(), b"\n\r\n\r\r\na:1|c\r\r\n".to_vec()];
     for _ in 0..3000 {
         state = state * 16_807 % 2_147_483_647;
         // Spellings of one series, with tags and without.
