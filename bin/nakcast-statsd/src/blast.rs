@@ -256,7 +256,9 @@ fn datagrams(blast: &Blast) -> Result<Vec<Vec<u8>>, Failure> {
             let begun = datagram.len();
             // Writing to a string does not fail.
             let _ = write!(datagram, "blast.{name}");
-            let missing = blast.size.saturating_sub(datagram.len() - begun + line.len());
+            // By the shortest value, so that a name is the same with each.
+            let shortest = datagram.len() - begun + ":0|".len() + kind.len() + behind.len();
+            let missing = blast.size.saturating_sub(shortest);
             datagram.extend(std::iter::repeat_n('x', missing.min(LONGEST)));
             datagram += &line;
             at += 1;

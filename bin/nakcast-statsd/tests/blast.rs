@@ -4,6 +4,7 @@
 mod support;
 
 use nakcast_statsd::clock;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +18,11 @@ const SOON: Duration = Duration::from_secs(120);
 
 fn collector(flags: &[&str]) -> (Process, String, String) {
     let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
-    command.args(["--admin", "127.0.0.1:0", "--flush-interval", "200ms", "--format", "none"]).args(flags);
+    command.args(["--admin", "127.0.0.1:0"]).args(flags);
+    if !flags.contains(&"--format") {
+        command.args(["--flush-interval", "200ms", "--format", "none"]);
+    }
+    command.stdout(Stdio::piped());
     let mut process = Process::spawn(command);
     let mut address = |before: &str| {
         let line = process.wait_for_line(before, SOON);
@@ -44,7 +49,8 @@ fn number(text: &str, name: &str) -> i64 {
 
 #[test]
 fn what_comes_slowly_is_all_counted() {
-    let (_process, admin, udp) = collector(&["--listen", "127.0.0.1:0"]);
+    let flags = ["--listen", "127.0.0.1:0", "--format", "json", "--flush-interval", "86400"];
+    let (mut process, admin, udp) = collector(&flags);
     let flags = ["--metrics", "2001", "--per-datagram", "20", "--names", "7", "--types", "c,g,ms,h,d,s,m"];
     let more = ["--sample-rate", "0.5", "--size", "40", "--rate", "20000", "--to", &udp, "--admin", &admin];
     let (code, text, said) = blast(&[&flags[..], &more[..]].concat());
@@ -53,6 +59,26 @@ fn what_comes_slowly_is_all_counted() {
     // Whole datagrams, and every line good.
     assert_eq!(numbers, [2020, 2020, 0, 0], "{text}");
     assert!(!text.contains("bad"), "{text}");
+    // No faster than asked for.
+    let (_, behind) = text.lines().next().unwrap().split_once(" in ").unwrap();
+    let seconds = behind.split(' ').next().unwrap().parse::<f64>().unwrap();
+    assert!(seconds >= 0.1, "{text}");
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+    let told: Value = serde_json::from_str(process.stdout().trim()).unwrap();
+    // Twenty lines, a hundred and one times: values from 0 to 19, by name modulo 7. The shortest line of a name has 40 bytes.
+    let name =
+        |at: usize, behind: &str| format!("blast.{at}{}", "x".repeat(40 - "blast.0:0|".len() - behind.len()));
+    let counters = [(name(0, "c|@0.5"), 101 * 21 * 2), (name(6, "m|@0.5"), 101 * 19 * 2)];
+    let counters = counters.into_iter().map(|(name, count)| (name, Value::from(count)));
+    assert_eq!(told["counters"], counters.collect::<Value>());
+    assert_eq!(told["gauges"], serde_json::json!({name(1, "g"): 15}));
+    assert_eq!(told["sets"], serde_json::json!({name(5, "s"): 3}));
+    for (at, kind) in [(2, "ms|@0.5"), (3, "h|@0.5"), (4, "d|@0.5")] {
+        let timer = &told["timer_data"][name(at, kind)];
+        let upper = at + 14;
+        assert_eq!((&timer["count"], &timer["upper"]), (&(101 * 3 * 2).into(), &upper.into()), "{told}");
+    }
 }
 
 /// Faster than it is read: the collector is stopped meanwhile.

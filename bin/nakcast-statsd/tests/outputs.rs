@@ -21,7 +21,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use support::{Process, command};
 
@@ -47,8 +47,13 @@ impl Collector {
         local().as_socket().send_to(datagram.as_bytes(), self.udp).unwrap();
     }
 
-    fn end(mut self) -> Value {
+    fn end(self) -> Value {
         self.process.signal(libc::SIGTERM);
+        self.end_of()
+    }
+
+    /// The last flush of one that was told to end.
+    fn end_of(mut self) -> Value {
         self.process.succeed(SOON);
         let flushes = self.process.stdout();
         serde_json::from_str(flushes.lines().last().expect("a flush")).unwrap()
@@ -89,19 +94,68 @@ fn what_comes_is_sent_on_as_it_came() {
     assert_eq!(told["counters"]["c"], 1);
 }
 
+/// What lies in the socket when it is told to end: it is stopped until then.
 #[test]
 fn what_waits_is_sent_on_at_the_end() {
     let one = local();
     let to = one.local_addr().to_string();
     let collector = start(&["--repeat", &to, "--flush-interval", "86400"]);
+    collector.process.signal(libc::SIGSTOP);
     for _ in 0..100 {
         collector.hears("c:1|c");
     }
-    let told = collector.end();
+    // A stopped process gets no signal but these two: it goes on, and is then told to end.
+    collector.process.signal(libc::SIGTERM);
+    collector.process.signal(libc::SIGCONT);
+    let told = collector.end_of();
     assert_eq!((&told["counters"]["c"], &told["repeater"][0]["sent"]), (&100.into(), &100.into()));
     for _ in 0..100 {
         assert_eq!(receive(&one), "c:1|c");
     }
+}
+
+/// What waits in the queue then, since the server does not read.
+#[test]
+fn what_waits_for_a_slow_server_is_sent_on_at_the_end() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target {
+        server: server.local_addr().unwrap().to_string(),
+        protocol: repeater::Protocol::Tcp,
+        interface: None,
+    };
+    let taps = Arc::default();
+    let intake = Intake::new(1, Limits::default(), Idle::default(), Arc::clone(&taps));
+    let mut repeater = Repeater::start(&[target]).unwrap();
+    repeater.tap(&taps);
+    let line = format!("c{}:1|c\n", "x".repeat(50_000));
+    let (mut left, mut dropped, mut sent) = (0, 0, 0);
+    let mut more = usize::MAX;
+    // Until the queue is full; and then twice what it holds, in case that all of it went just now, of which the kernel takes a part.
+    while more > 0 {
+        intake.feed().begin(Dialect::Statsd).datagram(line.as_bytes(), false);
+        left += 1;
+        let told = &repeater.told()[0];
+        (dropped, sent) = (dropped + told.dropped, sent + told.sent);
+        more = if dropped == 0 { 800 } else { more - 1 };
+    }
+    let (mut stream, _) = server.accept().unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let ends = Barrier::new(2);
+    let came = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ends.wait();
+            repeater.end(SOON);
+        });
+        ends.wait();
+        // Nothing tells that the end has begun: if it has not by then, this test sees less, and does not fail.
+        std::thread::park_timeout(Duration::from_millis(300));
+        let mut came = String::new();
+        stream.read_to_string(&mut came).unwrap();
+        came
+    });
+    let told = &repeater.told()[0];
+    assert_eq!((sent + told.sent, told.dropped), (left - dropped, 0));
+    assert!(came == line.repeat((left - dropped) as usize));
 }
 
 /// Nothing is taken before there is all that it goes to.
