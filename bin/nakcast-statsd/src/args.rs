@@ -122,6 +122,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) prometheus: Option<SocketAddr>,
 
+    /// Take mapping rules for Prometheus from this file, in YAML, as the statsd_exporter has them. SIGHUP has it read again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prometheus_mapping: Option<PathBuf>,
+
     /// Answer the original's text commands there (stats, counters, health, ...): the admin port. Port 0 is any that is free.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     pub(crate) admin: Option<SocketAddr>,
@@ -217,6 +221,9 @@ impl Args {
         });
         settings.console = format.or(settings.console);
         place(&mut settings.prometheus, self.prometheus, "--prometheus");
+        if let Some(file) = &self.prometheus_mapping {
+            settings.mapping = Some((file.clone(), None));
+        }
         place(&mut settings.admin, self.admin, "--admin");
         self.over_outputs(settings)?;
         self.over_graphite(&mut settings.graphite)

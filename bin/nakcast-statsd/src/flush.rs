@@ -1,6 +1,7 @@
 //! What an interval comes to: a [`Snapshot`], from which every output is written.
 
 use crate::name::Identity;
+use crate::samples::Samples;
 use crate::shard::{Interval, Tally};
 use crate::timer::{self, Plan};
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub struct Timer {
     pub fields: Vec<(u16, f64)>,
     /// How many samples there were in each bin, by the number of its name in [`Plan::names`]; empty without bins.
     pub bins: Vec<(u16, f64)>,
+    /// How many samples it stands for, and whether they are milliseconds. Their values, ascending, are there only if they
+    /// were to be kept.
+    pub samples: Samples,
 }
 
 /// One listener's datagrams in an interval.
@@ -112,6 +116,18 @@ impl Snapshot {
     /// Works out what the shards' intervals come to. Each series is in one shard.
     #[must_use]
     pub fn new(intervals: Vec<Interval>, plan: &Arc<Plan>, time: u64, seconds: f64) -> Snapshot {
+        Snapshot::keeping(intervals, plan, time, seconds, false)
+    }
+
+    /// As [`Snapshot::new`]; timers keep their values if an output needs more of them than the plan has.
+    #[must_use]
+    pub fn keeping(
+        intervals: Vec<Interval>,
+        plan: &Arc<Plan>,
+        time: u64,
+        seconds: f64,
+        keep: bool,
+    ) -> Snapshot {
         let mut snapshot = Snapshot {
             time,
             seconds,
@@ -124,7 +140,7 @@ impl Snapshot {
             own: Own::default(),
         };
         for interval in intervals {
-            snapshot.add(interval);
+            snapshot.add(interval, keep);
         }
         snapshot.counters.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         snapshot.gauges.sort_unstable_by(|a, b| a.series.cmp(&b.series));
@@ -146,14 +162,17 @@ impl Snapshot {
         series + 3 + usize::from(self.own.timestamp_lag.is_some())
     }
 
-    fn add(&mut self, interval: Interval) {
+    fn add(&mut self, interval: Interval, keep: bool) {
         let seconds = self.seconds;
         let counter = |(series, count)| Counter { series, count, rate: count / seconds };
         self.counters.extend(interval.counters.into_iter().map(counter));
         self.gauges.extend(interval.gauges.into_iter().map(|(series, value)| Value { series, value }));
         for (series, mut samples) in interval.timers {
             let (fields, bins) = timer::work_out(&self.plan, series.as_str(), &mut samples, seconds);
-            self.timers.push(Timer { series, fields, bins });
+            if !keep {
+                samples.values = Vec::new();
+            }
+            self.timers.push(Timer { series, fields, bins, samples });
         }
         let members = |(series, members)| Value { series, value: members as f64 };
         self.sets.extend(interval.sets.into_iter().map(members));

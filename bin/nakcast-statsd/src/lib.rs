@@ -14,6 +14,7 @@ pub mod line;
 pub mod listen;
 pub mod name;
 pub mod output;
+pub mod samples;
 pub mod shard;
 pub mod stream;
 pub mod timer;

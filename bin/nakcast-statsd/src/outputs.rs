@@ -122,6 +122,9 @@ impl Outputs {
             (None, some) if next.prometheus.is_none() => *some = None,
             (None, _) => {}
         }
+        if let Some((exposition, _)) = &mut self.prometheus {
+            exposition.map(next.limits.series, next.rules());
+        }
         if new.publisher.is_some() || next.publish.is_none() {
             self.publisher = new.publisher;
         }
@@ -170,6 +173,9 @@ impl Outputs {
         }
         if let Some((exposition, server)) = &mut self.prometheus {
             exposition.add(snapshot);
+            for refused in exposition.refused() {
+                say(format_args!("warning: not told to Prometheus: {refused}"));
+            }
             server.set(exposition.text());
         }
         if let Some(publisher) = &mut self.publisher {

@@ -112,11 +112,12 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
 
 /// What is configured, and typed over it.
 fn read(args: &Args) -> Result<Settings, Failure> {
-    let (mut settings, warnings) = match &args.config {
+    let (mut settings, mut warnings) = match &args.config {
         Some(file) => Settings::read(file).map_err(Failure::usage)?,
         None => (Settings::default(), Vec::new()),
     };
     args.over(&mut settings).map_err(Failure::usage)?;
+    warnings.append(&mut settings.read_mapping().map_err(Failure::usage)?);
     for warning in warnings {
         say(format_args!("warning: {warning}"));
     }
@@ -299,7 +300,8 @@ impl Collector {
                 told.packets += tally.packets;
             }
         });
-        let mut snapshot = Snapshot::new(intervals, &self.plan, time, seconds);
+        let keep = self.settings.rules().is_some_and(|rules| rules.needs_samples());
+        let mut snapshot = Snapshot::keeping(intervals, &self.plan, time, seconds, keep);
         let own = &mut snapshot.own;
         own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
         own.heard.append(&mut self.gone);

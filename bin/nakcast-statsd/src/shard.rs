@@ -5,6 +5,7 @@
 
 use crate::line::{self, Bad, Check, Dialect, Event, Key, Kind, Sample, Sink};
 use crate::name::Identity;
+use crate::samples::Samples;
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::{BuildHasher, Hasher};
 use std::mem;
@@ -106,15 +107,6 @@ impl Tally {
         self.excess_names.extend(other.excess_names);
         self.excess_names.truncate(SHOWN_NAMES);
     }
-}
-
-/// A timer's samples in the order they came, and how many they stand for.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples {
-    /// The values.
-    pub values: Vec<f64>,
-    /// The sum of 1 / rate.
-    pub weight: f64,
 }
 
 /// What a shard added up.
@@ -575,9 +567,10 @@ impl Sink for Shard {
                     gauge.value += value;
                 }
             }
-            Sample::Time(value, weight) => {
+            Sample::Time(value, weight) | Sample::Value(value, weight) => {
                 let Some(Timer { samples, last }) = self.timers.at(at) else { return };
                 samples.weight += weight;
+                samples.is_time |= matches!(sample, Sample::Time(..));
                 if self.samples < self.limits.samples {
                     self.samples += 1;
                     if samples.values.is_empty() {

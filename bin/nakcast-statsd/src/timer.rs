@@ -3,7 +3,7 @@
 //! The arithmetic is the original's, in its order, so that the digits agree: sums are cumulative over the ascending samples,
 //! and the sum of the highest is the difference of two such.
 
-use crate::shard::Samples;
+use crate::samples::Samples;
 
 /// One histogram: which timers have it, and its bins.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,9 @@ fn said(key: Key<'_>, sample: Sample<'_>) -> String {
         Sample::Count(value) => format!("{name} count {value}"),
         Sample::Level(value) => format!("{name} is {value}"),
         Sample::Change(value) => format!("{name} by {value}"),
-        Sample::Time(value, weight) => format!("{name} took {value} x{weight}"),
+        Sample::Time(value, weight) | Sample::Value(value, weight) => {
+            format!("{name} took {value} x{weight}")
+        }
         Sample::Member(member) => format!("{name} has {}", member.escape_ascii()),
     }
 }

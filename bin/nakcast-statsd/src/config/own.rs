@@ -32,6 +32,8 @@ table! {
         console: Format = Like "\"json\"";
         /// Where Prometheus asks: http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
         prometheus: Address = Like "\"127.0.0.1:9102\"";
+        /// A file of mapping rules for Prometheus, in YAML, as the statsd_exporter has them. SIGHUP has it read again, too.
+        prometheus_mapping: PathBuf = Like "\"statsd_mapping.yml\"";
         /// Where the admin port is: the original's text commands (stats, counters, health, ...). Port 0 is any that is free.
         admin: Address = Like "\"127.0.0.1:8126\"";
         /// Receive buffer to ask the kernel for, for each listener, in bytes. Another size takes a restart.
@@ -394,6 +396,7 @@ impl TryFrom<File> for Settings {
             repeat: file.repeat.unwrap_or_default().into_iter().map(|one| one.0).collect(),
             publish: file.publish.map(|published| published.0),
             prometheus: place(file.prometheus, "prometheus"),
+            mapping: file.prometheus_mapping.map(|path| (path, None)),
             admin: place(file.admin, "admin"),
             is_up: default.is_up,
             watch: file.watch.unwrap_or(default.watch),

@@ -7,6 +7,7 @@ use crate::line::Dialect;
 use crate::output::console::Form;
 use crate::output::graphite::{Names, Protocol};
 use crate::output::influx::Influx;
+use crate::output::prometheus::Mapping;
 use crate::output::repeater::{self, Target};
 use crate::shard::{Idle, Limits};
 use crate::stream::Bounds;
@@ -14,6 +15,7 @@ use crate::timer::Plan;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All of it.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub publish: Option<Publish>,
     /// Where Prometheus asks.
     pub prometheus: Option<Place>,
+    /// The mapping rules for Prometheus: their file, and once it is read what is in it.
+    pub mapping: Option<(PathBuf, Option<Arc<Mapping>>)>,
     /// Where the admin port is.
     pub admin: Option<Place>,
     /// Whether it says at first that all is well.
@@ -172,6 +176,7 @@ impl Default for Settings {
             repeat: Vec::new(),
             publish: None,
             prometheus: None,
+            mapping: None,
             admin: None,
             is_up: true,
             watch: false,
@@ -206,6 +211,28 @@ impl Settings {
             *by = format!("{}: {by}", file.display());
         }
         Ok((settings, warnings))
+    }
+
+    /// Reads the mapping rules, if there are any. What is not done of what they ask for is returned, one line each.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Mapping::read`]; or there is nobody they are for.
+    pub fn read_mapping(&mut self) -> Result<Vec<String>, String> {
+        let Some((file, read)) = &mut self.mapping else { return Ok(Vec::new()) };
+        if self.prometheus.is_none() {
+            let file = file.display();
+            return Err(format!("{file}: mapping rules go with prometheus, an address, and there is none"));
+        }
+        let (mapping, warnings) = Mapping::read(file)?;
+        *read = Some(Arc::new(mapping));
+        Ok(warnings)
+    }
+
+    /// The mapping rules that were read.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Arc<Mapping>> {
+        self.mapping.as_ref()?.1.as_ref()
     }
 
     /// Who asked for each address.

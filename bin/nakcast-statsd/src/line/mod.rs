@@ -54,8 +54,10 @@ pub enum Sample<'a> {
     Level(f64),
     /// What a gauge changes by.
     Change(f64),
-    /// A timer's value, and how many it stands for: 1 / rate.
+    /// A timer's value in milliseconds (`ms`), and how many it stands for: 1 / rate.
     Time(f64, f64),
+    /// A timer's value in whatever unit (`h` and `d`), and how many it stands for.
+    Value(f64, f64),
     /// A member of a set, never empty.
     Member(&'a [u8]),
 }
@@ -67,7 +69,7 @@ impl Sample<'_> {
         match self {
             Sample::Count(_) => Kind::Counter,
             Sample::Level(_) | Sample::Change(_) => Kind::Gauge,
-            Sample::Time(..) => Kind::Timer,
+            Sample::Time(..) | Sample::Value(..) => Kind::Timer,
             Sample::Member(_) => Kind::Set,
         }
     }
@@ -250,7 +252,8 @@ impl Type {
             }
             Type::Gauge => Sample::Level(number),
             Type::Time if number < 0.0 => return None,
-            Type::Time | Type::Distribution => Sample::Time(number, 1.0 / rate),
+            Type::Time => Sample::Time(number, 1.0 / rate),
+            Type::Distribution => Sample::Value(number, 1.0 / rate),
             Type::Set => return None,
         })
     }

@@ -2,18 +2,23 @@
 //!
 //! Counters become counters, with `_total` behind their name; timers become summaries, whose quantiles are those of the last
 //! flush and whose count and sum are totals, in the unit that clients send; gauges and sets become gauges. Tags become labels.
+//! With a [`Mapping`] its rules say otherwise, and what came as `ms` is told in seconds, as the statsd_exporter tells it.
 
 mod family;
+mod mapping;
 mod serve;
 
+pub use mapping::Mapping;
 pub use serve::Server;
 
 use crate::digits::Js;
 use crate::flush::{Heard, Snapshot, Timer};
+use crate::name::Identity;
 use crate::output::repeater::Repeated;
 use crate::shard::Tally;
-use family::{Families, Kind, Summary};
+use family::{Families, Histogram, Kind, Place, Series, Summary, Untold};
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 /// What is told to whoever asks, from one flush to the next.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ pub struct Exposition {
     excess: u64,
     /// Series of the last flush that another of the same name and labels stands for.
     merged: u64,
+    /// Values that a rule drops.
+    dropped: u64,
+    /// Values that a rule gives a name they cannot have.
+    refused: u64,
 }
 
 impl Exposition {
@@ -40,7 +49,7 @@ impl Exposition {
     #[must_use]
     pub fn new(most_series: usize) -> Exposition {
         Exposition {
-            families: Families::new(most_series),
+            families: Families::new(most_series, None),
             flushes: 0,
             tally: Tally::default(),
             heard: Vec::new(),
@@ -50,7 +59,23 @@ impl Exposition {
             negative: 0,
             excess: 0,
             merged: 0,
+            dropped: 0,
+            refused: 0,
         }
+    }
+
+    /// Names series by these rules from now on. If they are others than before, all totals begin at 0 with them: what the
+    /// old rules named would stay for ever.
+    pub fn map(&mut self, most_series: usize, rules: Option<&Arc<Mapping>>) {
+        if self.families.mapping() != rules {
+            self.families = Families::new(most_series, rules.cloned());
+        }
+    }
+
+    /// Which series have no name by the rules, and why, since it was last asked: each once, and the first of them only. How
+    /// many values there were in all is told by `nakcast_statsd_mapping_refused_total`.
+    pub fn refused(&mut self) -> Vec<String> {
+        self.families.refused()
     }
 
     /// Takes a flush in.
@@ -83,32 +108,53 @@ impl Exposition {
         self.merged = 0;
         self.families.begin();
         for counter in &snapshot.counters {
-            let Some(total) = self.families.counter(&counter.series) else {
-                self.excess += 1;
+            let Some(Place { series, scale, .. }) = self.place(Kind::Counter, &counter.series) else {
                 continue;
             };
+            let Series::Total(total) = series else { continue };
             if counter.count >= 0.0 {
-                *total += counter.count;
+                *total += counter.count * scale;
             } else {
                 self.negative += 1;
             }
         }
         for (kind, values) in [(Kind::Gauge, &snapshot.gauges), (Kind::Set, &snapshot.sets)] {
             for value in values {
-                match self.families.level(kind, &value.series) {
-                    None => self.excess += 1,
-                    Some(Some(_)) => self.merged += 1,
-                    Some(level) => *level = Some(value.value),
+                let Some(Place { series, scale, .. }) = self.place(kind, &value.series) else { continue };
+                match series {
+                    Series::Level(level @ None) => *level = Some(value.value * scale),
+                    _ => self.merged += 1,
                 }
             }
         }
+        let in_seconds = self.families.mapping().is_some();
         for timer in &snapshot.timers {
-            match self.families.summary(&timer.series) {
-                Some(summary) => self.merged += u64::from(!add(summary, snapshot, timer)),
-                None => self.excess += 1,
+            let Some(Place { series, scale, quantiles }) = self.place(Kind::Timer, &timer.series) else {
+                continue;
+            };
+            let is_time = in_seconds && timer.samples.is_time;
+            let unit = |value: f64| if is_time { value / 1e3 * scale } else { value * scale };
+            match series {
+                Series::Summary(summary) => {
+                    let is_alone = add(summary, snapshot, timer, quantiles.as_deref(), unit);
+                    self.merged += u64::from(!is_alone);
+                }
+                Series::Histogram(histogram) => observe(histogram, timer, unit),
+                _ => {}
             }
         }
         self.families.end();
+    }
+
+    /// Where a series is told; what has no place is counted.
+    fn place(&mut self, kind: Kind, series: &Identity) -> Option<Place<'_>> {
+        match self.families.place(kind, series) {
+            Ok(place) => return Some(place),
+            Err(Untold::NoRoom) => self.excess += 1,
+            Err(Untold::Dropped) => self.dropped += 1,
+            Err(Untold::Refused) => self.refused += 1,
+        }
+        None
     }
 
     /// The text, for [`CONTENT_TYPE`].
@@ -136,6 +182,8 @@ impl Exposition {
             ("events", "Events and service checks, not carried.", tally.events),
             ("negative_counts", "Counts below 0, not carried to Prometheus.", self.negative),
             ("prometheus_excess_series", "Values there was no room for in what is told here.", self.excess),
+            ("mapping_dropped", "Values that a mapping rule drops.", self.dropped),
+            ("mapping_refused", "Values a rule gives an empty name, or another type's.", self.refused),
         ] {
             writeln!(text, "# HELP nakcast_statsd_{name}_total {help}")?;
             writeln!(text, "# TYPE nakcast_statsd_{name}_total counter")?;
@@ -198,8 +246,14 @@ impl Exposition {
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Adds a timer to a summary; false when the summary has another's quantiles already.
-fn add(summary: &mut Summary, snapshot: &Snapshot, timer: &Timer) -> bool {
+/// Adds a timer to a summary, each value as `unit` has it; false when the summary has another's quantiles already.
+fn add(
+    summary: &mut Summary,
+    snapshot: &Snapshot,
+    timer: &Timer,
+    asked: Option<&[f64]>,
+    unit: impl Fn(f64) -> f64,
+) -> bool {
     let plan = &snapshot.plan;
     let field = |name: &str| {
         timer.fields.iter().find(|&&(number, _)| plan.name(number) == name).map(|&(_, value)| value)
@@ -207,29 +261,54 @@ fn add(summary: &mut Summary, snapshot: &Snapshot, timer: &Timer) -> bool {
     let count = field("count");
     // The count stands for samples that clients left out, too; so must the sum, or their quotient is no mean.
     let sum = field("mean").zip(count).map(|(mean, count)| mean * count).or_else(|| field("sum"));
-    for (total, value) in [(&mut summary.count, count), (&mut summary.sum, sum)] {
+    for (total, value) in [(&mut summary.count, count), (&mut summary.sum, sum.map(&unit))] {
         if let Some(value) = value {
             *total.get_or_insert(0.0) += value;
         }
     }
     let mut quantiles = Vec::new();
-    for (percentile, bound) in plan.bounds() {
-        if let Some(&(_, value)) = timer.fields.iter().find(|&&(number, _)| number == bound) {
-            let part = if percentile > 0.0 { percentile } else { 100.0 + percentile };
-            // By a whole number, so that 99.9 is 0.999, and not a hair beside it.
-            quantiles.push(((part * 1e8).round() / 1e10, value));
+    match asked {
+        Some(asked) => {
+            let of_all = |&part: &f64| Some((part, timer.samples.quantile(part)?));
+            quantiles.extend(asked.iter().filter_map(of_all));
+        }
+        None => {
+            for (percentile, bound) in plan.bounds() {
+                if let Some(&(_, value)) = timer.fields.iter().find(|&&(number, _)| number == bound) {
+                    let part = if percentile > 0.0 { percentile } else { 100.0 + percentile };
+                    // By a whole number, so that 99.9 is 0.999, and not a hair beside it.
+                    quantiles.push(((part * 1e8).round() / 1e10, value));
+                }
+            }
+            quantiles.extend(field("median").map(|median| (0.5, median)));
+            quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
+            // Of two that are one quantile the first: a percentile's bound, rather than the median.
+            quantiles.dedup_by(|a, b| a.0 == b.0);
         }
     }
-    quantiles.extend(field("median").map(|median| (0.5, median)));
-    quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
-    // Of two that are one quantile the first: a percentile's bound, rather than the median.
-    quantiles.dedup_by(|a, b| a.0 == b.0);
     if quantiles.is_empty() {
         return true;
     }
     if !summary.quantiles.is_empty() {
         return false;
     }
+    quantiles.iter_mut().for_each(|(_, value)| *value = unit(*value));
     summary.quantiles = quantiles;
     true
+}
+
+/// Adds a timer to a histogram. Each value stands for as many as all of them do on average, so that the buckets go with the
+/// count: with one sample rate each stands for just what its client left out.
+fn observe(histogram: &mut Histogram, timer: &Timer, unit: impl Fn(f64) -> f64) {
+    let samples = &timer.samples;
+    let known = samples.len() as f64;
+    if known == 0.0 {
+        return;
+    }
+    let each = samples.weight / known;
+    for (total, &bound) in histogram.counts.iter_mut().zip(histogram.bounds.iter()) {
+        *total += samples.up_to(|value| unit(value) <= bound) * each;
+    }
+    histogram.sum += unit(samples.sum() / known * samples.weight);
+    histogram.count += samples.weight;
 }
