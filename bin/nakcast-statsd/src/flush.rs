@@ -40,6 +40,14 @@ pub struct Timer {
     pub samples: Samples,
 }
 
+impl Timer {
+    /// Whether it had too many values to keep them: what has to do with their order is within [`crate::sketch::ERROR`].
+    #[must_use]
+    pub fn is_sketched(&self) -> bool {
+        self.fields.iter().any(|&(number, _)| number == timer::SKETCHED)
+    }
+}
+
 /// One listener's datagrams in an interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
@@ -155,6 +163,12 @@ impl Snapshot {
         self.own.loss.map(|loss| counter.count / (1.0 - loss))
     }
 
+    /// How many timers had too many values to keep them.
+    #[must_use]
+    pub fn sketched(&self) -> usize {
+        self.timers.iter().filter(|timer| timer.is_sketched()).count()
+    }
+
     /// How many series are told, the collector's own three counters and its gauge among them, as the original counts.
     #[must_use]
     pub fn num_stats(&self) -> usize {
@@ -170,7 +184,7 @@ impl Snapshot {
         for (series, mut samples) in interval.timers {
             let (fields, bins) = timer::work_out(&self.plan, series.as_str(), &mut samples, seconds);
             if !keep {
-                samples.values = Vec::new();
+                (samples.values, samples.sketch) = (Vec::new(), None);
             }
             self.timers.push(Timer { series, fields, bins, samples });
         }

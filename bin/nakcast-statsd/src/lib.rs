@@ -16,5 +16,6 @@ pub mod name;
 pub mod output;
 pub mod samples;
 pub mod shard;
+pub mod sketch;
 pub mod stream;
 pub mod timer;

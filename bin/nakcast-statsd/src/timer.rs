@@ -4,6 +4,7 @@
 //! and the sum of the highest is the difference of two such.
 
 use crate::samples::Samples;
+use crate::sketch::Sketch;
 
 /// One histogram: which timers have it, and its bins.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +38,10 @@ const SUM: u16 = 5;
 const SUM_SQUARES: u16 = 6;
 const MEAN: u16 = 7;
 const MEDIAN: u16 = 8;
-const FIXED: [&str; 9] =
-    ["std", "upper", "lower", "count", "count_ps", "sum", "sum_squares", "mean", "median"];
+/// 1 for a timer whose percentiles a sketch told.
+pub(crate) const SKETCHED: u16 = 9;
+const FIXED: [&str; 10] =
+    ["std", "upper", "lower", "count", "count_ps", "sum", "sum_squares", "mean", "median", "sketched"];
 
 /// Most names there can be: their numbers are of 16 bits.
 const MOST_NAMES: usize = 60_000;
@@ -88,6 +91,8 @@ impl Plan {
         }
         plan.next()?;
         plan.told = plan.names.iter().map(|name| is_told(name, told)).collect();
+        // What is no longer exact is never told as if it were.
+        plan.told[usize::from(SKETCHED)] = true;
         Ok(plan)
     }
 
@@ -157,6 +162,9 @@ type Fields = Vec<(u16, f64)>;
 /// Works out what `plan` wants of the samples, which are sorted on the way: statistics, and bins.
 pub(crate) fn work_out(plan: &Plan, name: &str, samples: &mut Samples, seconds: f64) -> (Fields, Fields) {
     let weight = samples.weight;
+    if let Some(sketch) = &samples.sketch {
+        return of_sketch(plan, name, sketch, weight, seconds);
+    }
     let values = &mut samples.values;
     if values.is_empty() {
         return (told(plan, vec![(COUNT_PS, weight / seconds), (COUNT, weight)]), Vec::new());
@@ -204,6 +212,49 @@ pub(crate) fn work_out(plan: &Plan, name: &str, samples: &mut Samples, seconds: 
         (MEDIAN, median),
     ]);
     (told(plan, fields), told(plan, bins(plan, name, values)))
+}
+
+/// The same of values that are not there any more: what has to do with their order is within [`crate::sketch::ERROR`].
+fn of_sketch(plan: &Plan, name: &str, sketch: &Sketch, weight: f64, seconds: f64) -> (Fields, Fields) {
+    let (n, bins) = (sketch.count(), sketch.bins());
+    let mut fields = Vec::with_capacity(FIXED.len() + 5 * plan.percentiles.len());
+    for &(percentile, first) in &plan.percentiles {
+        let k = if n == 1 { 1 } else { (percentile.abs() / 100.0 * n as f64).round() as u64 };
+        if k == 0 {
+            continue;
+        }
+        let (bound, (sum, square)) = match (k == n, percentile > 0.0) {
+            (true, true) => (sketch.upper(), (sketch.sum(), sketch.squares())),
+            (true, false) => (sketch.lower(), (sketch.sum(), sketch.squares())),
+            (false, true) => (bins.at(k - 1), bins.sums(0, k)),
+            (false, false) => (bins.at(n - k), bins.sums(n - k, n)),
+        };
+        fields.extend((first..).zip([k as f64, sum / k as f64, bound, sum, square]));
+    }
+    let middle = n / 2;
+    let median = if n % 2 == 1 { bins.at(middle) } else { (bins.at(middle - 1) + bins.at(middle)) / 2.0 };
+    fields.extend([
+        (STD, sketch.deviation()),
+        (UPPER, sketch.upper()),
+        (LOWER, sketch.lower()),
+        (COUNT, weight),
+        (COUNT_PS, weight / seconds),
+        (SUM, sketch.sum()),
+        (SUM_SQUARES, sketch.squares()),
+        (MEAN, sketch.sum() / n as f64),
+        (MEDIAN, median),
+        (SKETCHED, 1.0),
+    ]);
+    let mut histogram = Vec::new();
+    if let Some((wanted, first)) = plan.bins.iter().find(|(bins, _)| name.contains(&bins.metric)) {
+        let mut before = 0;
+        for (number, &bound) in (*first..).zip(&wanted.bounds) {
+            let until = if bound == f64::INFINITY { n } else { bins.up_to(|value| value < bound) };
+            histogram.push((number, (until - before) as f64));
+            before = until;
+        }
+    }
+    (told(plan, fields), told(plan, histogram))
 }
 
 fn told(plan: &Plan, mut fields: Fields) -> Fields {

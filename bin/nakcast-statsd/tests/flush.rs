@@ -334,7 +334,7 @@ fn spellings_are_forgotten_rather_than_piled_up() {
 
 #[test]
 fn samples_and_members_beyond_the_room_are_counted() {
-    let mut server = small(Limits { samples: 3, ..Limits::default() });
+    let mut server = small(Limits { samples: 3, sketches: 0, ..Limits::default() });
     let snapshot = server.hears("t:1:2:3:4:5|ms").snapshot();
     let told = fields(&snapshot, &snapshot.timers[0]);
     assert!(told.contains(" count=5 ") && told.contains(" upper=3 "), "{told}");

@@ -98,6 +98,11 @@ table! {
         name_bytes: Bytes = Is "\"256M\"";
         /// Timers' samples of an interval, of 8 bytes each.
         samples: Count = Is "16777216";
+        /// Samples of one timer in an interval up to which it is exact. With more, or when there is no room for another sample, a
+        /// sketch tells its percentiles, each within 0.78% of its value; it has the statistic `sketched` then.
+        timer_values: Count = Is "1000000";
+        /// Timers that are told by a sketch, which takes at most 64 KiB. Samples for which neither is room are counted.
+        sketches: Count = Is "2048";
         /// Bytes of the sets' members of an interval.
         member_bytes: Bytes = Is "\"128M\"";
         /// Connections to one listener at a time; more are closed at once. What is there already has no part in a change.
@@ -367,6 +372,8 @@ impl TryFrom<File> for Settings {
             series: bounds.series.map_or(default.limits.series, |most| most.0 as usize),
             name_bytes: bounds.name_bytes.map_or(default.limits.name_bytes, |most| most.0),
             samples: bounds.samples.map_or(default.limits.samples, |most| most.0 as usize),
+            timer_values: bounds.timer_values.map_or(default.limits.timer_values, |most| most.0 as usize),
+            sketches: bounds.sketches.map_or(default.limits.sketches, |most| most.0 as usize),
             member_bytes: bounds.member_bytes.map_or(default.limits.member_bytes, |most| most.0),
         };
         let streams = stream::Bounds {

@@ -36,6 +36,7 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
         (tally.unknown_fields, "unknown fields"),
         (tally.excess_samples, "samples too many"),
         (tally.excess_members, "set members too many"),
+        (snapshot.sketched() as u64, "timers by sketch, within 0.78%"),
         (tally.timestamped, "with a time of their own, not carried"),
         (tally.events, "events and checks, not carried"),
     ] {
@@ -173,6 +174,7 @@ fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
         ("excess_series", tally.excess_series as f64),
         ("excess_samples", tally.excess_samples as f64),
         ("excess_members", tally.excess_members as f64),
+        ("sketched_timers", snapshot.sketched() as f64),
         ("timestamped_not_carried", tally.timestamped as f64),
         ("events_not_carried", tally.events as f64),
     ];

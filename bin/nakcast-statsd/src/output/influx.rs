@@ -131,6 +131,7 @@ fn own(text: &mut String, snapshot: &Snapshot, prefix: &str) {
         ("excess_series", tally.excess_series as f64),
         ("excess_samples", tally.excess_samples as f64),
         ("excess_members", tally.excess_members as f64),
+        ("sketched_timers", snapshot.sketched() as f64),
         ("timestamped_not_carried", tally.timestamped as f64),
         ("events_not_carried", tally.events as f64),
     ];

@@ -165,6 +165,7 @@ impl Names {
             ("excess_series", tally.excess_series),
             ("excess_samples", tally.excess_samples),
             ("excess_members", tally.excess_members),
+            ("sketched_timers", snapshot.sketched() as u64),
             ("timestamped_not_carried", tally.timestamped),
             ("events_not_carried", tally.events),
         ] {

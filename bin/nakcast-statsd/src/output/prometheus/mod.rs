@@ -37,6 +37,8 @@ pub struct Exposition {
     excess: u64,
     /// Series of the last flush that another of the same name and labels stands for.
     merged: u64,
+    /// Timers of the last flush whose quantiles and buckets a sketch told.
+    sketched: Vec<Arc<Identity>>,
     /// Values that a rule drops.
     dropped: u64,
     /// Values that a rule gives a name they cannot have.
@@ -59,6 +61,7 @@ impl Exposition {
             negative: 0,
             excess: 0,
             merged: 0,
+            sketched: Vec::new(),
             dropped: 0,
             refused: 0,
         }
@@ -106,6 +109,8 @@ impl Exposition {
             }
         }
         self.merged = 0;
+        let sketched = snapshot.timers.iter().filter(|timer| timer.is_sketched());
+        self.sketched = sketched.map(|timer| Arc::clone(&timer.series)).collect();
         self.families.begin();
         for counter in &snapshot.counters {
             let Some(Place { series, scale, .. }) = self.place(Kind::Counter, &counter.series) else {
@@ -238,6 +243,13 @@ impl Exposition {
             writeln!(text, "# HELP nakcast_statsd_{name} {help}")?;
             writeln!(text, "# TYPE nakcast_statsd_{name} gauge")?;
             writeln!(text, "nakcast_statsd_{name} {}", Js(value))?;
+        }
+        let help = "Timers whose quantiles and buckets are of a sketch, each value within 0.78%.";
+        writeln!(text, "# HELP nakcast_statsd_sketched_timer {help}")?;
+        writeln!(text, "# TYPE nakcast_statsd_sketched_timer gauge")?;
+        for series in &self.sketched {
+            let timer = family::Escaped(series.as_str());
+            writeln!(text, "nakcast_statsd_sketched_timer{{timer=\"{timer}\"}} 1")?;
         }
         Ok(())
     }

@@ -3,10 +3,13 @@
 //! A shard owns its series: whoever holds it adds to them without asking anybody. A name that came before, byte by byte, is
 //! found by its hash and compared; only a new spelling is cleaned and looked up by what it means.
 
+mod cells;
+
 use crate::line::{self, Bad, Check, Dialect, Event, Key, Kind, Sample, Sink};
 use crate::name::Identity;
 use crate::samples::Samples;
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use cells::Cells;
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use std::hash::{BuildHasher, Hasher};
 use std::mem;
 use std::sync::Arc;
@@ -20,6 +23,11 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Timers' samples of an interval, of 8 bytes each: 16,777,216 by default.
     pub samples: usize,
+    /// Samples of one timer in an interval up to which it is exact: 1,000,000 by default. With more, or when there is no room
+    /// for another sample, it becomes a [`crate::sketch`].
+    pub timer_values: usize,
+    /// Timers that are sketches in an interval, of at most 64 KiB each: 2,048 by default.
+    pub sketches: usize,
     /// Bytes of the sets' members of an interval: 128 MiB by default.
     pub member_bytes: usize,
 }
@@ -31,6 +39,9 @@ impl Limits {
             series: self.series.div_ceil(shards),
             name_bytes: self.name_bytes.div_ceil(shards),
             samples: self.samples.div_ceil(shards),
+            // A series is in one shard.
+            timer_values: self.timer_values,
+            sketches: self.sketches.div_ceil(shards),
             member_bytes: self.member_bytes.div_ceil(shards),
         }
     }
@@ -38,7 +49,14 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { series: 1_000_000, name_bytes: 256 << 20, samples: 1 << 24, member_bytes: 128 << 20 }
+        Limits {
+            series: 1_000_000,
+            name_bytes: 256 << 20,
+            samples: 1 << 24,
+            timer_values: 1_000_000,
+            sketches: 2048,
+            member_bytes: 128 << 20,
+        }
     }
 }
 
@@ -122,105 +140,6 @@ pub struct Interval {
     pub sets: Vec<(Arc<Identity>, usize)>,
     /// What came in.
     pub tally: Tally,
-}
-
-/// The series of one kind.
-#[derive(Debug)]
-struct Cells<T> {
-    by_identity: HashMap<Arc<Identity>, u32>,
-    /// A series that was forgotten leaves its place to another.
-    cells: Vec<Option<Cell<T>>>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Cell<T> {
-    series: Arc<Identity>,
-    value: T,
-    /// Something came for it in this interval.
-    came: bool,
-}
-
-impl<T: Default> Cells<T> {
-    fn new() -> Cells<T> {
-        Cells { by_identity: HashMap::new(), cells: Vec::new(), free: Vec::new() }
-    }
-
-    fn insert(&mut self, series: Identity) -> u32 {
-        let series = Arc::new(series);
-        let cell = Some(Cell { series: Arc::clone(&series), value: T::default(), came: false });
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.cells[at as usize] = cell;
-                at
-            }
-            None => {
-                self.cells.push(cell);
-                (self.cells.len() - 1) as u32
-            }
-        };
-        self.by_identity.insert(series, at);
-        at
-    }
-
-    #[inline]
-    fn at(&mut self, at: u32) -> Option<&mut T> {
-        let cell = self.cells.get_mut(at as usize)?.as_mut()?;
-        cell.came = true;
-        Some(&mut cell.value)
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&Arc<Identity>, &T)> {
-        self.cells.iter().flatten().map(|cell| (&cell.series, &cell.value))
-    }
-
-    /// Forgets the series named so, or those whose name begins as one that ends in `.*`.
-    fn delete(&mut self, name: &str) -> Vec<Arc<Identity>> {
-        let folder = name.strip_suffix('*').filter(|folder| folder.ends_with('.'));
-        let is_meant = |series: &Identity| {
-            series.as_str() == name || folder.is_some_and(|folder| series.as_str().starts_with(folder))
-        };
-        let mut gone = Vec::new();
-        for (at, place) in self.cells.iter_mut().enumerate() {
-            if let Some(cell) = place.take_if(|cell| is_meant(&cell.series)) {
-                self.by_identity.remove(&cell.series);
-                self.free.push(at as u32);
-                gone.push(cell.series);
-            }
-        }
-        gone
-    }
-
-    /// Takes every series' value by `take`, which is told whether anything came; a series of which it returns nothing is
-    /// forgotten, and its bytes are counted.
-    fn take<V>(
-        &mut self,
-        mut take: impl FnMut(&mut T, bool) -> Option<V>,
-    ) -> (Vec<(Arc<Identity>, V)>, Gone) {
-        let mut taken = Vec::with_capacity(self.by_identity.len());
-        let mut gone = Gone::default();
-        for (at, place) in self.cells.iter_mut().enumerate() {
-            let Some(cell) = place else { continue };
-            match take(&mut cell.value, mem::take(&mut cell.came)) {
-                Some(value) => taken.push((Arc::clone(&cell.series), value)),
-                None => {
-                    gone.series += 1;
-                    gone.bytes += cell.series.as_str().len();
-                    self.by_identity.remove(&cell.series);
-                    *place = None;
-                    self.free.push(at as u32);
-                }
-            }
-        }
-        (taken, gone)
-    }
-}
-
-/// What was forgotten.
-#[derive(Default)]
-struct Gone {
-    series: usize,
-    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -319,6 +238,7 @@ pub struct Shard {
     series: usize,
     series_bytes: usize,
     samples: usize,
+    sketches: usize,
     member_bytes: usize,
     tally: Tally,
 }
@@ -351,6 +271,7 @@ impl Shard {
             series: 0,
             series_bytes: 0,
             samples: 0,
+            sketches: 0,
             member_bytes: 0,
             tally: Tally::default(),
         }
@@ -473,7 +394,7 @@ impl Shard {
             self.series -= gone.iter().map(|gone| gone.series).sum::<usize>();
             self.series_bytes -= gone.iter().map(|gone| gone.bytes).sum::<usize>();
         }
-        (self.samples, self.member_bytes) = (0, 0);
+        (self.samples, self.sketches, self.member_bytes) = (0, 0, 0);
         Interval { counters, gauges, timers, sets, tally: mem::take(&mut self.tally) }
     }
 
@@ -535,6 +456,26 @@ impl Shard {
         Some(at)
     }
 
+    /// A value of a timer that has too many to keep them, or for which there is no room.
+    #[cold]
+    #[inline(never)]
+    fn another(&mut self, at: u32, value: f64) {
+        let Some(Timer { samples, .. }) = self.timers.at(at) else { return };
+        if let Some(sketch) = &mut samples.sketch {
+            sketch.add(value);
+        } else if self.sketches < self.limits.sketches {
+            self.sketches += 1;
+            self.samples -= samples.values.len();
+            samples.condense().add(value);
+        } else if self.samples < self.limits.samples {
+            // There are too many sketches: while there is room, it stays exact.
+            self.samples += 1;
+            samples.values.push(value);
+        } else {
+            self.tally.excess_samples += 1;
+        }
+    }
+
     fn no_room(&mut self, identity: &Identity) {
         self.tally.excess_series += 1;
         let names = &mut self.tally.excess_names;
@@ -571,14 +512,17 @@ impl Sink for Shard {
                 let Some(Timer { samples, last }) = self.timers.at(at) else { return };
                 samples.weight += weight;
                 samples.is_time |= matches!(sample, Sample::Time(..));
-                if self.samples < self.limits.samples {
+                if samples.values.len() < self.limits.timer_values
+                    && self.samples < self.limits.samples
+                    && samples.sketch.is_none()
+                {
                     self.samples += 1;
                     if samples.values.is_empty() {
                         samples.values.reserve_exact(*last);
                     }
                     samples.values.push(value);
                 } else {
-                    self.tally.excess_samples += 1;
+                    self.another(at, value);
                 }
             }
             Sample::Member(member) => {

@@ -1,0 +1,178 @@
+//! What there is too much of to be kept: timers become sketches, whose error has a bound.
+
+use nakcast_statsd::digits::Js;
+use nakcast_statsd::flush::Snapshot;
+use nakcast_statsd::line::Dialect;
+use nakcast_statsd::output::console::{self, Form};
+use nakcast_statsd::output::graphite::Names;
+use nakcast_statsd::output::influx;
+use nakcast_statsd::output::prometheus::{Exposition, Mapping};
+use nakcast_statsd::shard::{Idle, Limits, Shard};
+use nakcast_statsd::sketch::{BYTES, ERROR};
+use nakcast_statsd::timer::{Bins, Plan};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn plan() -> Plan {
+    let bins = |bounds: &[f64]| Bins { metric: String::new(), bounds: bounds.to_vec() };
+    let list = [90.0, 50.0, 99.9, 100.0, 0.1, -10.0, -100.0];
+    Plan::new(&list, &[bins(&[-100.0, 1.0, 10.0, 1000.0, f64::INFINITY])], &[]).unwrap()
+}
+
+/// What becomes of lines with these limits.
+fn flush(limits: Limits, plan: Plan, lines: impl Iterator<Item = String>) -> Snapshot {
+    let mut shard = Shard::new(limits, Idle::default());
+    lines.for_each(|line| shard.datagram(line.as_bytes(), false, Dialect::Statsd));
+    Snapshot::keeping(vec![shard.take()], &Arc::new(plan), 1000, 10.0, true)
+}
+
+fn statistics(snapshot: &Snapshot, timer: usize) -> BTreeMap<&str, f64> {
+    let timer = &snapshot.timers[timer];
+    let fields = timer.fields.iter().chain(&timer.bins);
+    fields.map(|&(name, value)| (snapshot.plan.name(name), value)).collect()
+}
+
+/// Values over six decades, some of them below 0 if so wished.
+fn values(n: usize, negative: bool) -> impl Iterator<Item = f64> {
+    let mut state = 7_u64;
+    (0..n).map(move |_| {
+        state = state * 16807 % 2_147_483_647;
+        let part = state as f64 / 2_147_483_647.0;
+        let sign = if negative && state.is_multiple_of(3) { -1.0 } else { 1.0 };
+        sign * (10_f64.powf(part * 6.0 - 2.0) * 1000.0).round() / 1000.0
+    })
+}
+
+fn is_near(told: f64, exact: f64, part: f64) -> bool {
+    (told - exact).abs() <= exact.abs() * part
+}
+
+#[test]
+fn a_sketch_is_within_its_bound_and_what_has_no_order_is_exact() {
+    for negative in [false, true] {
+        let lines = || values(50_000, negative).map(|value| format!("t:{}|d|@0.5", Js(value)));
+        let exact = flush(Limits::default(), plan(), lines());
+        let told = flush(Limits { timer_values: 1000, ..Limits::default() }, plan(), lines());
+        let (exact, told) = (statistics(&exact, 0), statistics(&told, 0));
+        assert_eq!(told["sketched"], 1.0);
+        assert!(!exact.contains_key("sketched"));
+        assert_eq!(told.len(), exact.len() + 1);
+        for (&name, &value) in &exact {
+            let told = told[name];
+            let is_good = match name {
+                "count" | "count_ps" | "upper" | "lower" | "count_90" | "upper_100" | "lower_top100" => {
+                    told == value
+                }
+                "histogram.bin_inf" | "histogram.bin_1" | "histogram.bin_10" | "histogram.bin_1000"
+                | "histogram.bin_-100" => {
+                    // Those within the error of a bound may be on its other side.
+                    is_near(told, value, 0.02) || (told - value).abs() < 200.0
+                }
+                "std" | "sum" | "sum_squares" | "mean" | "sum_100" | "sum_squares_100" | "mean_100"
+                | "sum_top100" | "sum_squares_top100" | "mean_top100" => is_near(told, value, 1e-9),
+                name if name.starts_with("count_") => told == value,
+                name if name.starts_with("sum_squares") => is_near(told, value, 2.0 * ERROR + ERROR * ERROR),
+                // Of sums of either sign there is no such bound.
+                name if negative && (name.starts_with("sum") || name.starts_with("mean")) => true,
+                _ => is_near(told, value, ERROR * (1.0 + 1e-9)),
+            };
+            assert!(is_good, "{name}: {told} for {value}, negative: {negative}");
+        }
+    }
+}
+
+#[test]
+fn up_to_the_limit_nothing_is_otherwise() {
+    let lines = || values(1000, true).map(|value| format!("t:{}|d|@0.3", Js(value)));
+    let exact = flush(Limits::default(), plan(), lines());
+    let told = flush(Limits { timer_values: 1000, ..Limits::default() }, plan(), lines());
+    assert_eq!(told.timers, exact.timers);
+    assert_eq!(told.sketched(), 0);
+    let one_more = flush(Limits { timer_values: 999, ..Limits::default() }, plan(), lines());
+    assert_eq!(one_more.sketched(), 1);
+}
+
+#[test]
+fn a_sketch_is_of_one_interval_and_its_bounds_are_those_of_what_came() {
+    let limits = Limits { timer_values: 2, ..Limits::default() };
+    let mut shard = Shard::new(limits, Idle::default());
+    let plan = Arc::new(Plan::default());
+    for (values, expected) in [
+        ("7:7:7", (7.0, 7.0, 7.0)),
+        ("1:2", (1.0, 1.5, 2.0)),
+        ("0:0:0:0", (0.0, 0.0, 0.0)),
+        ("1e300:1e300:1e300", (1e300, 1e300, 1e300)),
+    ] {
+        shard.datagram(format!("t:{values}|ms").as_bytes(), false, Dialect::Statsd);
+        let snapshot = Snapshot::new(vec![shard.take()], &plan, 0, 10.0);
+        let told = statistics(&snapshot, 0);
+        assert_eq!((told["lower"], told["median"], told["upper"]), expected, "{values}");
+        assert_eq!(told.contains_key("sketched"), values != "1:2", "{values}");
+    }
+    // Told also where only others are chosen.
+    let chosen = Plan::new(&[90.0], &[], &["count".into()]).unwrap();
+    let snapshot = flush(limits, chosen, ["t:1:2:3|ms".to_owned()].into_iter());
+    assert_eq!(statistics(&snapshot, 0).into_keys().collect::<Vec<_>>(), ["count", "sketched"]);
+}
+
+#[test]
+fn when_room_is_used_up_sketches_make_some_and_beyond_them_samples_are_counted() {
+    let limits = Limits { samples: 10, sketches: 1, ..Limits::default() };
+    let lines = ["a:1:2:3:4:5:6|ms", "b:1:2:3:4:5|ms", "b:6:7:8:9|ms", "a:7:8|ms", "b:10:11|ms", "c:1|ms"];
+    let snapshot = flush(limits, Plan::default(), lines.into_iter().map(String::from));
+    // b had no room, and became a sketch; its five places are then a's and c's.
+    let counts = snapshot.timers.iter().map(|timer| (timer.is_sketched(), timer.samples.len()));
+    assert_eq!(counts.collect::<Vec<_>>(), [(false, 8), (true, 11), (false, 1)]);
+    assert_eq!(snapshot.tally.excess_samples, 0);
+    let lines = ["a:1:2:3:4:5:6|ms", "b:1:2:3:4:5|ms", "c:1:2:3:4:5|ms"];
+    let snapshot = flush(limits, Plan::default(), lines.into_iter().map(String::from));
+    assert_eq!(snapshot.timers[2].samples.len(), 4);
+    assert_eq!(snapshot.tally.excess_samples, 1);
+    assert_eq!(statistics(&snapshot, 2)["count"], 5.0);
+    // With too many sketches a timer stays exact while there is room.
+    let limits = Limits { timer_values: 2, sketches: 1, ..Limits::default() };
+    let snapshot = flush(limits, Plan::default(), ["a:1:2:3|ms\nb:1:2:3|ms".to_owned()].into_iter());
+    assert_eq!((snapshot.timers[0].is_sketched(), snapshot.timers[1].is_sketched()), (true, false));
+    assert_eq!(statistics(&snapshot, 1)["count"], 3.0);
+    assert_eq!(BYTES, 64 << 10);
+}
+
+#[test]
+fn every_output_says_which_timers_they_were() {
+    let limits = Limits { timer_values: 2, ..Limits::default() };
+    let lines = ["a:1:2:3|ms|#k:v\nb:1:2|ms".to_owned()];
+    let snapshot = flush(limits, Plan::default(), lines.into_iter());
+    let json: serde_json::Value = serde_json::from_str(&console::text(&snapshot, Form::Json)).unwrap();
+    assert_eq!(json["timer_data"]["a;k=v"]["sketched"], 1);
+    assert_eq!(json["timer_data"]["b"]["sketched"], serde_json::Value::Null);
+    assert_eq!(json["statsd"]["sketched_timers"], 1);
+    let pretty = console::text(&snapshot, Form::Pretty);
+    assert!(pretty.contains(", 1 timers by sketch, within 0.78%;"), "{pretty}");
+    let mut rows = Vec::new();
+    Names::default().rows(&snapshot, |path, value| rows.push(format!("{path} {value}")));
+    let sketched = rows.into_iter().filter(|row| row.contains("sketched")).collect::<Vec<_>>();
+    assert_eq!(sketched, ["stats.timers.a.sketched;k=v 1", "stats.statsd.sketched_timers 1"]);
+    let text = String::from_utf8(influx::lines(&snapshot, "statsd")).unwrap();
+    assert_eq!(text.matches("sketched=1").count(), 1, "{text}");
+    assert!(text.contains("sketched_timers=1"), "{text}");
+    let rules = "defaults: {observer_type: histogram, buckets: [0.0025]}\nmappings:\n- {match: b, name: b, observer_type: summary, quantiles: [{quantile: 0.9}]}\n- {match: c, name: c}";
+    let mut exposition = Exposition::new(100);
+    exposition.map(100, Some(&Arc::new(Mapping::parse(rules).unwrap().0)));
+    exposition.add(&flush(
+        limits,
+        Plan::default(),
+        ["a:1:2:3|ms|#k:v\nb:1:2:3|ms\nc:1|h".to_owned()].into_iter(),
+    ));
+    let text = exposition.text();
+    for line in [
+        "nakcast_statsd_sketched_timer{timer=\"a;k=v\"} 1",
+        "nakcast_statsd_sketched_timer{timer=\"b\"} 1",
+        "a_bucket{k=\"v\",le=\"0.0025\"} 2",
+        "a_sum{k=\"v\"} 0.006",
+        "a_count{k=\"v\"} 3",
+        "b{quantile=\"0.9\"} 0.003",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line}: {text}");
+    }
+    assert!(!text.contains("timer=\"c\""), "{text}");
+}
