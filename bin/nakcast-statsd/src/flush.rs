@@ -1,5 +1,6 @@
 //! What an interval comes to: a [`Snapshot`], from which every output is written.
 
+use crate::distinct::Distinct;
 use crate::name::Identity;
 use crate::samples::Samples;
 use crate::shard::{Interval, Tally};
@@ -24,6 +25,8 @@ pub struct Value {
     pub series: Arc<Identity>,
     /// Its value, or how many distinct members there were.
     pub value: f64,
+    /// Whether it is a set with too many members to keep them: then the value is an estimate, as of [`crate::distinct`].
+    pub is_estimated: bool,
 }
 
 /// A timer.
@@ -169,6 +172,11 @@ impl Snapshot {
         self.timers.iter().filter(|timer| timer.is_sketched()).count()
     }
 
+    /// The sets that had too many members to keep them.
+    pub fn estimated(&self) -> impl Iterator<Item = &Value> {
+        self.sets.iter().filter(|set| set.is_estimated)
+    }
+
     /// How many series are told, the collector's own three counters and its gauge among them, as the original counts.
     #[must_use]
     pub fn num_stats(&self) -> usize {
@@ -180,7 +188,8 @@ impl Snapshot {
         let seconds = self.seconds;
         let counter = |(series, count)| Counter { series, count, rate: count / seconds };
         self.counters.extend(interval.counters.into_iter().map(counter));
-        self.gauges.extend(interval.gauges.into_iter().map(|(series, value)| Value { series, value }));
+        let gauge = |(series, value)| Value { series, value, is_estimated: false };
+        self.gauges.extend(interval.gauges.into_iter().map(gauge));
         for (series, mut samples) in interval.timers {
             let (fields, bins) = timer::work_out(&self.plan, series.as_str(), &mut samples, seconds);
             if !keep {
@@ -188,7 +197,11 @@ impl Snapshot {
             }
             self.timers.push(Timer { series, fields, bins, samples });
         }
-        let members = |(series, members)| Value { series, value: members as f64 };
+        let members = |(series, members): (_, Distinct)| Value {
+            series,
+            value: members.count as f64,
+            is_estimated: members.is_estimated,
+        };
         self.sets.extend(interval.sets.into_iter().map(members));
         self.tally.add(interval.tally);
     }

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod digits;
+pub mod distinct;
 pub mod flush;
 pub mod intake;
 pub mod line;

@@ -341,7 +341,7 @@ fn samples_and_members_beyond_the_room_are_counted() {
     assert_eq!(snapshot.tally.excess_samples, 2);
     assert_eq!(server.hears("t:9|ms").snapshot().tally.excess_samples, 0, "the next interval has room");
 
-    let mut server = small(Limits { member_bytes: 80, ..Limits::default() });
+    let mut server = small(Limits { member_bytes: 80, estimates: 0, ..Limits::default() });
     let snapshot = server.hears("s:a|s\ns:b|s\ns:a|s\ns:c|s\ns:c|s").snapshot();
     assert_eq!((snapshot.sets[0].value, snapshot.tally.excess_members), (2.0, 2));
     assert_eq!(server.hears("s:c|s").flush(), "s s 1");

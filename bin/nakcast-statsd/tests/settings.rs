@@ -55,7 +55,7 @@ fn every_key_is_taken() {
     let settings = good(
         "flush_interval = '500ms'\npercentiles = [50, -10, '99.9']\ntimer_statistics = ['count']\nconsole = 'json'
          prometheus = '127.0.0.1:1'\nadmin = '127.0.0.1:7'\nreceive_buffer = 65536\nwatch = true\nestimate = true\nthreads = 3
-         limits = {series = 7, name_bytes = '1M', samples = 8, timer_values = 3, sketches = 4, member_bytes = 9, connections = 5, connection_idle = '2m'}
+         limits = {series = 7, name_bytes = '1M', samples = 8, timer_values = 3, sketches = 4, member_bytes = 9, set_members = 10, estimates = 11, connections = 5, connection_idle = '2m'}
          idle = {delete_counters = true, delete_timers = true, delete_sets = true, gauge_flushes = 3}
          [[listen]]\nudp = '[::1]:2'\ndialect = 'datadog'
          [[listen]]\ngroup = '239.1.2.3:4'\ninterface = 'lo'
@@ -76,8 +76,16 @@ fn every_key_is_taken() {
     assert_eq!((settings.flush_interval, settings.receive_buffer), (Duration::from_millis(500), 65_536));
     assert_eq!((settings.console, settings.watch, settings.threads), (Some(Console::Json), true, 3));
     assert!(settings.estimate);
-    let limits =
-        Limits { series: 7, name_bytes: 1 << 20, samples: 8, timer_values: 3, sketches: 4, member_bytes: 9 };
+    let limits = Limits {
+        series: 7,
+        name_bytes: 1 << 20,
+        samples: 8,
+        timer_values: 3,
+        sketches: 4,
+        member_bytes: 9,
+        set_members: 10,
+        estimates: 11,
+    };
     let idle = Idle { delete_counters: true, delete_timers: true, delete_sets: true, gauge_life: Some(3) };
     assert_eq!((settings.limits, settings.idle), (limits, idle));
     assert_eq!(settings.streams, Bounds { connections: 5, idle: Duration::from_secs(120) });

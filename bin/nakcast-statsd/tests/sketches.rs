@@ -1,6 +1,7 @@
-//! What there is too much of to be kept: timers become sketches, whose error has a bound.
+//! What there is too much of to be kept: timers become sketches and sets estimates, whose errors are known.
 
 use nakcast_statsd::digits::Js;
+use nakcast_statsd::distinct::{self, STANDARD_ERROR};
 use nakcast_statsd::flush::Snapshot;
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::console::{self, Form};
@@ -165,8 +166,8 @@ fn every_output_says_which_timers_they_were() {
     ));
     let text = exposition.text();
     for line in [
-        "nakcast_statsd_sketched_timer{timer=\"a;k=v\"} 1",
-        "nakcast_statsd_sketched_timer{timer=\"b\"} 1",
+        "nakcast_statsd_sketched_timer{series=\"a;k=v\"} 1",
+        "nakcast_statsd_sketched_timer{series=\"b\"} 1",
         "a_bucket{k=\"v\",le=\"0.0025\"} 2",
         "a_sum{k=\"v\"} 0.006",
         "a_count{k=\"v\"} 3",
@@ -174,5 +175,90 @@ fn every_output_says_which_timers_they_were() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line}: {text}");
     }
-    assert!(!text.contains("timer=\"c\""), "{text}");
+    assert!(!text.contains("series=\"c\""), "{text}");
+}
+
+fn members(name: &str, of: std::ops::Range<u32>) -> impl Iterator<Item = String> + use<> {
+    let name = name.to_owned();
+    of.map(move |member| format!("{name}:user-{member}|s"))
+}
+
+#[test]
+fn a_large_set_is_estimated_within_its_error() {
+    let limits = Limits { set_members: 1000, ..Limits::default() };
+    let mut worst: f64 = 0.0;
+    let mut squares = 0.0;
+    // Each of its own members.
+    let sizes = [2000, 5000, 10_000, 20_000, 40_000, 80_000, 160_000];
+    for (at, size) in sizes.into_iter().enumerate() {
+        let first = at as u32 * 1_000_000;
+        let lines = || members("s", first..first + size);
+        // A member that comes again is the same.
+        let set = flush(limits, Plan::default(), lines().chain(lines())).sets.remove(0);
+        assert!(set.is_estimated);
+        let error = (set.value / f64::from(size) - 1.0).abs() / STANDARD_ERROR;
+        worst = worst.max(error);
+        squares += error * error / sizes.len() as f64;
+        assert_eq!(flush(limits, Plan::default(), lines()).sets[0].value, set.value, "as many every time");
+    }
+    assert!(worst < 3.0 && squares.sqrt() < 1.5, "{worst} {squares}");
+    assert_eq!(distinct::BYTES, 16 << 10);
+}
+
+#[test]
+fn a_set_is_exact_up_to_the_limit() {
+    let limits = Limits { set_members: 1000, ..Limits::default() };
+    let lines = || members("s", 0..1000);
+    let set = flush(limits, Plan::default(), lines().chain(lines())).sets.remove(0);
+    assert_eq!((set.value, set.is_estimated), (1000.0, false));
+    assert!(flush(limits, Plan::default(), members("s", 0..1001)).sets[0].is_estimated);
+    // An estimate is of one interval.
+    let mut shard = Shard::new(Limits { set_members: 1, ..limits }, Idle::default());
+    for (lines, expected) in [("s:a|s\ns:b|s\ns:c|s", (3, true)), ("s:a|s", (1, false)), ("", (0, false))] {
+        shard.datagram(lines.as_bytes(), false, Dialect::Statsd);
+        let (_, told) = shard.take().sets.remove(0);
+        assert_eq!((told.count, told.is_estimated), expected, "{lines}");
+    }
+}
+
+#[test]
+fn when_room_is_used_up_estimates_make_some_and_beyond_them_members_are_counted() {
+    // For three members of one byte.
+    let limits = Limits { member_bytes: 99, estimates: 1, ..Limits::default() };
+    let lines = "a:1|s\na:2|s\nb:1|s\nb:2|s\na:3|s\nc:1|s\nc:2|s\nc:1|s\nb:3|s";
+    let snapshot = flush(limits, Plan::default(), [lines.to_owned()].into_iter());
+    // b had no room, and became an estimate; its place was then a's.
+    let told = snapshot.sets.iter().map(|set| (set.value, set.is_estimated)).collect::<Vec<_>>();
+    assert_eq!(told, [(3.0, false), (3.0, true), (0.0, false)]);
+    assert_eq!(snapshot.tally.excess_members, 3);
+    let limits = Limits { set_members: 1, estimates: 1, ..Limits::default() };
+    let lines = "a:1|s\na:2|s\nb:1|s\nb:2|s";
+    let snapshot = flush(limits, Plan::default(), [lines.to_owned()].into_iter());
+    let told = snapshot.sets.iter().map(|set| (set.value, set.is_estimated)).collect::<Vec<_>>();
+    assert_eq!(told, [(2.0, true), (2.0, false)]);
+}
+
+#[test]
+fn every_output_says_which_sets_they_were() {
+    let limits = Limits { set_members: 1, ..Limits::default() };
+    let lines = ["a:1|s|#k:v\na:2|s|#k:v\nb:1|s".to_owned()];
+    let snapshot = flush(limits, Plan::default(), lines.into_iter());
+    let json: serde_json::Value = serde_json::from_str(&console::text(&snapshot, Form::Json)).unwrap();
+    assert_eq!(json["estimated_sets"], serde_json::json!(["a;k=v"]));
+    assert_eq!((&json["sets"]["a;k=v"], &json["statsd"]["estimated_sets"]), (&2.into(), &1.into()));
+    let pretty = console::text(&snapshot, Form::Pretty);
+    assert!(pretty.contains(", 1 sets estimated, standard error 0.81%;"), "{pretty}");
+    assert!(pretty.contains("  set      a;k=v  about 2\n  set      b  1\n"), "{pretty}");
+    let mut rows = Vec::new();
+    Names::default().rows(&snapshot, |path, value| rows.push(format!("{path} {value}")));
+    let estimated = rows.into_iter().filter(|row| row.contains("estimated")).collect::<Vec<_>>();
+    assert_eq!(estimated, ["stats.sets.a.estimated;k=v 1", "stats.statsd.estimated_sets 1"]);
+    let text = String::from_utf8(influx::lines(&snapshot, "statsd")).unwrap();
+    assert!(text.contains("a,k=v,metric_type=set count=2,estimated=1 1000\n"), "{text}");
+    assert!(text.contains("b,metric_type=set count=1 1000\n"), "{text}");
+    let mut exposition = Exposition::new(100);
+    exposition.add(&snapshot);
+    let text = exposition.text();
+    assert!(text.contains("\nnakcast_statsd_estimated_set{series=\"a;k=v\"} 1\n"), "{text}");
+    assert!(!text.contains("series=\"b\""), "{text}");
 }

@@ -105,6 +105,11 @@ table! {
         sketches: Count = Is "2048";
         /// Bytes of the sets' members of an interval.
         member_bytes: Bytes = Is "\"128M\"";
+        /// Distinct members of one set in an interval up to which it is exact. With more, or when there is no room for another, a
+        /// HyperLogLog estimates how many there are, with a standard error of 0.81%; outputs name such a set as estimated.
+        set_members: Count = Is "1000000";
+        /// Sets that are estimated, which takes 16 KiB. Members for which neither is room are counted.
+        estimates: Count = Is "2048";
         /// Connections to one listener at a time; more are closed at once. What is there already has no part in a change.
         connections: Count = Is "1024";
         /// How long a connection may say nothing before it is closed.
@@ -375,6 +380,8 @@ impl TryFrom<File> for Settings {
             timer_values: bounds.timer_values.map_or(default.limits.timer_values, |most| most.0 as usize),
             sketches: bounds.sketches.map_or(default.limits.sketches, |most| most.0 as usize),
             member_bytes: bounds.member_bytes.map_or(default.limits.member_bytes, |most| most.0),
+            set_members: bounds.set_members.map_or(default.limits.set_members, |most| most.0 as usize),
+            estimates: bounds.estimates.map_or(default.limits.estimates, |most| most.0 as usize),
         };
         let streams = stream::Bounds {
             connections: bounds.connections.map_or(default.streams.connections, |most| most.0 as usize),

@@ -37,6 +37,7 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
         (tally.excess_samples, "samples too many"),
         (tally.excess_members, "set members too many"),
         (snapshot.sketched() as u64, "timers by sketch, within 0.78%"),
+        (snapshot.estimated().count() as u64, "sets estimated, standard error 0.81%"),
         (tally.timestamped, "with a time of their own, not carried"),
         (tally.events, "events and checks, not carried"),
     ] {
@@ -82,7 +83,8 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
         text.push('\n');
     }
     for set in &snapshot.sets {
-        writeln!(text, "  set      {}  {}", set.series.as_str(), Js(set.value))?;
+        let about = if set.is_estimated { "about " } else { "" };
+        writeln!(text, "  set      {}  {about}{}", set.series.as_str(), Js(set.value))?;
     }
     Ok(())
 }
@@ -139,6 +141,12 @@ fn json(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
     }
     text.push_str("},\"sets\":");
     object(text, snapshot.sets.iter().map(|set| (set.series.as_str(), set.value)))?;
+    text.push_str(",\"estimated_sets\":[");
+    for (at, set) in snapshot.estimated().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        write!(text, "{comma}{}", Text(set.series.as_str()))?;
+    }
+    text.push(']');
     json_own(text, snapshot)?;
     text.push_str("}\n");
     Ok(())
@@ -175,6 +183,7 @@ fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
         ("excess_samples", tally.excess_samples as f64),
         ("excess_members", tally.excess_members as f64),
         ("sketched_timers", snapshot.sketched() as f64),
+        ("estimated_sets", snapshot.estimated().count() as f64),
         ("timestamped_not_carried", tally.timestamped as f64),
         ("events_not_carried", tally.events as f64),
     ];

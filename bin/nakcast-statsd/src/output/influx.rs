@@ -67,7 +67,9 @@ pub fn lines(snapshot: &Snapshot, prefix: &str) -> Vec<u8> {
         line(&mut text, &timer.series, "timer", fields, time);
     }
     for set in &snapshot.sets {
-        line(&mut text, &set.series, "set", [("count", set.value)], time);
+        // What is not finite is left out.
+        let estimated = if set.is_estimated { 1.0 } else { f64::NAN };
+        line(&mut text, &set.series, "set", [("count", set.value), ("estimated", estimated)], time);
     }
     own(&mut text, snapshot, if prefix.is_empty() { "statsd" } else { prefix });
     text.into_bytes()
@@ -132,6 +134,7 @@ fn own(text: &mut String, snapshot: &Snapshot, prefix: &str) {
         ("excess_samples", tally.excess_samples as f64),
         ("excess_members", tally.excess_members as f64),
         ("sketched_timers", snapshot.sketched() as f64),
+        ("estimated_sets", snapshot.estimated().count() as f64),
         ("timestamped_not_carried", tally.timestamped as f64),
         ("events_not_carried", tally.events as f64),
     ];

@@ -5,6 +5,7 @@
 
 mod cells;
 
+use crate::distinct::{Distinct, Estimate};
 use crate::line::{self, Bad, Check, Dialect, Event, Key, Kind, Sample, Sink};
 use crate::name::Identity;
 use crate::samples::Samples;
@@ -30,6 +31,11 @@ pub struct Limits {
     pub sketches: usize,
     /// Bytes of the sets' members of an interval: 128 MiB by default.
     pub member_bytes: usize,
+    /// Distinct members of one set in an interval up to which it is exact: 1,000,000 by default. With more, or when there is no
+    /// room for another member, it becomes an estimate, as of [`crate::distinct`].
+    pub set_members: usize,
+    /// Sets that are estimates in an interval, of 16 KiB each: 2,048 by default.
+    pub estimates: usize,
 }
 
 impl Limits {
@@ -43,6 +49,8 @@ impl Limits {
             timer_values: self.timer_values,
             sketches: self.sketches.div_ceil(shards),
             member_bytes: self.member_bytes.div_ceil(shards),
+            set_members: self.set_members,
+            estimates: self.estimates.div_ceil(shards),
         }
     }
 }
@@ -56,6 +64,8 @@ impl Default for Limits {
             timer_values: 1_000_000,
             sketches: 2048,
             member_bytes: 128 << 20,
+            set_members: 1_000_000,
+            estimates: 2048,
         }
     }
 }
@@ -137,7 +147,7 @@ pub struct Interval {
     /// Timers' samples.
     pub timers: Vec<(Arc<Identity>, Samples)>,
     /// How many distinct members sets had.
-    pub sets: Vec<(Arc<Identity>, usize)>,
+    pub sets: Vec<(Arc<Identity>, Distinct)>,
     /// What came in.
     pub tally: Tally,
 }
@@ -166,7 +176,22 @@ impl Timer {
 #[derive(Debug, Default)]
 struct Members {
     members: HashSet<Box<[u8]>>,
+    /// What stands for them when they were too many.
+    estimate: Option<Box<Estimate>>,
 }
+
+impl Members {
+    fn take(&mut self) -> Distinct {
+        let members = mem::take(&mut self.members).len();
+        match self.estimate.take() {
+            Some(estimate) => Distinct { count: estimate.count(), is_estimated: true },
+            None => Distinct { count: members, is_estimated: false },
+        }
+    }
+}
+
+/// What the table takes for a member, beside its bytes.
+const MEMBER: usize = 32;
 
 /// A spelling of a series, and where the series is.
 #[derive(Debug)]
@@ -240,6 +265,7 @@ pub struct Shard {
     samples: usize,
     sketches: usize,
     member_bytes: usize,
+    estimates: usize,
     tally: Tally,
 }
 
@@ -272,6 +298,7 @@ impl Shard {
             series_bytes: 0,
             samples: 0,
             sketches: 0,
+            estimates: 0,
             member_bytes: 0,
             tally: Tally::default(),
         }
@@ -384,9 +411,7 @@ impl Shard {
         });
         let (timers, gone_timers) =
             self.timers.take(|timer, came| (came || !idle.delete_timers).then(|| timer.take()));
-        let (sets, gone_sets) = self
-            .sets
-            .take(|set, came| (came || !idle.delete_sets).then(|| mem::take(&mut set.members).len()));
+        let (sets, gone_sets) = self.sets.take(|set, came| (came || !idle.delete_sets).then(|| set.take()));
         let gone = [gone_counters, gone_gauges, gone_timers, gone_sets];
         if gone.iter().any(|gone| gone.series > 0) {
             // Spellings lead to places that others may have by and by.
@@ -394,7 +419,8 @@ impl Shard {
             self.series -= gone.iter().map(|gone| gone.series).sum::<usize>();
             self.series_bytes -= gone.iter().map(|gone| gone.bytes).sum::<usize>();
         }
-        (self.samples, self.sketches, self.member_bytes) = (0, 0, 0);
+        (self.samples, self.sketches) = (0, 0);
+        (self.member_bytes, self.estimates) = (0, 0);
         Interval { counters, gauges, timers, sets, tally: mem::take(&mut self.tally) }
     }
 
@@ -476,6 +502,28 @@ impl Shard {
         }
     }
 
+    /// A new member of a set that has too many to keep them, or for which there is no room.
+    #[cold]
+    #[inline(never)]
+    fn another_member(&mut self, at: u32, member: &[u8]) {
+        let Some(set) = self.sets.at(at) else { return };
+        let bytes = member.len() + MEMBER;
+        if self.estimates < self.limits.estimates {
+            self.estimates += 1;
+            let members = mem::take(&mut set.members);
+            self.member_bytes -= members.iter().map(|member| member.len() + MEMBER).sum::<usize>();
+            let mut estimate = Estimate::new(members.iter().map(|member| &**member));
+            estimate.add(member);
+            set.estimate = Some(Box::new(estimate));
+        } else if self.member_bytes + bytes <= self.limits.member_bytes {
+            // There are too many estimates: while there is room, it stays exact.
+            self.member_bytes += bytes;
+            set.members.insert(member.into());
+        } else {
+            self.tally.excess_members += 1;
+        }
+    }
+
     fn no_room(&mut self, identity: &Identity) {
         self.tally.excess_series += 1;
         let names = &mut self.tally.excess_names;
@@ -527,16 +575,20 @@ impl Sink for Shard {
             }
             Sample::Member(member) => {
                 let Some(set) = self.sets.at(at) else { return };
+                if let Some(estimate) = &mut set.estimate {
+                    return estimate.add(member);
+                }
                 if set.members.contains(member) {
                     return;
                 }
-                // What the table takes for each beside its bytes.
-                let bytes = member.len() + 32;
-                if self.member_bytes + bytes <= self.limits.member_bytes {
+                let bytes = member.len() + MEMBER;
+                if set.members.len() < self.limits.set_members
+                    && self.member_bytes + bytes <= self.limits.member_bytes
+                {
                     self.member_bytes += bytes;
                     set.members.insert(member.into());
                 } else {
-                    self.tally.excess_members += 1;
+                    self.another_member(at, member);
                 }
             }
         }

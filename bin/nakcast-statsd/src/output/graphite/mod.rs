@@ -116,6 +116,9 @@ impl Names {
         for set in &snapshot.sets {
             let (name, tags) = parts(&set.series);
             row(path.of(&[global, sets, name, "count"], tags), set.value);
+            if set.is_estimated {
+                row(path.of(&[global, sets, name, "estimated"], tags), 1.0);
+            }
         }
         self.own(&mut path, snapshot, &mut row);
     }
@@ -166,6 +169,7 @@ impl Names {
             ("excess_samples", tally.excess_samples),
             ("excess_members", tally.excess_members),
             ("sketched_timers", snapshot.sketched() as u64),
+            ("estimated_sets", snapshot.estimated().count() as u64),
             ("timestamped_not_carried", tally.timestamped),
             ("events_not_carried", tally.events),
         ] {

@@ -39,6 +39,8 @@ pub struct Exposition {
     merged: u64,
     /// Timers of the last flush whose quantiles and buckets a sketch told.
     sketched: Vec<Arc<Identity>>,
+    /// Sets of the last flush that were estimated.
+    estimated: Vec<Arc<Identity>>,
     /// Values that a rule drops.
     dropped: u64,
     /// Values that a rule gives a name they cannot have.
@@ -62,6 +64,7 @@ impl Exposition {
             excess: 0,
             merged: 0,
             sketched: Vec::new(),
+            estimated: Vec::new(),
             dropped: 0,
             refused: 0,
         }
@@ -111,6 +114,7 @@ impl Exposition {
         self.merged = 0;
         let sketched = snapshot.timers.iter().filter(|timer| timer.is_sketched());
         self.sketched = sketched.map(|timer| Arc::clone(&timer.series)).collect();
+        self.estimated = snapshot.estimated().map(|set| Arc::clone(&set.series)).collect();
         self.families.begin();
         for counter in &snapshot.counters {
             let Some(Place { series, scale, .. }) = self.place(Kind::Counter, &counter.series) else {
@@ -244,12 +248,24 @@ impl Exposition {
             writeln!(text, "# TYPE nakcast_statsd_{name} gauge")?;
             writeln!(text, "nakcast_statsd_{name} {}", Js(value))?;
         }
-        let help = "Timers whose quantiles and buckets are of a sketch, each value within 0.78%.";
-        writeln!(text, "# HELP nakcast_statsd_sketched_timer {help}")?;
-        writeln!(text, "# TYPE nakcast_statsd_sketched_timer gauge")?;
-        for series in &self.sketched {
-            let timer = family::Escaped(series.as_str());
-            writeln!(text, "nakcast_statsd_sketched_timer{{timer=\"{timer}\"}} 1")?;
+        for (kind, help, all) in [
+            (
+                "sketched_timer",
+                "Timers whose quantiles and buckets are of a sketch, each value within 0.78%.",
+                &self.sketched,
+            ),
+            (
+                "estimated_set",
+                "Sets whose size is estimated, with a standard error of 0.81%.",
+                &self.estimated,
+            ),
+        ] {
+            writeln!(text, "# HELP nakcast_statsd_{kind} {help}")?;
+            writeln!(text, "# TYPE nakcast_statsd_{kind} gauge")?;
+            for series in all {
+                let series = family::Escaped(series.as_str());
+                writeln!(text, "nakcast_statsd_{kind}{{series=\"{series}\"}} 1")?;
+            }
         }
         Ok(())
     }
