@@ -315,10 +315,6 @@ fn what_is_wrong_is_named() {
             "mappings:\n- {match: a.*, name: $1_total}",
             "2: mappings[0].name: nothing of the match is $1_total; before text it is written ${1}_total",
         ),
-        (
-            "mappings:\n- {match: a.*, name: a, labels: {k: $2}}",
-            "2: mappings[0].labels.k: nothing of the match is $2",
-        ),
         ("mappings:\n- {match: a.*, name: $0}", "2: mappings[0].name: nothing of the match is $0"),
         ("mappings:\n- {match: a, name: a.b}", "2: mappings[0].name: must be of letters, digits, _ and :"),
         ("mappings:\n- {match: a, name: 9a}", "2: mappings[0].name: must be of letters"),
@@ -360,7 +356,7 @@ fn what_is_wrong_is_named() {
         assert!(problem.starts_with(says), "{rules}: {problem}");
         assert!(!problem.contains('\n'), "{rules}: {problem}");
     }
-    let rules = "defaults:\n  ttl: 1m\nmappings:\n- match: a\n  name: a\n  ttl: 0\n  summary_options:\n    max_age: 30s\n- match: b\n  name: b\n  observer_type: histogram\n  histogram_options:\n    native_histogram_bucket_factor: 1.1";
+    let rules = "defaults:\n  ttl: 1m\nmappings:\n- match: a\n  name: a\n  ttl: 1h\n  summary_options:\n    max_age: 30s\n- match: b\n  name: b\n  observer_type: histogram\n  histogram_options:\n    native_histogram_bucket_factor: 1.1";
     let (_, warnings) = Mapping::parse(rules).unwrap();
     let starts = [
         "2: defaults.ttl: not done here: ",
@@ -372,6 +368,19 @@ fn what_is_wrong_is_named() {
     for (warning, start) in warnings.iter().zip(starts) {
         assert!(warning.starts_with(start), "{warning}");
     }
+    // What is nowhere in the match is empty there, and so it is here.
+    let rules = "defaults: {ttl: 0}\nmappings:\n- {match: a.*, name: a, labels: {k: $2, l: x$1_y-, m: $1}}";
+    let (mapping, warnings) = Mapping::parse(rules).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "3: mappings[0].labels.k: nothing of the match is $2; it is left out",
+            "3: mappings[0].labels.l: nothing of the match is $1_y; before text it is written ${1}_y; it is left out"
+        ]
+    );
+    let mut told = Told::by("");
+    told.exposition.map(1000, Some(&Arc::new(mapping)));
+    assert_eq!(told.flush("a.b:1|g"), "a{k=\"\",l=\"x-\",m=\"b\"} 1");
     for nothing in ["", "# nothing\n", "mappings:\n", "defaults: {}\n"] {
         assert_eq!(Told::by(nothing).flush("a:1|c"), "a_total 1", "{nothing:?}");
     }

@@ -79,7 +79,8 @@ impl Reader<'_> {
     }
 
     fn ttl(&mut self, table: &mut Table<'_>) {
-        if let Some(node) = table.take("ttl") {
+        // 0 is for ever.
+        if let Some(node) = table.take("ttl").filter(|node| node.text() != Ok("0")) {
             self.not_done(&node, "how long series are told that do not come any more, idle says");
         }
     }
@@ -175,7 +176,11 @@ impl Reader<'_> {
         let mut labels = Vec::new();
         if let Some(node) = table.take("labels") {
             for (key, node) in node.table()?.all() {
-                labels.push((label(key, &node)?, template(&node, group)?));
+                let (value, problems) = Template::read(node.text()?, group);
+                // There it is empty, and a file that runs there is to run here.
+                let left_out = |problem: &String| node.problem(&format!("{problem}; it is left out"));
+                self.warnings.extend(problems.iter().map(left_out));
+                labels.push((label(key, &node)?, value));
             }
         }
         let honors_labels = table.take("honor_labels").map(|node| node.bool()).transpose()?;
@@ -233,12 +238,11 @@ fn glob(node: &Node<'_>) -> Result<Vec<Option<String>>> {
     node.text()?.split('.').map(part).collect()
 }
 
-fn template(node: &Node<'_>, group: impl Fn(&str) -> Option<usize>) -> Result<Template> {
-    Template::read(node.text()?, group).map_err(|problem| node.problem(&problem))
-}
-
 fn name(node: &Node<'_>, group: impl Fn(&str) -> Option<usize>) -> Result<Template> {
-    let name = template(node, group)?;
+    let (name, problems) = Template::read(node.text()?, group);
+    if let Some(problem) = problems.first() {
+        return Err(node.problem(problem));
+    }
     let is_good = |(at, letter): (usize, Option<char>)| match letter {
         None => true,
         Some(letter) => {

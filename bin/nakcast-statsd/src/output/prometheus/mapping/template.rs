@@ -13,9 +13,9 @@ enum Part {
 
 impl Template {
     /// Reads one whose references `group` gives numbers. A reference without braces goes on as long as there are letters,
-    /// digits and underscores.
-    pub(super) fn read(text: &str, group: impl Fn(&str) -> Option<usize>) -> Result<Template, String> {
-        let mut parts = Vec::new();
+    /// digits and underscores. One to nothing is left out, and said beside the template.
+    pub(super) fn read(text: &str, group: impl Fn(&str) -> Option<usize>) -> (Template, Vec<String>) {
+        let (mut parts, mut problems) = (Vec::new(), Vec::new());
         let mut plain = String::new();
         let mut rest = text;
         while let Some(at) = rest.find('$') {
@@ -35,6 +35,7 @@ impl Template {
                 plain.push('$');
                 continue;
             }
+            rest = behind;
             let Some(number) = group(name) else {
                 let digits =
                     name.len() - name.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
@@ -42,9 +43,9 @@ impl Template {
                     ("", _) | (_, "") => String::new(),
                     (number, text) => format!("; before text it is written ${{{number}}}{text}"),
                 };
-                return Err(format!("nothing of the match is ${name}{hint}"));
+                problems.push(format!("nothing of the match is ${name}{hint}"));
+                continue;
             };
-            rest = behind;
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
@@ -54,7 +55,7 @@ impl Template {
         if !plain.is_empty() {
             parts.push(Part::Text(plain));
         }
-        Ok(Template(parts))
+        (Template(parts), problems)
     }
 
     /// Its letters that are not references, in order; a reference is `None`.
