@@ -154,8 +154,6 @@ impl Collector {
             });
         }
         let outputs = New::open(&self.settings, settings, &self.up)?;
-        let commands = anew(self.settings.admin.as_ref(), settings.admin.as_ref());
-        let commands = commands.map(|place| open::admin(&self.admin, place)).transpose()?;
         // What they name is said of all that could be opened.
         let listeners = sockets.into_iter().map(|socket| match socket {
             Ok(at) => Ok(Ok(at)),
@@ -164,6 +162,9 @@ impl Collector {
             }
         });
         let listeners = listeners.collect::<Result<_, Failure>>()?;
+        // Last: nothing fails behind it, and who asks is answered.
+        let commands = anew(self.settings.admin.as_ref(), settings.admin.as_ref());
+        let commands = commands.map(|place| open::admin(&self.admin, place)).transpose()?;
         Ok(Opened { listeners, outputs, commands })
     }
 
@@ -199,6 +200,7 @@ impl Collector {
             told.graphite = self.outputs.graphite();
             told.console = self.settings.form().map(|_| self.last_flush.unwrap_or(told.start));
         });
+        self.admin.begin();
     }
 
     /// Reads the configuration again. If it is wrong, or what it asks for is not to be had, all stays as it is. Tells whether

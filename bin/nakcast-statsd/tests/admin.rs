@@ -30,7 +30,7 @@ fn start(flags: &str) -> Collector {
         let line = process.wait_for_line(before, SOON);
         line.trim_start_matches(before).parse().unwrap()
     };
-    let (admin, udp) = (address("admin port at "), address("listening on "));
+    let (udp, admin) = (address("listening on "), address("admin port at "));
     Collector { process, udp, admin }
 }
 

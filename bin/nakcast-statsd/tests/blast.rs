@@ -28,7 +28,7 @@ fn collector(flags: &[&str]) -> (Process, String, String) {
         let line = process.wait_for_line(before, SOON);
         line.trim_start_matches(before).to_owned()
     };
-    let (admin, udp) = (address("admin port at "), address("listening on "));
+    let (udp, admin) = (address("listening on "), address("admin port at "));
     (process, admin, udp)
 }
 

@@ -208,7 +208,7 @@ impl Collector {
             let line = process.wait_for_line(before, SOON);
             line.trim_start_matches(before).parse().unwrap()
         };
-        let (admin, udp) = (address("admin port at "), address("listening on "));
+        let (udp, admin) = (address("listening on "), address("admin port at "));
         std::fs::remove_file(file).unwrap();
         Collector { process, udp, admin }
     }

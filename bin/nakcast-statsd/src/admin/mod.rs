@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use std::fmt::{self, Write};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What the admin port tells of, beside what the shards have.
@@ -52,6 +52,8 @@ pub struct Admin {
     intake: Intake,
     told: Mutex<Told>,
     up: Arc<AtomicBool>,
+    /// Set when there is all that is to be told of.
+    begun: OnceLock<()>,
 }
 
 /// A line that is longer has no command.
@@ -66,11 +68,11 @@ impl Admin {
     /// Tells of what is at an intake. `up` is what `health` says and sets.
     #[must_use]
     pub fn new(intake: Intake, told: Told, up: Arc<AtomicBool>) -> Arc<Admin> {
-        Arc::new(Admin { intake, told: Mutex::new(told), up })
+        Arc::new(Admin { intake, told: Mutex::new(told), up, begun: OnceLock::new() })
     }
 
     /// Listens at an address; port 0 is any that is free. Ends when what it returns is dropped: the server, and where it
-    /// is.
+    /// is. Who asks is answered from [`begin`](Admin::begin) on.
     ///
     /// # Errors
     ///
@@ -82,6 +84,12 @@ impl Admin {
         let bounds = Bounds { connections: 64, idle: Duration::from_secs(3600) };
         let converse = move || Talk { admin: Arc::clone(&admin), begun: Vec::new() };
         Ok((Streams::start(listener, bounds, Arc::default(), converse)?, address))
+    }
+
+    /// There is all that is to be told of.
+    pub fn begin(&self) {
+        // It may have begun before.
+        let _ = self.begun.set(());
     }
 
     /// Changes what is told.
@@ -229,6 +237,7 @@ impl Talk {
 
 impl Conversation for Talk {
     fn hear(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> bool {
+        self.admin.begun.wait();
         self.begun.extend(bytes);
         let begun = std::mem::take(&mut self.begun);
         let mut rest = &begun[..];
