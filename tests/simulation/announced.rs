@@ -17,7 +17,7 @@ fn from() -> SocketAddr {
 }
 
 /// An announce of a stream of five datagrams, with one message each.
-const SOUND: Announce<'static> = Announce {
+pub(super) const SOUND: Announce<'static> = Announce {
     age: 1 << 60,
     trail: 1,
     trail_message: 1,
@@ -27,7 +27,7 @@ const SOUND: Announce<'static> = Announce {
     topic: "t",
 };
 
-fn announce(stream: u32, lead: u64, message: u64, announce: &Announce<'_>) -> Vec<u8> {
+pub(super) fn announce(stream: u32, lead: u64, message: u64, announce: &Announce<'_>) -> Vec<u8> {
     let mut payload = [0; 100];
     let length = announce.emit(&mut payload);
     emit(
@@ -36,17 +36,17 @@ fn announce(stream: u32, lead: u64, message: u64, announce: &Announce<'_>) -> Ve
     )
 }
 
-fn end(stream: u32, lead: u64, message: u64, trail: u64) -> Vec<u8> {
+pub(super) fn end(stream: u32, lead: u64, message: u64, trail: u64) -> Vec<u8> {
     let mut payload = [0; 16];
     let length = End { trail }.emit(&mut payload);
     emit(Header { sequence: lead, message, ..Header::new(Kind::End, SOURCE, stream) }, &payload[..length])
 }
 
-fn subscriber(start: StartAt) -> Subscriber {
+pub(super) fn subscriber(start: StartAt) -> Subscriber {
     Subscriber::new(Config { start, ..Config::new(ReceiverId(1)) }, NOW)
 }
 
-fn feed(core: &mut Subscriber, now: Time, datagrams: &[Vec<u8>]) -> Heard {
+pub(super) fn feed(core: &mut Subscriber, now: Time, datagrams: &[Vec<u8>]) -> Heard {
     let mut heard = Heard::default();
     for datagram in datagrams {
         core.handle_datagram(now, from(), datagram);
@@ -375,7 +375,7 @@ fn names_that_are_given_up_make_room_for_others() {
 }
 
 /// A heartbeat of a source, which was sent at this time by its clock.
-fn of_source(id: u64, sent: u64) -> Vec<u8> {
+pub(super) fn of_source(id: u64, sent: u64) -> Vec<u8> {
     let mut payload = [0; 100];
     let length = Heartbeat::emit(&mut payload, 500_000, 1, 1, ReceiverId(0)).length();
     emit(Header { sent, ..Header::new(Kind::Heartbeat, SourceId(id), 0) }, &payload[..length])

@@ -21,6 +21,7 @@ mod network;
 mod peers;
 mod published;
 mod punctual;
+mod room;
 mod scenario;
 mod standing;
 

@@ -229,6 +229,10 @@ impl Subscriber {
                 return Some(What::Gap(loss));
             }
             stream.over = true;
+            // Its publisher may know already: it was told when all was delivered, and this is taken later.
+            if stream.told.ended {
+                self.ends_told = true;
+            }
             stream.window.clear(&mut self.pool);
             stream.assemblies.clear(&mut self.reassembly);
             if self.sources[stream.source].as_ref().is_some_and(|source| source.quiet) {

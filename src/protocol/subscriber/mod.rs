@@ -81,8 +81,8 @@ pub struct Subscriber {
     asking: BinaryHeap<Reverse<(Time, usize, u32)>>,
     /// Streams whose publishers are to be told of them.
     telling: VecDeque<usize>,
-    /// How many streams are over, and their publishers were told so, since this was looked at.
-    ends_told: usize,
+    /// A stream is over, and its publisher was told so, since this was looked at.
+    ends_told: bool,
     /// Sources that were forgotten with streams that were subscribed to, the last of them last.
     departed: VecDeque<SourceId>,
     /// Sources whose streams ended long ago, and which do not know that this is known: the stream, and its last number.
@@ -124,7 +124,7 @@ impl Subscriber {
             lossy: Vec::with_capacity(16),
             asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
-            ends_told: 0,
+            ends_told: false,
             departed: VecDeque::new(),
             ended: Vec::new(),
             reassembly: Memory::new(config.reassembly),
@@ -384,7 +384,7 @@ impl Subscriber {
                 self.remove_source(index);
             }
         }
-        if std::mem::take(&mut self.ends_told) == 0 {
+        if !std::mem::take(&mut self.ends_told) {
             return !full(self);
         }
         for slot in &mut self.streams {

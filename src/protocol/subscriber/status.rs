@@ -194,7 +194,7 @@ impl Subscriber {
                 && !at.is_due(now)
             {
                 next = next.min(at);
-            } else if asked.is_some() || (told.greetings > 0 && moved) || (last + life).is_due(now) {
+            } else if asked.is_some() || moved || (last + life).is_due(now) {
                 // It will be, in a moment.
                 if let Some(source) = self.source(source_index) {
                     source.told = now;
@@ -296,7 +296,9 @@ impl Subscriber {
                 if let Some(stream) = self.streams[index].as_mut() {
                     let position = stream.position();
                     stream.speak = Time::NEVER;
-                    self.ends_told += usize::from(stream.has_ended() && !stream.told.ended);
+                    if stream.over {
+                        self.ends_told = true;
+                    }
                     stream.told = Told {
                         position,
                         limit,
