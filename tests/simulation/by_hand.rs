@@ -265,14 +265,14 @@ fn a_nak_that_the_publisher_confirms_waits_for_the_repair() {
 }
 
 /// A datagram of one of several streams.
-fn of(stream: u32, sequence: u64) -> Vec<u8> {
+pub(super) fn of(stream: u32, sequence: u64) -> Vec<u8> {
     let mut payload = [0; 5];
     body::emit_record(&mut payload, 1);
     emit(Header { sequence, message: sequence, ..Header::new(Kind::Data, SOURCE, stream) }, &payload)
 }
 
 /// A subscriber with four chunks of 64 datagrams each, and streams that none of them holds anything of.
-fn small(contract: Contract, streams: u32) -> Subscriber {
+pub(super) fn small(contract: Contract, streams: u32) -> Subscriber {
     let config = subscriber::Config { contract, reorder: 1, ..subscriber::Config::new(ReceiverId(1)) };
     let mut core = Subscriber::new(config, NOW);
     for stream in 1..=streams {
@@ -550,16 +550,16 @@ fn half_of_what_the_sockets_hold_is_asked_for_at_a_time() {
 fn what_comes_is_timed_by_the_wall_clock_that_was_set_last_and_waits_to_be_taken() {
     let (mut core, _) = lone(Contract::Ordered);
     heard_by(&mut core, &[announce(100, 100)]);
-    for (sequence, offset) in [(1, 0), (2, 700)] {
+    for (sequence, offset, kernel) in [(1, 0, None), (2, 700, Some(5)), (3, 700, None)] {
         core.set_wall_offset(offset);
+        core.set_kernel_time(kernel.unwrap_or(0));
         assert!(!core.has_ready());
         let datagram = data(Kind::Data, sequence, sequence);
         core.handle_datagram(NOW, from(), &datagram);
         assert!(core.has_ready());
         let ready = core.advance(&datagram).unwrap();
-        assert!(
-            matches!(core.event(&ready, &datagram), Event::Message(message) if message.received_ns() == NOW.0 + offset)
-        );
+        let Event::Message(message) = core.event(&ready, &datagram) else { panic!("no message") };
+        assert_eq!((message.received_ns(), message.kernel_received_ns()), (NOW.0 + offset, kernel));
         assert!(core.advance(&datagram).is_none());
     }
 }

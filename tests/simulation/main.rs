@@ -7,6 +7,7 @@
 mod anew;
 mod announced;
 mod answers;
+mod asking;
 mod budgets;
 mod by_hand;
 mod counted;

@@ -89,7 +89,7 @@ impl Publisher {
                 at = end;
             }
             if fits {
-                if messages > 0 && self.streams[id as usize - 1].room(datagram) <= RECORD_LENGTH {
+                if self.streams[id as usize - 1].room(datagram) <= RECORD_LENGTH {
                     self.seal(id);
                 }
                 return at;

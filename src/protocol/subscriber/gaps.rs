@@ -195,7 +195,9 @@ impl Gaps {
     /// A datagram that had come is missing again: there was no memory to keep it.
     pub(super) fn again(&mut self, missing: Missing) {
         let at = self.missing.partition_point(|other| other.last < missing.first);
-        self.earliest = self.earliest.min(missing.due);
+        if missing.given_up.is_none() {
+            self.earliest = self.earliest.min(missing.due);
+        }
         self.missing.insert(at, missing);
     }
 

@@ -163,9 +163,4 @@ impl Subscriber {
         }
         None
     }
-
-    /// Whether what is missing is asked for.
-    pub(super) fn asks(&self) -> bool {
-        self.config.contract != Contract::BestEffort
-    }
 }
