@@ -8,6 +8,7 @@ mod anew;
 mod announced;
 mod answers;
 mod asking;
+mod behind;
 mod budgets;
 mod by_hand;
 mod counted;

@@ -10,29 +10,29 @@ use nakcast::wire::{
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const START: Time = Time(1_000_000_000);
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const START: Time = Time(1_000_000_000);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A subscriber, what it was handed, and what it said.
-struct Alone {
-    core: Subscriber,
-    now: Time,
-    group: u32,
+pub(super) struct Alone {
+    pub(super) core: Subscriber,
+    pub(super) now: Time,
+    pub(super) group: u32,
     stamp: u64,
     /// When it said something last.
-    at: Time,
+    pub(super) at: Time,
     /// Milliseconds since the start, and what was told then.
-    said: Vec<(u128, Vec<Position>)>,
+    pub(super) said: Vec<(u128, Vec<Position>)>,
 }
 
 impl Alone {
     /// In a group of this size. A datagram of 100 bytes takes 1,280 of the receive buffer, by the kernel's way of counting.
-    fn new(receiver: u64, group: u32, datagrams: usize) -> Alone {
+    pub(super) fn new(receiver: u64, group: u32, datagrams: usize) -> Alone {
         let config = Config { receive_buffer: datagrams * 1_280, ..Config::new(ReceiverId(receiver)) };
         Alone::of(config, group)
     }
 
-    fn of(config: Config, group: u32) -> Alone {
+    pub(super) fn of(config: Config, group: u32) -> Alone {
         let core = Subscriber::new(config, START);
         let mut alone = Alone { core, now: START, group, stamp: 0, at: START, said: Vec::new() };
         alone.alive();
@@ -50,7 +50,7 @@ impl Alone {
         self.transmit();
     }
 
-    fn transmit(&mut self) {
+    pub(super) fn transmit(&mut self) {
         while let Some(transmit) = self.core.poll_transmit(self.now) {
             let datagram = Datagram::parse(self.core.datagram(&transmit)).unwrap();
             assert_eq!(datagram.header.sent, self.now.0);
@@ -66,14 +66,19 @@ impl Alone {
         }
     }
 
-    fn alive(&mut self) {
+    pub(super) fn alive(&mut self) {
         self.heartbeat(None);
     }
 
     /// Of stream 1, its lead, and how far the others let it go.
-    fn heartbeat(&mut self, state: Option<(u64, u64)>) {
+    pub(super) fn heartbeat(&mut self, state: Option<(u64, u64)>) {
+        self.limited(ReceiverId(0), state);
+    }
+
+    /// The same, and by whom the publisher is limited.
+    pub(super) fn limited(&mut self, by: ReceiverId, state: Option<(u64, u64)>) {
         let mut payload = [0; 100];
-        let mut list = Heartbeat::emit(&mut payload, 500_000, self.group, 1_000, ReceiverId(0));
+        let mut list = Heartbeat::emit(&mut payload, 500_000, self.group, 1_000, by);
         if let Some((lead, limit)) = state {
             list.push_stream(&StreamState { stream: 1, trail: 1, lead, next_message: lead + 1, limit });
         }
@@ -82,7 +87,7 @@ impl Alone {
         self.feed(&emit(header, &payload[..length]));
     }
 
-    fn announce(&mut self, stream: u32) {
+    pub(super) fn announce(&mut self, stream: u32) {
         let mut payload = [0; 100];
         let announce = Announce {
             age: 0,
@@ -98,14 +103,14 @@ impl Alone {
         self.feed(&emit(header, &payload[..length]));
     }
 
-    fn data(&mut self, stream: u32, sequence: u64) {
+    pub(super) fn data(&mut self, stream: u32, sequence: u64) {
         let mut payload = [0; 5];
         body::emit_record(&mut payload, 1);
         let header = Header { sequence, message: sequence, ..self.header(Kind::Data, stream) };
         self.feed(&emit(header, &payload));
     }
 
-    fn end(&mut self, stream: u32, lead: u64) {
+    pub(super) fn end(&mut self, stream: u32, lead: u64) {
         let mut payload = [0; 16];
         let length = End { trail: 1 }.emit(&mut payload);
         let header = Header { sequence: lead, message: lead + 1, ..self.header(Kind::End, stream) };
@@ -113,7 +118,7 @@ impl Alone {
     }
 
     /// Lets time pass. Its source is heard every 100 ms.
-    fn run_for(&mut self, time: Duration) {
+    pub(super) fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
         let mut beat = self.now + MILLISECOND * 100;
         loop {
@@ -133,12 +138,12 @@ impl Alone {
         }
     }
 
-    fn times(&self) -> Vec<u128> {
+    pub(super) fn times(&self) -> Vec<u128> {
         self.said.iter().map(|&(at, _)| at).collect()
     }
 
     /// Stream, position and limit that were told last.
-    fn told(&self) -> Vec<(u32, u64, u64)> {
+    pub(super) fn told(&self) -> Vec<(u32, u64, u64)> {
         self.said.last().unwrap().1.iter().map(|told| (told.stream, told.position, told.limit)).collect()
     }
 }
@@ -295,13 +300,20 @@ fn who_said_that_it_is_behind_says_it_again_an_eighth_of_the_room_later() {
 
 #[test]
 fn who_is_not_the_furthest_behind_is_silent() {
-    // A quarter of its room of 115 beyond its limit of 116 is 144.
-    for (others, says) in [(144, false), (145, true), (41, false), (40, true)] {
+    // A quarter of its room of 115 beyond its limit of 116 is 144; of 116 beyond 117, 146.
+    for (next, others, says) in [
+        (41, 144, false),
+        (41, 145, true),
+        (41, 41, false),
+        (41, 40, true),
+        (42, 146, false),
+        (42, 147, true),
+    ] {
         let mut alone = behind();
         (29..=40).for_each(|sequence| alone.data(1, sequence));
         alone.heartbeat(Some((1, others)));
-        alone.data(1, 41);
-        assert_eq!(alone.said.len(), usize::from(says), "{others}");
+        alone.data(1, next);
+        assert_eq!(alone.said.len(), usize::from(says), "{next} {others}");
     }
 }
 
@@ -379,8 +391,10 @@ fn of_a_crowd_a_few_at_a_time_say_of_a_forgotten_stream_that_it_has_ended() {
     }
     // The first made room for the second.
     alone.said.clear();
+    let before = alone.core.stats().statuses;
     alone.end(1, 1);
     assert_eq!(alone.said.len(), 1, "in a small group each says so");
+    assert_eq!(alone.core.stats().statuses - before, 1);
     let told = alone.said[0].1[0];
     assert_eq!((told.stream, told.ended, told.position, told.limit), (1, true, 2, 2));
     alone.group = 1_000;
