@@ -329,3 +329,62 @@ fn who_asks_for_more_than_its_budget_is_counted_and_quarantined_once() {
         "{over}"
     );
 }
+
+#[test]
+fn who_can_wait_is_repaired_when_live_data_has_paused_for_a_millisecond() {
+    let mut core = windowed(8, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    // A round trip of two milliseconds, so that nothing else is to be sent sooner.
+    let begun = NOW + Duration::from_millis(2);
+    let mut payload = [0; 100];
+    let mut list = Status::emit(&mut payload, ReceiverId(1), 0);
+    list.push_position(&position(stream, 1));
+    let length = list.length();
+    let header = Header { stamp: NOW.0, ..Header::new(Kind::Status, SOURCE, 0) };
+    core.handle_datagram(begun, address(1), &emit(header, &payload[..length]));
+    core.handle_timeout(begun);
+    drain(&mut core, begun);
+    (0..2).for_each(|_| send(&mut core, stream, begun).unwrap());
+    let later = begun + Duration::from_micros(100);
+    Asking::of(1, later, flag::CATCHING_UP, Some(Range { first: 1, count: 2 })).send(&mut core, stream);
+    // A ninth of what went out is for one of them; the other waits.
+    let repair = (Kind::Repair, To::Receiver(address(1)));
+    assert_eq!(sent(&mut core, later), [repair]);
+    let quiet = begun + Duration::from_millis(1);
+    assert_eq!(core.poll_timeout(later), (quiet, Reason::Rate));
+    assert_eq!(sent(&mut core, quiet), [repair]);
+}
+
+#[test]
+fn a_repair_that_waits_behind_live_data_is_confirmed_and_nothing_else_is() {
+    for (live, confirmed) in [(false, 0), (true, 1)] {
+        // 125,000 bytes a second; repairs may have three quarters of them.
+        let datagram = 32 << 10;
+        let (window, max_rate) = (8 * datagram, Some(1_000_000));
+        let config = Config { flow: Flow::None, datagram, window, max_rate, ..Config::new(SOURCE) };
+        let mut core = Publisher::new(config, NOW);
+        let stream = core.open_stream("a", NOW).unwrap();
+        drain(&mut core, NOW);
+        core.send(stream, &[1; 3_000 - 68], NOW).unwrap();
+        core.flush(stream);
+        drain(&mut core, NOW);
+        let begun = NOW + Duration::from_secs(1);
+        Asking::of(1, begun, 0, one(1)).send(&mut core, stream);
+        drain(&mut core, begun);
+        assert_eq!((core.stats().repairs, core.stats().ncfs), (1, 0));
+        // Twice what may go at once: 1,500 bytes are owed, for 12 ms of all of the rate, and 16 ms of the repairs' part.
+        let now = begun + Duration::from_millis(14);
+        if live {
+            core.send(stream, b"one", now).unwrap();
+            core.flush(stream);
+        }
+        Asking::of(1, now, 0, one(1)).send(&mut core, stream);
+        drain(&mut core, now);
+        assert_eq!(core.stats().ncfs, confirmed);
+        // Who asks for nothing but a name has nothing confirmed.
+        let now = begun + Duration::from_millis(2);
+        Asking::of(1, now, flag::NAME_WANTED, None).send(&mut core, stream);
+        drain(&mut core, now);
+        assert_eq!(core.stats().ncfs, confirmed);
+    }
+}

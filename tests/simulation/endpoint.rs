@@ -315,7 +315,7 @@ fn who_falls_silent_is_forgotten_after_ten_idle_intervals_and_in_a_crowd_later()
 
 /// Lets time pass until `until`; gives when heartbeats that show stream 1 were sent, in milliseconds after `since`, and the
 /// streams that were announced.
-fn beats(core: &mut Publisher, since: Time, until: Time) -> (Vec<u128>, Vec<u32>) {
+pub(super) fn beats(core: &mut Publisher, since: Time, until: Time) -> (Vec<u128>, Vec<u32>) {
     let (mut now, mut times, mut announced) = (since, Vec::new(), Vec::new());
     loop {
         core.handle_timeout(now);
@@ -343,7 +343,7 @@ fn beats(core: &mut Publisher, since: Time, until: Time) -> (Vec<u128>, Vec<u32>
 }
 
 /// A publisher that is in no hurry: its own heartbeats come every five seconds.
-fn slow(flow: Flow, max_rate: Option<u64>) -> (Publisher, u32) {
+pub(super) fn slow(flow: Flow, max_rate: Option<u64>) -> (Publisher, u32) {
     let config = Config {
         flow,
         max_rate,
