@@ -1,17 +1,24 @@
-//! Messages in bulk: how many there is room for.
+//! Messages in bulk: how many there is room for where they are published, and all of a datagram at once where they are heard.
 
 use super::endpoint::{NOW, drain, position, send, status, windowed};
+use super::peers::{SOURCE, emit};
+use nakcast::protocol::Event;
 use nakcast::protocol::publisher::Flow;
-use nakcast::wire::{HEADER_LENGTH, record_head};
+use nakcast::protocol::subscriber::{Config, Contract, Subscriber};
+use nakcast::wire::{Announce, HEADER_LENGTH, Header, Kind, Position, ReceiverId, flag, record_head};
+use std::net::SocketAddr;
 
 #[test]
 fn there_is_headroom_as_far_as_the_slowest_receiver_lets_it_go() {
     for (flow, nine, ten) in [(Flow::Slowest, true, false), (Flow::None, true, true)] {
         let mut core = windowed(20, flow);
         let stream = core.open_stream("a", NOW).unwrap();
-        let told = nakcast::wire::Position { limit: 10, ..position(stream, 1) };
+        let told = Position { limit: 10, ..position(stream, 1) };
         status(&mut core, NOW, 1, &[told]);
         assert_eq!((core.headroom(stream, 9, NOW), core.headroom(stream, 10, NOW)), (nine, ten), "{flow:?}");
+        // Besides the one that may be packed.
+        let datagrams = if ten { 11 } else { 10 };
+        assert_eq!(core.memory_in_use(), datagrams * (32 << 10), "{flow:?}");
     }
 }
 
@@ -67,4 +74,109 @@ fn what_is_staged_is_copied_to_the_window_afterwards() {
         });
         assert_eq!(copied, copies);
     }
+}
+
+/// A subscriber of a stream.
+fn subscriber(contract: Contract) -> Subscriber {
+    let mut core = Subscriber::new(Config { contract, ..Config::new(ReceiverId(1)) }, NOW);
+    let mut payload = [0; 100];
+    let (idle_interval, window, datagram, topic) = (500_000, 100, 300, "t");
+    let opened = Announce { age: 0, trail: 1, trail_message: 1, idle_interval, window, datagram, topic };
+    let length = opened.emit(&mut payload);
+    hand(
+        &mut core,
+        &emit(Header { message: 1, ..Header::new(Kind::Announce, SOURCE, 1) }, &payload[..length]),
+    );
+    assert!(core.advance(&[]).is_some(), "it is up");
+    assert!(core.advance(&[]).is_none());
+    core
+}
+
+fn hand(core: &mut Subscriber, datagram: &[u8]) {
+    core.handle_datagram(NOW, SocketAddr::from(([10, 9, 9, 9], 9)), datagram);
+}
+
+/// A datagram of five messages from this number on, each as long as its number says.
+fn five(sequence: u64, first: u64) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for number in first..first + 5 {
+        payload.extend(record_head(number as u16));
+        payload.extend(vec![number as u8; number as usize]);
+    }
+    let header =
+        Header { sequence, message: first, sent: sequence * 10, ..Header::new(Kind::Data, SOURCE, 1) };
+    emit(header, &payload)
+}
+
+/// The number of the message that comes next, or 0.
+fn next(core: &mut Subscriber, current: &[u8]) -> u64 {
+    let Some(ready) = core.advance(current) else { return 0 };
+    let Event::Message(message) = core.event(&ready, current) else { panic!("no message") };
+    message.number()
+}
+
+/// The numbers of what follows at once, which is as it was sent.
+fn rest(core: &mut Subscriber, current: &[u8], limit: usize, sequence: u64) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    let count = core.rest(current, limit, |event| {
+        let Event::Message(message) = event else { panic!("no message") };
+        let number = message.number();
+        assert_eq!(message.payload(), vec![number as u8; number as usize]);
+        assert_eq!((message.topic(), message.source(), message.stream_id()), ("t", SOURCE, 1));
+        assert_eq!((message.sequence(), message.sent_ns()), (sequence, sequence * 10));
+        assert_eq!((message.received_ns(), message.kernel_received_ns()), (NOW.0, Some(7)));
+        numbers.push(number);
+    });
+    assert_eq!(count, numbers.len());
+    numbers
+}
+
+#[test]
+fn what_follows_in_a_datagram_is_handed_on_at_once_as_far_as_it_is_wanted() {
+    for contract in [Contract::Ordered, Contract::Arrival] {
+        let mut core = subscriber(contract);
+        core.set_kernel_time(7);
+        let first = five(1, 1);
+        hand(&mut core, &first);
+        assert_eq!(core.rest(&first, 0, |_| ()), 0);
+        assert_eq!(next(&mut core, &first), 1);
+        assert_eq!(rest(&mut core, &first, 2, 1), [2, 3]);
+        assert_eq!(next(&mut core, &first), 4);
+        // The rest of it from where it was put aside.
+        core.park(&first);
+        assert_eq!(rest(&mut core, &[], 9, 1), [5]);
+        assert_eq!(next(&mut core, &[]), 0);
+        assert_eq!((core.stats().messages, core.stats().bytes), (5, 1 + 2 + 3 + 4 + 5));
+        // What comes too soon waits for what is before it, or not.
+        let [second, third] = [five(2, 6), five(3, 11)];
+        hand(&mut core, &third);
+        if contract == Contract::Arrival {
+            assert_eq!((next(&mut core, &third), rest(&mut core, &third, 9, 3)), (11, vec![12, 13, 14, 15]));
+        }
+        assert_eq!(next(&mut core, &third), 0);
+        hand(&mut core, &second);
+        assert_eq!((next(&mut core, &second), rest(&mut core, &second, 9, 2)), (6, vec![7, 8, 9, 10]));
+        if contract == Contract::Ordered {
+            assert_eq!(
+                (next(&mut core, &second), rest(&mut core, &second, 9, 3)),
+                (11, vec![12, 13, 14, 15])
+            );
+        }
+        assert_eq!(next(&mut core, &second), 0);
+        assert_eq!((core.stats().messages, core.stats().gaps), (15, 0));
+    }
+}
+
+#[test]
+fn nothing_follows_a_message_that_came_in_parts() {
+    let mut core = subscriber(Contract::Ordered);
+    let mut payload = [0; 18];
+    nakcast::wire::data::emit_fragment(&mut payload, 0, 10);
+    let header =
+        Header { sequence: 1, message: 1, flags: flag::FRAGMENT, ..Header::new(Kind::Data, SOURCE, 1) };
+    let part = emit(header, &payload);
+    hand(&mut core, &part);
+    assert_eq!(next(&mut core, &part), 1);
+    assert_eq!(core.rest(&part, 9, |_| ()), 0);
+    assert_eq!(next(&mut core, &part), 0);
 }

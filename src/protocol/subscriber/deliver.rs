@@ -96,11 +96,8 @@ impl Subscriber {
         let in_order = self.config.contract != Contract::Arrival;
         let Subscriber { ready, streams, parked, pool, stats, .. } = self;
         let Some(stream) = ready.front().and_then(|&index| streams[index].as_mut()) else { return 0 };
-        let Stream { topic, source_id, id, window, cursor, next_message, losses, lent, .. } = stream;
+        let Stream { topic, source_id, id, window, cursor, next_message, .. } = stream;
         let Some(cursor) = cursor.as_mut().filter(|cursor| !cursor.fragment) else { return 0 };
-        if !losses.is_empty() || lent.is_some() {
-            return 0;
-        }
         let bytes = match cursor.place {
             Place::Current => current,
             Place::Parked => parked,
