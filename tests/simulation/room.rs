@@ -2,6 +2,7 @@
 
 use super::announced::{SOUND, announce, end, feed, of_source};
 use super::peers::{Heard, data, emit};
+use super::standing::{Alone, MILLISECOND, START};
 use nakcast::protocol::subscriber::{Config, Subscriber};
 use nakcast::protocol::{EndReason, Time};
 use nakcast::wire::{Announce, Header, Kind, ReceiverId, SourceId};
@@ -53,6 +54,25 @@ fn a_stream_whose_publisher_knew_of_its_end_before_the_application_makes_room() 
     transmit(&mut core, NOW);
     core.handle_datagram(NOW, from, &announce(2, 0, 1, &OPENED));
     assert_eq!((core.stats().streams, core.stats().streams_refused), (1, 1));
+}
+
+#[test]
+fn in_a_crowd_too_a_stream_whose_publisher_knew_of_its_end_before_the_application_makes_room() {
+    let config = Config { max_streams: 1, ..Config::new(ReceiverId(u64::MAX)) };
+    let mut alone = Alone::of(config, 1_000);
+    alone.announce(1);
+    alone.run_for(Duration::from_secs(10));
+    let from = SocketAddr::from(([10, 9, 9, 9], 9));
+    alone.core.handle_datagram(alone.now, from, &end(1, 0, 1, 1));
+    while !alone.said.last().unwrap().1[0].ended {
+        alone.now = alone.now + MILLISECOND;
+        assert!(alone.now < START + Duration::from_secs(11), "it is said within a tenth of a second");
+        alone.core.handle_timeout(alone.now);
+        alone.transmit();
+    }
+    assert_eq!(ends(&mut alone.core), [EndReason::Closed]);
+    alone.announce(2);
+    assert_eq!((alone.core.stats().streams, alone.core.stats().streams_refused), (1, 0));
 }
 
 #[test]
