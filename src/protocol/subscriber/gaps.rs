@@ -121,10 +121,15 @@ impl Gaps {
     /// Datagrams behind all that was known are found missing; the first NAK is due at `missing.due`.
     pub(super) fn found(&mut self, missing: Missing) {
         debug_assert!(self.missing.back().is_none_or(|last| last.last < missing.first));
+        self.wait_for(missing);
+        self.missing.push_back(missing);
+    }
+
+    /// A NAK is due for what is missing, unless it was given up.
+    fn wait_for(&mut self, missing: Missing) {
         if missing.given_up.is_none() {
             self.earliest = self.earliest.min(missing.due);
         }
-        self.missing.push_back(missing);
     }
 
     /// Something came that waits behind all that is missing.
@@ -144,10 +149,8 @@ impl Gaps {
 
     /// There is room up to `until`: what was put off for want of it may be due.
     pub(super) fn reached(&mut self, until: u64) {
-        if let Some(first) =
-            self.missing.front().filter(|first| first.first <= until && first.given_up.is_none())
-        {
-            self.earliest = self.earliest.min(first.due);
+        if let Some(&first) = self.missing.front().filter(|first| first.first <= until) {
+            self.wait_for(first);
         }
     }
 
@@ -173,11 +176,7 @@ impl Gaps {
         let whole = self.missing[at];
         let left = (whole.first < sequence).then_some(Missing { last: sequence - 1, next: starts, ..whole });
         let right = (sequence < whole.last).then(|| whole.from(sequence + 1, after));
-        if let Some(right) = right
-            && right.given_up.is_none()
-        {
-            self.earliest = self.earliest.min(right.due);
-        }
+        right.into_iter().for_each(|right| self.wait_for(right));
         match (left, right) {
             (Some(left), Some(right)) => {
                 self.missing[at] = left;
@@ -195,9 +194,7 @@ impl Gaps {
     /// A datagram that had come is missing again: there was no memory to keep it.
     pub(super) fn again(&mut self, missing: Missing) {
         let at = self.missing.partition_point(|other| other.last < missing.first);
-        if missing.given_up.is_none() {
-            self.earliest = self.earliest.min(missing.due);
-        }
+        self.wait_for(missing);
         self.missing.insert(at, missing);
     }
 
