@@ -83,6 +83,8 @@ pub(crate) struct Working {
     look_again: Time,
     /// The socket would take no more; not tried before this.
     blocked_until: Time,
+    /// Live data was left by the last transmit, for the rate or the socket: there may be who waits for it to leave.
+    left: bool,
     /// The last datagram that was too long for its way, to be told to the next that sends.
     too_long: Option<SocketError>,
     /// Datagrams were refused: all, or those to one receiver alone.
@@ -374,6 +376,9 @@ impl Working {
         }
         let mut out = net::CopyOut::default();
         self.publisher.settle(|to, from| out.copy(to, from));
+        if std::mem::replace(&mut self.left, self.publisher.has_live()) && sent.runs > 0 {
+            shared.changed.notify_all();
+        }
         sent
     }
 
@@ -453,6 +458,7 @@ impl Service {
                 inlets: Inlets::default(),
                 look_again: Time::NEVER,
                 blocked_until: Time::NEVER,
+                left: false,
                 too_long: None,
                 refusals: Seldom::default(),
                 refusals_alone: Seldom::default(),
@@ -600,5 +606,40 @@ mod tests {
             working.publisher.flush(busy);
             shared.transmit(&mut working);
         }
+    }
+
+    #[test]
+    fn who_waits_for_room_is_told_when_another_publisher_transmits() {
+        let mut service = service();
+        let shared = Arc::clone(&service.shared);
+        // A busy application puts the service thread off.
+        shared.lock().stop = true;
+        shared.alarm.wake();
+        service.thread.take().unwrap().join().unwrap();
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let stream = working.publisher.open_stream("t", now).unwrap();
+        // Nothing is due meanwhile.
+        working.publisher.handle_timeout(now + Duration::from_secs(3_600));
+        shared.transmit(&mut working);
+        working.blocked_until = now + Duration::from_secs(3_600);
+        working.publisher.send(stream, b"the socket takes no more", now).unwrap();
+        working.publisher.flush(stream);
+        shared.transmit(&mut working);
+        assert_eq!(working.publisher.pending(stream), (1, false));
+        let (here, is_here) = std::sync::mpsc::channel();
+        let theirs = Arc::clone(&shared);
+        let waits = thread::spawn(move || {
+            let mut working = theirs.lock();
+            here.send(()).unwrap();
+            let until = theirs.clock.instant(theirs.clock.now() + Duration::from_secs(20)).unwrap();
+            !theirs.changed.wait_until(&mut working, until).timed_out()
+        });
+        MutexGuard::unlocked(&mut working, || is_here.recv().unwrap());
+        working.blocked_until = now;
+        shared.transmit(&mut working);
+        assert_eq!(working.publisher.pending(stream), (0, false));
+        drop(working);
+        assert!(waits.join().unwrap());
     }
 }
