@@ -101,7 +101,7 @@ impl Endpoint {
 /// Publishes messages on one topic.
 ///
 /// A message that comes alone leaves at once, on the caller's thread. Messages that come faster than the system can send
-/// them share datagrams and system calls; none waits longer than the builder's `max_delay`. Dropping a publisher closes it,
+/// them share datagrams and system calls; how long is the builder's `max_delay`, which says more. Dropping a publisher closes it,
 /// waiting at most a second for subscribers known to lack something. While panicking it neither waits nor ends the stream:
 /// what was sent is no whole, and subscribers find the source silent once its endpoint is gone.
 #[derive(Debug)]

@@ -169,7 +169,7 @@ impl Shared {
         }
         if sent.more {
             let now = self.clock.now();
-            working.wake_by(self, now, now);
+            working.wake_by(self, now);
         }
         if working.watched {
             working.arm(self);
@@ -197,12 +197,12 @@ struct Sent {
 
 impl Working {
     /// Has the service thread wake by `at`.
-    fn wake_by(&mut self, shared: &Shared, at: Time, now: Time) {
+    fn wake_by(&mut self, shared: &Shared, at: Time) {
         if at < self.wakes_at {
             self.wakes_at = at;
             self.publisher.count_sending(0, 1);
             let before = shared.clock.now();
-            shared.alarm.after(at.since(now));
+            shared.alarm.after(at.since(before));
             let took = shared.clock.now().since(before);
             self.timer_cost = (self.timer_cost * 7 + took.min(PAUSE_MAX)) / 8;
         }
@@ -217,7 +217,7 @@ impl Working {
     pub(crate) fn arm(&mut self, shared: &Shared) {
         let now = shared.clock.now();
         let at = self.due(now);
-        self.wake_by(shared, at, now);
+        self.wake_by(shared, at);
     }
 
     /// When something can next be done. While the socket takes nothing, nothing that is due can be.
@@ -258,7 +258,7 @@ impl Working {
         let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
         if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most / 4) {
             self.wakes_at = Time::NEVER;
-            self.wake_by(shared, wake, now);
+            self.wake_by(shared, wake);
         }
     }
 
@@ -285,7 +285,7 @@ impl Working {
         self.arm(shared);
         if !self.watched {
             let now = shared.clock.now();
-            self.wake_by(shared, now + self.pause(), now);
+            self.wake_by(shared, now + self.pause());
         }
         !drained || sent.more
     }

@@ -82,7 +82,7 @@ impl Working {
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set.
         let most = if tight && !self.watched { self.pause() } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
-        self.wake_by(shared, now + most, now);
+        self.wake_by(shared, now + most);
         let pile = self.pile(inlet);
         if !tight || pile < Inlet::BETWEEN_LOOKS || self.unserved {
             return;
