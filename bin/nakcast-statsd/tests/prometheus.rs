@@ -187,6 +187,12 @@ fn series_have_a_bound_and_what_is_beyond_is_counted() {
         "a_total 1\nb_total{k=\"1\"} 1\nb_total{k=\"2\"} 1"
     );
     assert_eq!(told.own("prometheus_excess_series_total"), "4");
+    // Another bound is one for what comes, and takes nothing away.
+    told.exposition.map(4, None);
+    assert_eq!(
+        told.flush("c:1|c\nd:1|c"),
+        "a_total 1\nb_total{k=\"1\"} 1\nb_total{k=\"2\"} 1\nb_total{k=\"3\"} 0"
+    );
     // Levels that went leave room.
     let idle = Idle { gauge_life: Some(1), ..Idle::default() };
     let mut told = Told::with(1, idle, Plan::default());

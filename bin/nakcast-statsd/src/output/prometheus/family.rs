@@ -124,6 +124,11 @@ impl Families {
         }
     }
 
+    /// From now on there is room for so many series; those that are there stay.
+    pub(super) fn bound(&mut self, most: usize) {
+        self.most = most;
+    }
+
     pub(super) fn mapping(&self) -> Option<&Arc<Mapping>> {
         self.mapping.as_ref()
     }

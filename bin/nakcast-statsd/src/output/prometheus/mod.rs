@@ -70,10 +70,12 @@ impl Exposition {
         }
     }
 
-    /// Names series by these rules from now on. If they are others than before, all totals begin at 0 with them: what the
-    /// old rules named would stay for ever.
+    /// Has room for so many series from now on, of which those that are there stay, and names series by these rules. If they
+    /// are others than before, all totals begin at 0 with them: what the old rules named would stay for ever.
     pub fn map(&mut self, most_series: usize, rules: Option<&Arc<Mapping>>) {
-        if self.families.mapping() != rules {
+        if self.families.mapping() == rules {
+            self.families.bound(most_series);
+        } else {
             self.families = Families::new(most_series, rules.cloned());
         }
     }
