@@ -141,6 +141,7 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
             "\n[limits]\n\nseries = -1",
             "4: limits.series: it takes a whole number, 0 to 4294967295, not \"-1\"",
         ),
+        ("listen = []", " listen: it takes one or more, or the key is left out"),
         ("threads = 65", "1: threads: it takes a whole number of threads, 1 to 64, not \"65\""),
         ("[idle]\ngauge_flushes = 0", "2: idle.gauge_flushes: it takes a whole number of flushes, 1 to "),
         ("colour = 1", "1: colour: unknown field `colour`, expected one of `flush_interval`, "),

@@ -367,6 +367,9 @@ impl TryFrom<File> for Settings {
             listen.by.insert_str(0, &format!("listen[{at}]."));
             listen
         };
+        if file.listen.as_ref().is_some_and(Vec::is_empty) {
+            return Err("listen: it takes one or more, or the key is left out".into());
+        }
         let listeners = file.listen.map(|listen| listen.into_iter().enumerate().map(named).collect());
         let percentiles = file.percentiles.unwrap_or_else(|| vec![Percentile(90.0)]);
         let percentiles = percentiles.into_iter().map(|percentile| percentile.0).collect::<Vec<_>>();
