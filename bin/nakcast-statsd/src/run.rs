@@ -223,6 +223,14 @@ impl Collector {
             // What came until now belongs to the old interval.
             self.flush()?;
         }
+        for (what, is_other) in [
+            ("threads: another number", settings.threads != self.threads),
+            ("receive_buffer: another size", settings.receive_buffer != self.settings.receive_buffer),
+        ] {
+            if is_other {
+                say(format_args!("warning: {what} takes a restart"));
+            }
+        }
         self.adopt(settings, opened);
         say("the configuration was read again");
         Ok(other)

@@ -169,6 +169,21 @@ fn it_is_read_again_when_told_to() {
 }
 
 #[test]
+fn what_takes_a_restart_is_said() {
+    let file = File::new("restart.toml", "[[listen]]\nudp = '127.0.0.1:0'\n");
+    let mut process = start(&["--config", &file.name(), "--format", "json"]);
+    listens(&mut process);
+    file.write("threads = 2\nreceive_buffer = '64k'\n[[listen]]\nudp = '127.0.0.1:0'\n");
+    process.signal(libc::SIGHUP);
+    for warning in ["threads: another number takes a restart", "receive_buffer: another size takes a restart"]
+    {
+        process.wait_for_line(&format!("warning: {warning}"), SOON);
+    }
+    process.wait_for_line("the configuration was read again", SOON);
+    end(process);
+}
+
+#[test]
 fn a_change_is_seen_by_whoever_watches() {
     let text = "watch = true\nflush_interval = '50ms'\nconsole = 'json'\n[[listen]]\nudp = '127.0.0.1:0'\n";
     let file = File::new("watch.toml", text);
