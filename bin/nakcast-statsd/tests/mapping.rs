@@ -277,6 +277,13 @@ fn series_have_a_bound_with_rules_too() {
 }
 
 #[test]
+fn a_file_of_nothing_has_no_rules() {
+    for nothing in ["", "# later\n", "---\n", "---\n# later\n", "null\n", "mappings:\n"] {
+        assert_eq!(Told::by(nothing).flush("c:1|c"), "c_total 1", "{nothing:?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (rules, says) in [
         ("mappings: {", "2: not YAML: "),
@@ -498,7 +505,10 @@ fn a_wrong_file_is_one_line_and_exit_code_2() {
             vec![wrong.name(), "--prometheus".into(), "127.0.0.1:0".into()],
             format!("error: {}:2: mappings[0].colour: nobody knows this key", wrong.name()),
         ),
-        (vec![missing.clone(), "--prometheus".into(), "127.0.0.1:0".into()], format!("error: {missing}: ")),
+        (
+            vec![missing.clone(), "--prometheus".into(), "127.0.0.1:0".into()],
+            format!("error: {missing}: mapping rules for Prometheus cannot be read: "),
+        ),
         (vec![wrong.name()], format!("error: {}: mapping rules go with prometheus", wrong.name())),
     ] {
         let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));

@@ -104,7 +104,9 @@ impl Mapping {
     ///
     /// One line that names the file, the line, the key, what is wrong and what would be right.
     pub fn read(file: &Path) -> Result<(Mapping, Vec<String>), String> {
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = fs::read_to_string(file).map_err(|error| {
+            format!("{}: mapping rules for Prometheus cannot be read: {error}", file.display())
+        })?;
         let named = |problem: &str| format!("{}:{problem}", file.display());
         let (mapping, warnings) = Mapping::parse(&text).map_err(|problem| named(&problem))?;
         Ok((mapping, warnings.iter().map(|warning| named(warning)).collect()))

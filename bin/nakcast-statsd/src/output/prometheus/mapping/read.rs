@@ -49,8 +49,11 @@ pub(super) fn read(text: &str, warnings: &mut Vec<String>) -> Result<File> {
     let mut reader = Reader { warnings, match_type: MatchType::Glob, defaults: Options::default() };
     let mut rules = Vec::new();
     let mut is_unordered = false;
-    if let Some(document) = &document {
-        let mut file = Node::new("", document).table()?;
+    // A document of nothing is as good as none.
+    if let Some(document) = document.as_ref().map(|document| Node::new("", document))
+        && !document.is_null()
+    {
+        let mut file = document.table()?;
         if let Some(defaults) = file.take("defaults") {
             is_unordered = reader.defaults(&defaults)?;
         }

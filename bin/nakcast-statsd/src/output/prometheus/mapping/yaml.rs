@@ -63,7 +63,8 @@ impl<'n> Node<'n> {
         Err(self.problem(&format!("must be {expected}, not {found}")))
     }
 
-    fn is_null(&self) -> bool {
+    /// Nothing, as it is written.
+    pub(super) fn is_null(&self) -> bool {
         matches!(&self.value.data, YamlData::Representation(text, style, None)
             if *style == saphyr::ScalarStyle::Plain && matches!(&**text, "" | "~" | "null"))
     }
