@@ -549,6 +549,15 @@ mod tests {
         Service::start(publisher, socket, group, clock).unwrap()
     }
 
+    /// One whose service thread has ended, and does nothing that a test wants done by others.
+    fn unserved() -> Arc<Shared> {
+        let mut service = service();
+        service.shared.lock().stop = true;
+        service.shared.alarm.wake();
+        service.thread.take().unwrap().join().unwrap();
+        Arc::clone(&service.shared)
+    }
+
     #[test]
     fn what_came_as_the_time_ran_out_counts() {
         let service = service();
@@ -565,11 +574,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_served_without_the_service_thread_too() {
-        let mut service = service();
-        let shared = Arc::clone(&service.shared);
-        shared.lock().stop = true;
-        shared.alarm.wake();
-        service.thread.take().unwrap().join().unwrap();
+        let shared = unserved();
         let mut working = shared.lock();
         let now = shared.clock.now();
         working.publisher.open_stream("t", now).unwrap();
@@ -582,12 +587,8 @@ mod tests {
 
     #[test]
     fn who_transmits_without_pause_does_what_is_due_too() {
-        let mut service = service();
-        let shared = Arc::clone(&service.shared);
         // The service thread is put off by every transmit. Here it is not there at all.
-        shared.lock().stop = true;
-        shared.alarm.wake();
-        service.thread.take().unwrap().join().unwrap();
+        let shared = unserved();
         let mut working = shared.lock();
         let now = shared.clock.now();
         let quiet = working.publisher.open_stream("quiet", now).unwrap();
@@ -610,12 +611,8 @@ mod tests {
 
     #[test]
     fn who_waits_for_room_is_told_when_another_publisher_transmits() {
-        let mut service = service();
-        let shared = Arc::clone(&service.shared);
         // A busy application puts the service thread off.
-        shared.lock().stop = true;
-        shared.alarm.wake();
-        service.thread.take().unwrap().join().unwrap();
+        let shared = unserved();
         let mut working = shared.lock();
         let now = shared.clock.now();
         let stream = working.publisher.open_stream("t", now).unwrap();
