@@ -49,8 +49,8 @@ impl Endpoint {
         let Some(stream) = working.publisher.open_stream(&topic, now) else {
             return Err(Error::TooManyTopics { max: working.publisher.max_streams() });
         };
+        let inlet = working.connect(stream);
         shared.transmit(&mut working);
-        let inlet = Inlet::new(working.publisher.max_records(), working.publisher.max_record());
         drop(working);
         Ok(Publisher { endpoint: self.clone(), topic, stream, inlet, opened: now, open: true })
     }

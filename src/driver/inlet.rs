@@ -29,8 +29,9 @@ const MOST: u32 = 255;
 /// The publisher's end.
 #[derive(Debug)]
 pub(crate) struct Inlet {
-    /// Made when messages first come in a tight loop.
-    ring: Option<(Producer<u8>, Arc<AtomicBool>)>,
+    ring: Producer<u8>,
+    /// The other end wants no more.
+    closed: Arc<AtomicBool>,
     /// Bytes of records that a datagram takes, and the longest record.
     datagram: usize,
     longest: usize,
@@ -74,23 +75,6 @@ impl Inlet {
     /// The clock is looked at after about this time.
     pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_micros(4);
 
-    /// For messages of up to `longest` bytes in datagrams that take so many bytes of records.
-    pub(crate) fn new(datagram: usize, longest: usize) -> Inlet {
-        Inlet {
-            ring: None,
-            datagram,
-            longest: RECORD_LENGTH + longest,
-            datagrams: 0,
-            room: 0,
-            is_open: false,
-            due: Time(0),
-            batch: 0,
-            left: 0,
-            looked: Time(0),
-            since: 0,
-        }
-    }
-
     /// Takes a message, where it may.
     #[inline]
     pub(crate) fn push(&mut self, message: &[u8]) -> Pushed {
@@ -102,17 +86,16 @@ impl Inlet {
             self.datagrams -= 1;
             self.room = self.datagram;
         }
-        let Some((ring, closed)) = &mut self.ring else { return Pushed::No };
-        if ring.slots() < length {
+        if self.ring.slots() < length {
             return Pushed::No;
         }
         self.room -= length;
         let head = record_head(message.len() as u16);
-        let pushed = ring.write_all(&head).and_then(|()| ring.write_all(message));
+        let pushed = self.ring.write_all(&head).and_then(|()| self.ring.write_all(message));
         debug_assert!(pushed.is_ok(), "there was room");
         self.left = self.left.saturating_sub(1);
         // Who closed it just before may have looked just before, too.
-        if closed.load(Ordering::Acquire) {
+        if self.closed.load(Ordering::Acquire) {
             Pushed::Alone
         } else if self.left == 0 {
             Pushed::Look
@@ -208,6 +191,35 @@ pub(crate) struct Inlets {
 }
 
 impl Inlets {
+    /// The inlet of a stream whose messages are of up to `longest` bytes, in datagrams that take `datagram` bytes of records. All
+    /// it will ever need is allocated here; memory that it does not come to use is never touched.
+    pub(crate) fn connect(&mut self, stream: u32, datagram: usize, longest: usize) -> Inlet {
+        let longest = RECORD_LENGTH + longest;
+        let (producer, ring) = RingBuffer::new(CAPACITY);
+        let closed = Arc::new(AtomicBool::new(false));
+        let at = stream as usize;
+        if self.outlets.len() <= at {
+            self.outlets.resize_with(at + 1, || None);
+        }
+        let split = Vec::with_capacity(2 * longest);
+        self.outlets[at] = Some(Outlet { ring, closed: Arc::clone(&closed), split, longest });
+        self.open.reserve(self.outlets.len());
+        Inlet {
+            ring: producer,
+            closed,
+            datagram,
+            longest,
+            datagrams: 0,
+            room: 0,
+            is_open: false,
+            due: Time(0),
+            batch: 0,
+            left: 0,
+            looked: Time(0),
+            since: 0,
+        }
+    }
+
     /// A publisher may push as many messages as begin `datagrams` datagrams at the most, and until `due` or shortly after.
     pub(crate) fn open(&mut self, inlet: &mut Inlet, stream: u32, datagrams: usize, due: Time) {
         inlet.left = inlet.batch;
@@ -215,18 +227,7 @@ impl Inlets {
         inlet.room = 0;
         inlet.is_open = true;
         inlet.due = due;
-        if let Some((_, closed)) = &inlet.ring {
-            closed.store(false, Ordering::Release);
-        } else {
-            let (producer, ring) = RingBuffer::new(CAPACITY);
-            let closed = Arc::new(AtomicBool::new(false));
-            inlet.ring = Some((producer, Arc::clone(&closed)));
-            let at = stream as usize;
-            if self.outlets.len() <= at {
-                self.outlets.resize_with(at + 1, || None);
-            }
-            self.outlets[at] = Some(Outlet { ring, closed, split: Vec::new(), longest: inlet.longest });
-        }
+        inlet.closed.store(false, Ordering::Release);
         if !self.open.contains(&stream) {
             self.open.push(stream);
         }
@@ -296,8 +297,8 @@ mod tests {
     }
 
     /// One that sends in a tight loop, as far as it knows.
-    fn tight(publisher: &Publisher) -> Inlet {
-        let mut inlet = Inlet::new(publisher.max_records(), publisher.max_record());
+    fn tight(publisher: &Publisher, inlets: &mut Inlets) -> Inlet {
+        let mut inlet = inlets.connect(1, publisher.max_records(), publisher.max_record());
         inlet.batch = 8;
         inlet
     }
@@ -322,7 +323,7 @@ mod tests {
     fn what_is_pushed_comes_out_in_order_wherever_the_ring_ends() {
         let mut random = fastrand::Rng::with_seed(1);
         let (mut publisher, mut inlets) = (publisher(), Inlets::default());
-        let mut inlet = tight(&publisher);
+        let mut inlet = tight(&publisher, &mut inlets);
         let mut number = 0_u32;
         for _ in 0..500 {
             assert!(publisher.headroom(1, 46, Time(0)));
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn a_run_is_full_when_its_datagrams_are_and_not_before() {
         let (publisher, mut inlets) = (publisher(), Inlets::default());
-        let mut inlet = tight(&publisher);
+        let mut inlet = tight(&publisher, &mut inlets);
         inlets.open(&mut inlet, 1, 2, Time::NEVER);
         // Two in each of two datagrams.
         for pushed in [Pushed::Yes, Pushed::Yes, Pushed::Yes, Pushed::Yes, Pushed::Full] {
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn who_pushes_after_it_was_closed_knows_and_who_pushed_just_then_is_looked_after() {
         let (mut publisher, mut inlets) = (publisher(), Inlets::default());
-        let mut inlet = tight(&publisher);
+        let mut inlet = tight(&publisher, &mut inlets);
         assert!(publisher.headroom(1, 46, Time(0)));
         inlets.open(&mut inlet, 1, 46, Time::NEVER);
         assert_eq!(inlet.push(b"one"), Pushed::Yes);
@@ -385,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_clock_is_looked_at_every_few_microseconds_and_by_who_is_slow_each_time() {
-        let mut inlet = Inlet::new(1_344, 1_340);
+        let mut inlet = Inlets::default().connect(1, 1_344, 1_340);
         let mut now = Time(1_000_000);
         // 50 ns a message.
         for _ in 0..10 {

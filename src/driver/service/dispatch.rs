@@ -121,6 +121,11 @@ impl Working {
         self.inlets.take_in(&mut self.publisher, stream, now);
     }
 
+    /// The inlet of a publisher whose stream was just opened.
+    pub(crate) fn connect(&mut self, stream: u32) -> Inlet {
+        self.inlets.connect(stream, self.publisher.max_records(), self.publisher.max_record())
+    }
+
     /// A publisher is gone, and what it pushed was taken in.
     pub(crate) fn forget(&mut self, stream: u32) {
         self.inlets.forget(stream);
@@ -151,7 +156,8 @@ mod tests {
         // As after some transmits of a busy application.
         working.wakes_at = now + Duration::from_secs(1);
         working.publisher.send(stream, b"message", now).unwrap();
-        shared.dispatch(&mut working, &mut Inlet::new(1_400, 1_390), stream, now);
+        let mut inlet = working.connect(stream);
+        shared.dispatch(&mut working, &mut inlet, stream, now);
         (working.publisher.pending(stream) == (0, true), working.wakes_at.since(now))
     }
 

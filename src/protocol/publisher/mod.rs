@@ -272,7 +272,7 @@ impl Publisher {
         self.reserve(id, now)?;
         let sent = self.fragments(id, message, 0, message.len(), now);
         if let Some(stream) = self.stream(id) {
-            stream.staged.hold(&message[sent..], sent);
+            stream.staged.hold(message, sent);
         }
         self.outbox.staging |= sent < message.len();
         self.stats.messages += 1;

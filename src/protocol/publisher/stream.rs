@@ -59,12 +59,14 @@ impl Staged {
         self.sent == self.bytes.len()
     }
 
-    /// Keeps the rest of a message, which begins at `offset` of it.
-    pub(super) fn hold(&mut self, rest: &[u8], offset: usize) {
+    /// Keeps the rest of a message, behind `sent` bytes of it. Whether one is left is a matter of time, so the memory for all of
+    /// it is taken with the first.
+    pub(super) fn hold(&mut self, message: &[u8], sent: usize) {
         self.bytes.clear();
-        self.bytes.extend_from_slice(rest);
+        self.bytes.reserve(message.len());
+        self.bytes.extend_from_slice(&message[sent..]);
         self.sent = 0;
-        self.offset = offset;
+        self.offset = sent;
     }
 
     /// What is left, where in its message it lies, and how long that is.
