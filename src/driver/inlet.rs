@@ -1,26 +1,23 @@
 //! The way of small messages that come in a tight loop: from the application's thread into the state machine without a lock and
 //! a look at the clock for each, which would cost more than the message.
 //!
-//! A publisher has the [`Inlet`] for itself, and pushes records into it; what the lock guards has the other end in its
-//! [`Inlets`], and whoever holds the lock takes out of it. The publisher pushes only while it was told that it may, so many
-//! times; then it takes the lock again, looks at the clock, and decides as for any message whether to transmit. Where the service
-//! thread takes out first, for what is in there has waited long enough, it closes the inlet, and the publisher is back to the
-//! lock with its next message.
+//! A publisher has the [`Inlet`] for itself, and packs records into the datagrams of a run, in memory that is its own (a
+//! [`lane`](crate::net)); what the lock guards has the other end in its [`Inlets`]. The publisher pushes only while it was told
+//! that it may, so many times; then it takes the lock again, looks at the clock, and hands the run over as it lies there.
+//! Whoever else holds the lock may look into it meanwhile, and takes copies: the service thread does so where what is in there
+//! has waited long enough, and closes the inlet; the publisher is back to the lock with its next message.
 //!
-//! The ring is a crate's. What is ours is the flag by which it is closed, read after each push: a publisher that reads it in time
-//! comes by itself, and for one that did not the service thread looks once more.
+//! The flag by which it is closed is read after each push: a publisher that reads it in time comes by itself, and for one that
+//! did not the service thread looks once more.
 
+use crate::net::{self, Reader, Writer};
 use crate::protocol::Time;
 use crate::protocol::publisher::Publisher;
-use crate::wire::{RECORD_LENGTH, record_head};
-use rtrb::{Consumer, Producer, RingBuffer};
-use std::io::Write;
+use crate::wire::{HEADER_LENGTH, record_head};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Bytes that may wait in an inlet: a run.
-const CAPACITY: usize = 64 << 10;
 /// Messages that follow each other in less than this come in a tight loop.
 const TIGHT: Duration = Duration::from_micros(1);
 /// The clock is looked at after so many messages at the latest.
@@ -29,15 +26,13 @@ const MOST: u32 = 255;
 /// The publisher's end.
 #[derive(Debug)]
 pub(crate) struct Inlet {
-    ring: Producer<u8>,
+    run: Writer,
     /// The other end wants no more.
     closed: Arc<AtomicBool>,
-    /// Bytes of records that a datagram takes, and the longest record.
-    datagram: usize,
+    /// The longest message that goes this way, in bytes.
     longest: usize,
-    /// Datagrams that what is pushed may yet begin, and bytes that the last one begun still takes. None when it is shut.
+    /// Datagrams that what is pushed may yet begin. None when it is shut.
     datagrams: usize,
-    room: usize,
     is_open: bool,
     /// Until when what is pushed may wait.
     due: Time,
@@ -78,21 +73,20 @@ impl Inlet {
     /// Takes a message, where it may.
     #[inline]
     pub(crate) fn push(&mut self, message: &[u8]) -> Pushed {
-        let length = RECORD_LENGTH + message.len();
-        if length > self.room {
-            if self.datagrams == 0 || length > self.longest {
-                return if self.is_open { Pushed::Full } else { Pushed::No };
+        if message.len() > self.longest {
+            return self.refused();
+        }
+        let head = record_head(message.len() as u16);
+        if !self.run.append(head, message) {
+            if self.datagrams == 0 {
+                return self.refused();
             }
             self.datagrams -= 1;
-            self.room = self.datagram;
+            if !self.run.next() || !self.run.append(head, message) {
+                debug_assert!(false, "a datagram has room for the longest, and a run for its datagrams");
+                return Pushed::No;
+            }
         }
-        if self.ring.slots() < length {
-            return Pushed::No;
-        }
-        self.room -= length;
-        let head = record_head(message.len() as u16);
-        let pushed = self.ring.write_all(&head).and_then(|()| self.ring.write_all(message));
-        debug_assert!(pushed.is_ok(), "there was room");
         self.left = self.left.saturating_sub(1);
         // Who closed it just before may have looked just before, too.
         if self.closed.load(Ordering::Acquire) {
@@ -102,6 +96,10 @@ impl Inlet {
         } else {
             Pushed::Yes
         }
+    }
+
+    fn refused(&self) -> Pushed {
+        if self.is_open { Pushed::Full } else { Pushed::No }
     }
 
     /// The clock was looked at: whether what was pushed may wait for more.
@@ -141,7 +139,7 @@ impl Inlet {
     pub(crate) fn shut(&mut self) {
         self.is_open = false;
         self.datagrams = 0;
-        self.room = 0;
+        self.run.shut();
     }
 
     /// Messages come in a tight loop.
@@ -153,32 +151,18 @@ impl Inlet {
 /// The other end of one.
 #[derive(Debug)]
 struct Outlet {
-    ring: Consumer<u8>,
+    run: Reader,
     /// The publisher is to push no more.
     closed: Arc<AtomicBool>,
-    /// A record that lies across the end of the ring, and how long one can be.
-    split: Vec<u8>,
-    longest: usize,
 }
 
 impl Outlet {
-    /// Hands the records that are in it to the state machine.
+    /// Hands copies of the records that are in it to the state machine.
     fn take(&mut self, publisher: &mut Publisher, stream: u32, now: Time) {
-        while let Ok(chunk) = self.ring.read_chunk(self.ring.slots()) {
-            let (first, second) = chunk.as_slices();
-            let mut taken = publisher.put(stream, first, now);
-            if taken < first.len() && !second.is_empty() {
-                self.split.clear();
-                self.split.extend_from_slice(&first[taken..]);
-                self.split.extend_from_slice(&second[..self.longest.min(second.len())]);
-                taken += publisher.put(stream, &self.split[..], now);
-            }
-            chunk.commit(taken);
-            if taken == 0 {
-                // What there is, if anything, is half a record still.
-                break;
-            }
-        }
+        self.run.read(|records| {
+            let taken = publisher.put(stream, records, now);
+            debug_assert_eq!(taken, records.len(), "there was headroom");
+        });
     }
 }
 
@@ -191,26 +175,23 @@ pub(crate) struct Inlets {
 }
 
 impl Inlets {
-    /// The inlet of a stream whose messages are of up to `longest` bytes, in datagrams that take `datagram` bytes of records. All
-    /// it will ever need is allocated here; memory that it does not come to use is never touched.
-    pub(crate) fn connect(&mut self, stream: u32, datagram: usize, longest: usize) -> Inlet {
-        let longest = RECORD_LENGTH + longest;
-        let (producer, ring) = RingBuffer::new(CAPACITY);
+    /// The inlet of a stream that was just opened. All it will ever need is allocated here; memory that it does not come to use
+    /// is never touched.
+    pub(crate) fn connect(&mut self, publisher: &Publisher, stream: u32) -> Inlet {
+        let slots = publisher.max_run() as usize;
+        let (run, reader) = net::lane(slots, publisher.config().datagram, HEADER_LENGTH);
         let closed = Arc::new(AtomicBool::new(false));
         let at = stream as usize;
         if self.outlets.len() <= at {
             self.outlets.resize_with(at + 1, || None);
         }
-        let split = Vec::with_capacity(2 * longest);
-        self.outlets[at] = Some(Outlet { ring, closed: Arc::clone(&closed), split, longest });
+        self.outlets[at] = Some(Outlet { run: reader, closed: Arc::clone(&closed) });
         self.open.reserve(self.outlets.len());
         Inlet {
-            ring: producer,
+            run,
             closed,
-            datagram,
-            longest,
+            longest: publisher.max_record(),
             datagrams: 0,
-            room: 0,
             is_open: false,
             due: Time(0),
             batch: 0,
@@ -224,7 +205,6 @@ impl Inlets {
     pub(crate) fn open(&mut self, inlet: &mut Inlet, stream: u32, datagrams: usize, due: Time) {
         inlet.left = inlet.batch;
         inlet.datagrams = datagrams;
-        inlet.room = 0;
         inlet.is_open = true;
         inlet.due = due;
         inlet.closed.store(false, Ordering::Release);
@@ -242,11 +222,32 @@ impl Inlets {
 
     /// The same; and it takes the lock for its next message.
     pub(crate) fn enter(&mut self, publisher: &mut Publisher, inlet: &mut Inlet, stream: u32, now: Time) {
+        if let Some(outlet) = self.shut(inlet, stream) {
+            outlet.take(publisher, stream, now);
+            outlet.run.restart(&mut inlet.run);
+        }
+    }
+
+    /// The same, to be sent at once, from where it lies.
+    pub(crate) fn depart(&mut self, publisher: &mut Publisher, inlet: &mut Inlet, stream: u32, now: Time) {
+        let Some(outlet) = self.shut(inlet, stream) else { return };
+        if outlet.run.is_untouched() {
+            outlet.run.exchange(&mut inlet.run, publisher.staging());
+            publisher.stage(stream, inlet.run.finish().iter().map(|slot| (slot.end, slot.pieces)));
+        } else {
+            outlet.take(publisher, stream, now);
+            publisher.flush(stream);
+        }
+        outlet.run.restart(&mut inlet.run);
+    }
+
+    /// Nothing is pushed any more.
+    fn shut(&mut self, inlet: &mut Inlet, stream: u32) -> Option<&mut Outlet> {
         inlet.shut();
         if let Some(at) = self.open.iter().position(|&open| open == stream) {
             self.open.swap_remove(at);
         }
-        self.take_in(publisher, stream, now);
+        self.outlets.get_mut(stream as usize)?.as_mut()
     }
 
     /// Takes in what all publishers pushed that may still push more.
@@ -298,7 +299,7 @@ mod tests {
 
     /// One that sends in a tight loop, as far as it knows.
     fn tight(publisher: &Publisher, inlets: &mut Inlets) -> Inlet {
-        let mut inlet = inlets.connect(1, publisher.max_records(), publisher.max_record());
+        let mut inlet = inlets.connect(publisher, 1);
         inlet.batch = 8;
         inlet
     }
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_comes_out_in_order_wherever_the_ring_ends() {
+    fn what_is_pushed_comes_out_in_order_whoever_takes_it() {
         let mut random = fastrand::Rng::with_seed(1);
         let (mut publisher, mut inlets) = (publisher(), Inlets::default());
         let mut inlet = tight(&publisher, &mut inlets);
@@ -340,11 +341,14 @@ mod tests {
                     other => assert_eq!(other, Pushed::Full, "a run is full"),
                 }
                 number += 1;
+                if random.u8(..100) == 0 {
+                    inlets.take_in_all(&mut publisher, Time(0));
+                }
             }
-            if random.bool() {
-                publisher.stage(1);
+            match random.u8(..4) {
+                0 => inlets.enter(&mut publisher, &mut inlet, 1, Time(0)),
+                _ => inlets.depart(&mut publisher, &mut inlet, 1, Time(0)),
             }
-            inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
             assert!(!inlets.is_open() && inlet.push(b"shut") == Pushed::No);
             assert!(transmitted(&mut publisher) == pushed);
         }
@@ -361,6 +365,16 @@ mod tests {
         }
         assert_eq!(inlet.push(&[0; 100]), Pushed::Yes, "there is room for a small one still");
         assert_eq!(inlet.push(&[0; 1_341]), Pushed::Full, "it is longer than goes this way");
+    }
+
+    #[test]
+    fn a_message_longer_than_is_allowed_does_not_go_this_way_though_there_is_room() {
+        let config = Config { max_message: 10, ..Config::new(SourceId(7)) };
+        let (mut publisher, mut inlets) = (Publisher::new(config, Time(0)), Inlets::default());
+        publisher.open_stream("t", Time(0));
+        let mut inlet = tight(&publisher, &mut inlets);
+        inlets.open(&mut inlet, 1, 2, Time::NEVER);
+        assert_eq!((inlet.push(&[0; 10]), inlet.push(&[0; 11])), (Pushed::Yes, Pushed::Full));
     }
 
     #[test]
@@ -386,7 +400,7 @@ mod tests {
 
     #[test]
     fn the_clock_is_looked_at_every_few_microseconds_and_by_who_is_slow_each_time() {
-        let mut inlet = Inlets::default().connect(1, 1_344, 1_340);
+        let mut inlet = Inlets::default().connect(&publisher(), 1);
         let mut now = Time(1_000_000);
         // 50 ns a message.
         for _ in 0..10 {

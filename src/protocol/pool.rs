@@ -25,6 +25,8 @@ pub struct Pool {
     memory: Vec<u8>,
     /// Where in it the first chunk begins: at a line of the caches.
     base: usize,
+    /// Bytes beside the chunks, to be named like one.
+    staging: Box<[u8]>,
     chunks: usize,
     chunk_size: usize,
     free: Vec<Chunk>,
@@ -39,9 +41,9 @@ impl Pool {
     pub fn new(bytes: usize, chunk_size: usize, least: usize, staging: usize) -> Pool {
         let chunks = (bytes / chunk_size).max(least).min(u32::MAX as usize - 1);
         let free = (0..chunks as u32).rev().map(Chunk).collect();
-        let memory = vec![0; chunks * chunk_size + staging + LINE];
+        let memory = vec![0; chunks * chunk_size + LINE];
         let base = memory.as_ptr().align_offset(LINE).min(LINE);
-        Pool { memory, base, chunks, chunk_size, free }
+        Pool { memory, base, staging: vec![0; staging].into(), chunks, chunk_size, free }
     }
 
     /// How many chunks there are in all.
@@ -54,11 +56,15 @@ impl Pool {
         Chunk(self.chunks as u32)
     }
 
+    /// The staging area itself, for other memory to be put in its place.
+    pub fn staging_mut(&mut self) -> &mut Box<[u8]> {
+        &mut self.staging
+    }
+
     /// Bytes of the staging area from `from` on, and as many of a chunk from `to` on, to be copied there.
     pub fn staged(&mut self, from: usize, chunk: Chunk, to: usize, length: usize) -> (&mut [u8], &[u8]) {
         let start = self.base + chunk.0 as usize * self.chunk_size + to;
-        let (chunks, staging) = self.memory.split_at_mut(self.base + self.chunks * self.chunk_size);
-        (&mut chunks[start..start + length], &staging[from..from + length])
+        (&mut self.memory[start..start + length], &self.staging[from..from + length])
     }
 
     /// Bytes of a chunk.
@@ -84,12 +90,18 @@ impl Pool {
 
     /// Bytes `from..from + length` of a chunk.
     pub fn bytes(&self, chunk: Chunk, from: usize, length: usize) -> &[u8] {
+        if chunk == self.staging() {
+            return &self.staging[from..from + length];
+        }
         let start = self.base + chunk.0 as usize * self.chunk_size + from;
         &self.memory[start..start + length]
     }
 
     /// The same, to write.
     pub fn bytes_mut(&mut self, chunk: Chunk, from: usize, length: usize) -> &mut [u8] {
+        if chunk == self.staging() {
+            return &mut self.staging[from..from + length];
+        }
         let start = self.base + chunk.0 as usize * self.chunk_size + from;
         &mut self.memory[start..start + length]
     }

@@ -59,13 +59,16 @@ fn what_is_staged_is_copied_to_the_window_afterwards() {
     drain(&mut core, NOW);
     for (staged, copies) in [(true, 1), (false, 0)] {
         assert!(core.headroom(stream, 2, NOW));
-        if staged {
-            core.stage(stream);
-        }
         let mut records = record_head(5).to_vec();
         records.extend([1; 5]);
-        core.put(stream, &records, NOW);
-        core.flush(stream);
+        if staged {
+            let end = HEADER_LENGTH + records.len();
+            core.staging()[HEADER_LENGTH..end].copy_from_slice(&records);
+            core.stage(stream, [(end as u16, 1)]);
+        } else {
+            core.put(stream, &records, NOW);
+            core.flush(stream);
+        }
         drain(&mut core, NOW);
         let mut copied = 0;
         core.settle(|to, from| {

@@ -46,9 +46,7 @@ impl Shared {
         stream: u32,
         now: Time,
     ) {
-        working.publisher.stage(stream);
-        working.enter(inlet, stream, now);
-        working.publisher.flush(stream);
+        working.depart(inlet, stream, now);
         self.transmit(working);
         if inlet.is_tight() {
             working.go_on(self, inlet, stream);
@@ -123,7 +121,7 @@ impl Working {
 
     /// The inlet of a publisher whose stream was just opened.
     pub(crate) fn connect(&mut self, stream: u32) -> Inlet {
-        self.inlets.connect(stream, self.publisher.max_records(), self.publisher.max_record())
+        self.inlets.connect(&self.publisher, stream)
     }
 
     /// A publisher is gone, and what it pushed was taken in.
@@ -134,6 +132,11 @@ impl Working {
     /// What a publisher pushed comes before what it does next, under the lock.
     pub(crate) fn enter(&mut self, inlet: &mut Inlet, stream: u32, now: Time) {
         self.inlets.enter(&mut self.publisher, inlet, stream, now);
+    }
+
+    /// The same, to be sent at once.
+    fn depart(&mut self, inlet: &mut Inlet, stream: u32, now: Time) {
+        self.inlets.depart(&mut self.publisher, inlet, stream, now);
     }
 }
 

@@ -1,14 +1,14 @@
 //! Messages that come in a tight loop, many at a time.
 //!
 //! The window is larger than the caches, so each of its lines is met cold, and to write there costs more than everything else
-//! that is done with a message. What comes in bulk is put together in a staging area instead, which stays in the caches, is
-//! sent from there, and goes into the window afterwards, past the caches: see [`Publisher::stage`].
+//! that is done with a message. What comes in bulk was packed in other memory, which stays in the caches: it is sent from there,
+//! and goes into the window afterwards, past the caches. See [`Publisher::stage`].
 
 use super::window::Place;
 use super::{BACKLOG, Flow, Publisher, Room};
 use crate::protocol::pool::Pool;
 use crate::protocol::time::Time;
-use crate::wire::{RECORD_LENGTH, data};
+use crate::wire::{HEADER_LENGTH, RECORD_LENGTH, data};
 
 /// The datagrams whose bytes lie in the staging area: a row of one stream's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,9 +81,7 @@ impl Publisher {
                 messages += 1;
             }
             if messages > 0 {
-                let place = self.placed(id, self.streams[id as usize - 1].window.next());
-                let (Some(place), stream) = (place, &mut self.streams[id as usize - 1]) else { return at };
-                stream.append(&mut self.pool, place, &records[at..end], messages);
+                self.streams[id as usize - 1].append(&mut self.pool, &records[at..end], messages);
                 self.stats.messages += messages;
                 self.stats.bytes += (end - at) as u64 - messages * RECORD_LENGTH as u64;
                 at = end;
@@ -103,25 +101,37 @@ impl Publisher {
         }
     }
 
-    /// What is put on a stream from now on lies in the staging area, as far as there is room, until [`settle`](Self::settle).
-    /// Meanwhile nothing is written to the stream but with [`put`](Self::put). Only while nothing is staged.
-    pub fn stage(&mut self, id: u32) {
-        debug_assert!(self.staged.stream == 0, "something is staged");
-        self.seal(id);
-        if let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) {
-            let first = stream.window.next();
-            self.staged = Staged { stream: id, first, end: first + self.max_run() };
-        }
+    /// Memory as long as what `stage` takes, for it to be put in its place: a run of datagrams as long as they can be.
+    pub fn staging(&mut self) -> &mut Box<[u8]> {
+        self.pool.staging_mut()
     }
 
-    /// Seals what was staged, and copies it to where it stays: to be called when it was transmitted, as far as it could be, and
+    /// Takes datagrams of whole records, for as many of which [`headroom`](Self::headroom) has made sure, and which lie in
+    /// [`staging`](Self::staging): `config().datagram` bytes apart, each with room for its header before its records. Of each,
+    /// in order, how long it is with its header, and how many messages are in it. They stay there until
+    /// [`settle`](Self::settle), and meanwhile nothing is written to the stream.
+    pub fn stage(&mut self, id: u32, datagrams: impl IntoIterator<Item = (u16, u16)>) {
+        debug_assert!(self.staged.stream == 0, "something is staged");
+        self.seal(id);
+        let Some(stream) = self.streams.get_mut((id as usize).wrapping_sub(1)) else { return };
+        let first = stream.window.next();
+        for (length, messages) in datagrams {
+            let heads = HEADER_LENGTH + usize::from(messages) * RECORD_LENGTH;
+            self.stats.messages += u64::from(messages);
+            self.stats.bytes += usize::from(length).saturating_sub(heads) as u64;
+            stream.packed(length, messages);
+        }
+        self.staged = Staged { stream: id, first, end: stream.window.next() };
+        self.enqueue(id);
+    }
+
+    /// Copies what was staged to where it stays: to be called when it was transmitted, as far as it could be, and
     /// before anything else is asked for.
     pub fn settle(&mut self, mut copy: impl FnMut(&mut [u8], &[u8])) {
         let Staged { stream: id, first, end } = std::mem::take(&mut self.staged);
         if id == 0 {
             return;
         }
-        self.seal(id);
         let window = &self.streams[id as usize - 1].window;
         for sequence in first..end {
             let (Some(slot), Some(place)) = (window.slot(sequence), window.place(sequence)) else { break };
@@ -131,12 +141,6 @@ impl Publisher {
             let (to, from) = self.pool.staged(from, place.chunk, place.offset, length);
             copy(to, from);
         }
-    }
-
-    /// Where a datagram's bytes are now.
-    pub(super) fn placed(&self, id: u32, sequence: u64) -> Option<Place> {
-        let staged = self.staged.place(id, sequence, &self.pool, self.config.datagram);
-        staged.or_else(|| self.streams[id as usize - 1].window.place(sequence))
     }
 }
 
@@ -172,6 +176,28 @@ mod tests {
         publisher.pool.bytes(place.chunk, place.offset, usize::from(slot.length))
     }
 
+    /// Packs records in the staging area, as many as it takes; gives the datagrams, and the bytes they took.
+    fn pack(publisher: &mut Publisher, records: &[u8]) -> (Vec<(u16, u16)>, usize) {
+        let (datagram, most) = (publisher.config.datagram, publisher.max_run() as usize);
+        let (mut datagrams, mut at): (Vec<(u16, u16)>, _) = (Vec::new(), 0);
+        while let Some((_, next)) = data::next_message(records, at) {
+            let fits = datagrams.last().is_some_and(|&(end, _)| usize::from(end) + next - at <= datagram);
+            if !fits {
+                if datagrams.len() == most {
+                    break;
+                }
+                datagrams.push((HEADER_LENGTH as u16, 0));
+            }
+            let slot = (datagrams.len() - 1) * datagram;
+            let (end, messages) = datagrams.last_mut().unwrap();
+            let from = slot + usize::from(*end);
+            publisher.staging()[from..from + next - at].copy_from_slice(&records[at..next]);
+            (*end, *messages) = (*end + (next - at) as u16, *messages + 1);
+            at = next;
+        }
+        (datagrams, at)
+    }
+
     /// Some runs of messages of any length, one by one and in bulk: the same datagrams leave, and the same lie in the window.
     #[test]
     fn what_is_put_is_what_send_makes_of_it() {
@@ -190,19 +216,24 @@ mod tests {
             }
             one.flush(1);
             assert!(bulk.headroom(1, 100, Time(0)));
-            // More than a run may come, of which the rest is not staged.
+            let mut at = 0;
+            let mut sent_in_bulk = Vec::new();
             if round % 3 > 0 {
-                bulk.stage(1);
+                let (datagrams, taken) = pack(&mut bulk, &records);
+                bulk.stage(1, datagrams);
+                at = taken;
+                sent_in_bulk = transmitted(&mut bulk);
+                bulk.settle(|to, from| to.copy_from_slice(from));
             }
-            let (mut at, mut end) = (0, 0);
+            // More than a run may come, of which the rest is not staged.
+            let mut end = at;
             while at < records.len() {
                 end = (end + random.usize(1..3_000)).min(records.len());
                 at += bulk.put(1, &records[at..end], Time(0));
             }
             bulk.flush(1);
             let sent = transmitted(&mut one);
-            let mut sent_in_bulk = transmitted(&mut bulk);
-            bulk.settle(|to, from| to.copy_from_slice(from));
+            sent_in_bulk.extend(transmitted(&mut bulk));
             if random.bool() && !sent_in_bulk.is_empty() {
                 // The socket did not take the end of the last run: it leaves again, from the window.
                 let rest = random.usize(..bulk.outbox_run());

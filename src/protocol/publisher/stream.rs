@@ -1,7 +1,7 @@
 //! One topic of a publisher: what is being packed, what is in its window, who receives it.
 
 use super::places::{Place, Places};
-use super::window::{self, Slot, Window};
+use super::window::{Slot, Window};
 use crate::protocol::pool::{Pool, Slots};
 use crate::protocol::time::Time;
 use crate::wire::{FRAGMENT_LENGTH, HEADER_LENGTH, RECORD_LENGTH, data, flag};
@@ -188,12 +188,18 @@ impl Stream {
         self.next_message += 1;
     }
 
-    /// Writes records into the datagram being packed, which lies at `place`, and counts their messages. The caller has made
-    /// sure of the room.
-    pub(super) fn append(&mut self, pool: &mut Pool, place: window::Place, records: &[u8], messages: u64) {
+    /// Writes records into the datagram being packed, and counts their messages. The caller has made sure of the room.
+    pub(super) fn append(&mut self, pool: &mut Pool, records: &[u8], messages: u64) {
+        let Some(place) = self.window.place(self.window.next()) else { return };
         pool.bytes_mut(place.chunk, place.offset + self.fill, records.len()).copy_from_slice(records);
         self.fill += records.len();
         self.next_message += messages;
+    }
+
+    /// Counts a datagram that was packed elsewhere, and seals it. The caller has made sure that nothing is being packed.
+    pub(super) fn packed(&mut self, length: u16, messages: u16) {
+        self.window.seal(Slot { length, message: self.next_message, ..Slot::default() });
+        self.next_message += u64::from(messages);
     }
 
     /// Bytes the datagram being packed can still take.

@@ -1,0 +1,314 @@
+//! Memory that one thread fills and another may look into meanwhile: a row of slots, in each of which pieces follow each other
+//! behind room for a head.
+//!
+//! The [`Writer`] appends without a lock, and what it appended is the [`Reader`]'s to read from then on. Neither ever changes
+//! what was appended. Only with both in hand, so that nobody else can be at it, the memory is taken out in exchange for other,
+//! or filled anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// How far a slot is filled, from its beginning on, and with how many pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filled {
+    pub(crate) end: u16,
+    pub(crate) pieces: u16,
+}
+
+/// What the two share.
+#[derive(Debug)]
+struct Lane {
+    /// `length` bytes, which belong to it.
+    memory: AtomicPtr<u8>,
+    length: usize,
+    /// Bytes from a slot to the next, and of the room before its first piece.
+    stride: usize,
+    head: usize,
+    /// How many slots were begun (upper half), and where in `memory` the last of them is filled to. What lies before that is
+    /// never written to while a reader may be there.
+    filled: AtomicU64,
+    /// The slots before the last: where in `memory` each is filled to.
+    ends: Box<[AtomicU32]>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let memory = std::ptr::slice_from_raw_parts_mut(*self.memory.get_mut(), self.length);
+        #[allow(unsafe_code, reason = "it came out of a box by hand")]
+        // SAFETY: `memory` came from `Box::into_raw` of a slice of this length, and neither end is there any more.
+        drop(unsafe { Box::from_raw(memory) });
+    }
+}
+
+/// The end that appends.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    lane: Arc<Lane>,
+    /// Where the next piece goes, and how much the slot still takes.
+    at: usize,
+    room: usize,
+    /// Slots begun, and pieces in the last of them.
+    begun: u32,
+    pieces: u16,
+    /// The slots before that.
+    before: Vec<Filled>,
+}
+
+/// The end that reads.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    lane: Arc<Lane>,
+    /// The slot it reads, and where in the memory it goes on.
+    slot: usize,
+    from: usize,
+}
+
+/// A lane of so many slots, `stride` bytes apart, in each of which `head` bytes are left free. At most 65,535 bytes a slot.
+pub(crate) fn lane(slots: usize, stride: usize, head: usize) -> (Writer, Reader) {
+    assert!(head < stride && stride <= usize::from(u16::MAX), "slots of {stride} bytes");
+    let length = slots * stride;
+    let memory = AtomicPtr::new(Box::into_raw(vec![0; length].into_boxed_slice()).cast());
+    let ends = (0..slots).map(|_| AtomicU32::new(0)).collect();
+    let lane = Arc::new(Lane { memory, length, stride, head, filled: AtomicU64::new(0), ends });
+    let before = Vec::with_capacity(slots);
+    let writer = Writer { lane: Arc::clone(&lane), at: 0, room: 0, begun: 0, pieces: 0, before };
+    (writer, Reader { lane, slot: 0, from: head })
+}
+
+impl Writer {
+    /// Begins the next slot; false when there is none.
+    pub(crate) fn next(&mut self) -> bool {
+        let slot = self.begun as usize;
+        if slot == self.lane.ends.len() {
+            return false;
+        }
+        self.leave();
+        self.begun += 1;
+        self.at = slot * self.lane.stride + self.lane.head;
+        self.room = self.lane.stride - self.lane.head;
+        self.publish();
+        true
+    }
+
+    /// Appends a piece of two parts, if the slot has room for it.
+    #[inline]
+    pub(crate) fn append<const N: usize>(&mut self, first: [u8; N], second: &[u8]) -> bool {
+        let length = N + second.len();
+        if length > self.room {
+            return false;
+        }
+        let to = self.lane.memory.load(Ordering::Relaxed);
+        debug_assert!(self.at + length <= self.lane.length);
+        #[allow(unsafe_code, reason = "a slice of the memory would claim what others read")]
+        // SAFETY: `room` is what is left of the slot behind `at`, so that the bytes are of the lane's memory; nobody reads them
+        // before `filled` says so, and there is no other writer: this one is borrowed, and cannot be cloned. Whoever calls
+        // `exchange`, which puts other memory there, has borrowed it, too.
+        unsafe {
+            let to = to.add(self.at);
+            std::ptr::copy_nonoverlapping(first.as_ptr(), to, N);
+            std::ptr::copy_nonoverlapping(second.as_ptr(), to.add(N), second.len());
+        }
+        self.at += length;
+        self.room -= length;
+        self.pieces += 1;
+        self.publish();
+        true
+    }
+
+    /// How far the slots are filled; nothing more is appended before all begins anew.
+    pub(crate) fn finish(&mut self) -> &[Filled] {
+        self.leave();
+        (self.begun, self.room) = (0, 0);
+        &self.before
+    }
+
+    /// Nothing more is appended until the next slot.
+    pub(crate) fn shut(&mut self) {
+        self.room = 0;
+    }
+
+    fn publish(&self) {
+        self.lane.filled.store(u64::from(self.begun) << 32 | self.at as u64, Ordering::Release);
+    }
+
+    /// Notes how far the slot is filled, before the next.
+    fn leave(&mut self) {
+        if let Some(slot) = (self.begun as usize).checked_sub(1) {
+            self.lane.ends[slot].store(self.at as u32, Ordering::Relaxed);
+            let end = (self.at - slot * self.lane.stride) as u16;
+            self.before.push(Filled { end, pieces: self.pieces });
+            self.pieces = 0;
+        }
+    }
+}
+
+impl Reader {
+    /// Hands over what was appended since the last time: whole pieces, of one slot at a time.
+    pub(crate) fn read(&mut self, mut hand: impl FnMut(&[u8])) {
+        let filled = self.lane.filled.load(Ordering::Acquire);
+        let (begun, last) = ((filled >> 32) as usize, filled as u32 as usize);
+        while self.slot < begun {
+            let is_last = self.slot + 1 == begun;
+            let end = if is_last { last } else { self.lane.ends[self.slot].load(Ordering::Relaxed) as usize };
+            if end > self.from {
+                let memory = self.lane.memory.load(Ordering::Relaxed);
+                #[allow(unsafe_code, reason = "a slice of all of the memory would claim what is written to")]
+                // SAFETY: from here to `end` all was written before `filled` was stored, which was loaded with acquire, and is
+                // not written to again but by `exchange` and `restart`, which borrow this.
+                hand(unsafe { std::slice::from_raw_parts(memory.add(self.from), end - self.from) });
+            }
+            self.from = end;
+            if is_last {
+                break;
+            }
+            self.slot += 1;
+            self.from = self.slot * self.lane.stride + self.lane.head;
+        }
+    }
+
+    /// Whether nothing was read since it was filled anew.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.slot == 0 && self.from == self.lane.head
+    }
+
+    /// Takes the memory out, in exchange for other that is as long. What was appended is in there, also what was read.
+    ///
+    /// # Panics
+    /// When the two ends are not of one lane, or the other memory is not as long.
+    pub(crate) fn exchange(&mut self, writer: &mut Writer, other: &mut Box<[u8]>) {
+        assert!(Arc::ptr_eq(&self.lane, &writer.lane), "ends of two lanes");
+        assert_eq!(other.len(), self.lane.length, "memory in exchange");
+        let theirs = Box::into_raw(std::mem::take(other)).cast();
+        let ours = self.lane.memory.swap(theirs, Ordering::Relaxed);
+        let ours = std::ptr::slice_from_raw_parts_mut(ours, self.lane.length);
+        #[allow(unsafe_code, reason = "it came out of a box by hand")]
+        // SAFETY: it came from `Box::into_raw` of a slice of this length, and the lane has other memory now. Both ends are
+        // borrowed, so that nobody reads or writes there.
+        let ours = unsafe { Box::from_raw(ours) };
+        *other = ours;
+    }
+
+    /// Begins anew: what was appended is forgotten.
+    pub(crate) fn restart(&mut self, writer: &mut Writer) {
+        assert!(Arc::ptr_eq(&self.lane, &writer.lane), "ends of two lanes");
+        (writer.at, writer.room, writer.begun, writer.pieces) = (0, 0, 0, 0);
+        writer.before.clear();
+        writer.publish();
+        (self.slot, self.from) = (0, self.lane.head);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    #[test]
+    fn what_was_appended_is_read_once_and_lies_where_it_is_said_to() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut writer, mut reader) = lane(3, 100, 10);
+        let mut other = vec![0xee; 300].into_boxed_slice();
+        for _ in 0..200 {
+            assert!(!writer.append([0; 2], &[]), "no slot was begun");
+            assert!(reader.is_untouched());
+            let (mut appended, mut slots, mut read) = (Vec::new(), vec![], Vec::<u8>::new());
+            for number in 0..random.usize(..60) {
+                let piece = vec![number as u8; random.usize(..=40)];
+                if !writer.append([7, number as u8], &piece) {
+                    if !writer.next() {
+                        break;
+                    }
+                    slots.push(Filled { end: 10, pieces: 0 });
+                    assert!(writer.append([7, number as u8], &piece), "there is room for it alone");
+                }
+                let slot = slots.last_mut().unwrap();
+                *slot = Filled { end: slot.end + 2 + piece.len() as u16, pieces: slot.pieces + 1 };
+                appended.extend([7, number as u8]);
+                appended.extend(piece);
+                if random.u8(..5) == 0 {
+                    reader.read(|bytes| read.extend(bytes));
+                    assert!(read == appended && !reader.is_untouched());
+                }
+            }
+            assert_eq!(writer.finish(), slots);
+            reader.exchange(&mut writer, &mut other);
+            let inside = slots.iter().enumerate().flat_map(|(slot, filled)| {
+                other[slot * 100 + 10..slot * 100 + usize::from(filled.end)].to_vec()
+            });
+            assert!(inside.eq(appended.iter().copied()));
+            reader.restart(&mut writer);
+            reader.read(|_| panic!("it began anew"));
+        }
+    }
+
+    #[test]
+    fn who_shuts_it_appends_no_more_before_the_next_slot() {
+        let (mut writer, mut reader) = lane(2, 100, 10);
+        assert!(writer.next() && writer.append([1], &[2]));
+        writer.shut();
+        assert!(!writer.append([1], &[]));
+        assert!(writer.next() && writer.append([3], &[4]) && !writer.next());
+        let mut read = Vec::new();
+        reader.read(|bytes| read.push(bytes.to_vec()));
+        assert_eq!(read, [[1, 2], [3, 4]]);
+    }
+
+    #[test]
+    #[should_panic(expected = "ends of two lanes")]
+    fn memory_is_not_exchanged_by_the_ends_of_two() {
+        let ((mut writer, _one), (_two, mut reader)) = (lane(1, 10, 1), lane(1, 10, 1));
+        reader.exchange(&mut writer, &mut vec![0; 10].into_boxed_slice());
+    }
+
+    #[test]
+    #[should_panic(expected = "memory in exchange")]
+    fn memory_is_not_exchanged_for_less() {
+        let (mut writer, mut reader) = lane(2, 10, 1);
+        reader.exchange(&mut writer, &mut vec![0; 10].into_boxed_slice());
+    }
+
+    /// Another thread reads while one appends; now and then the one has both, under the lock.
+    #[test]
+    fn another_thread_may_read_meanwhile() {
+        let rounds = if cfg!(miri) { 10 } else { 3_000 };
+        let (mut writer, reader) = lane(4, 64, 8);
+        let mut other = vec![0; 256].into_boxed_slice();
+        let (reader, over) = (Mutex::new((reader, 0_u32)), AtomicBool::new(false));
+        // Reads what is there: numbers, one after the other.
+        let read = |(reader, next): &mut (Reader, u32)| {
+            reader.read(|bytes| {
+                for piece in bytes.chunks(8) {
+                    let [one, two] =
+                        [&piece[..4], &piece[4..]].map(|half| u32::from_be_bytes(half.try_into().unwrap()));
+                    assert!(one == *next && two == !*next, "{piece:?} for {next}");
+                    *next += 1;
+                }
+            });
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    read(&mut reader.lock());
+                }
+            });
+            let mut number = 0_u32;
+            for _ in 0..rounds {
+                loop {
+                    if writer.append(number.to_be_bytes(), &(!number).to_be_bytes()) {
+                        number += 1;
+                    } else if !writer.next() {
+                        break;
+                    }
+                }
+                let mut both = reader.lock();
+                read(&mut both);
+                assert_eq!(both.1, number);
+                both.0.exchange(&mut writer, &mut other);
+                both.0.restart(&mut writer);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+}
