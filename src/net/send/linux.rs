@@ -175,7 +175,39 @@ impl Sender {
         }
     }
 
+    /// One alone: the kernel has less to read than for a row of one.
+    fn send_one(&self, socket: &Socket, datagram: &[u8], progress: &mut Progress) {
+        let (name, name_length) = self.name();
+        loop {
+            progress.called();
+            // SAFETY: sendto(2): "The message is found in buf and has length len", both of a slice borrowed for this call, and
+            // "the address of the target is given by dest_addr with addrlen specifying its size", both socket2's. The kernel
+            // only reads them.
+            let result = unsafe {
+                libc::sendto(
+                    socket.as_raw_fd(),
+                    datagram.as_ptr().cast(),
+                    datagram.len(),
+                    0,
+                    name.cast_const().cast(),
+                    name_length,
+                )
+            };
+            if result >= 0 {
+                return progress.went(1);
+            }
+            match progress.judge(io::Error::last_os_error()) {
+                Verdict::Again => {}
+                Verdict::Blocked => return,
+                Verdict::Refused(error) => return progress.refused(1, error),
+            }
+        }
+    }
+
     fn send_each(&mut self, socket: &Socket, datagrams: &[IoSlice<'_>], progress: &mut Progress) {
+        if let [datagram] = datagrams {
+            return self.send_one(socket, datagram, progress);
+        }
         let datagrams = &datagrams[..datagrams.len().min(MAX_DATAGRAMS)];
         let (name, name_length) = self.name();
         let iovecs = self.iovecs.as_mut_ptr();
