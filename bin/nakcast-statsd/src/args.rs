@@ -231,7 +231,7 @@ impl Args {
 
     fn over_outputs(&self, settings: &mut Settings) -> Result<(), String> {
         if let Some(path) = &self.file {
-            settings.file = Some(ToFile { path: path.clone(), form: Form::Json });
+            settings.file = Some(ToFile { path: path.clone(), form: Form::Json, by: "--file".into() });
         }
         if let Some(url) = &self.influx {
             let token = settings.influx.take().map_or_else(String::new, |influx| influx.token);

@@ -79,6 +79,8 @@ pub struct Own {
     pub graphite: Option<crate::output::queue::Sent>,
     /// What part of the datagrams was lost, if counters are to be told as they were sent, too: see [`loss`].
     pub loss: Option<f64>,
+    /// Flushes that could not be written to the file since the last one.
+    pub unwritten: u64,
     /// How sending on to other servers went.
     pub repeated: Vec<crate::output::repeater::Repeated>,
 }

@@ -11,7 +11,7 @@ use nakcast_statsd::output::prometheus::{Exposition, Server};
 use nakcast_statsd::output::queue::{Queue, Sent};
 use nakcast_statsd::output::repeater::{Repeated, Repeater, Taps};
 use nakcast_statsd::output::{graphite, influx};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub(crate) struct Outputs {
     repeater: Option<Repeater>,
     /// How sending on went at last to servers that are not sent to any more.
     gone: Vec<Repeated>,
+    /// Flushes that could not be written to the file, and are not told of yet.
+    unwritten: u64,
 }
 
 /// What new settings need that was not there.
@@ -78,6 +80,15 @@ impl New {
         let is_other = now.repeat != next.repeat && !next.repeat.is_empty();
         let repeater = is_other.then(|| Repeater::start(&next.repeat)).transpose();
         let repeater = repeater.map_err(|error| Failure::usage(format_args!("sending on: {error}")))?;
+        let path = |settings: &Settings| settings.file.as_ref().map(|file| file.path.clone());
+        if let Some(file) = next.file.as_ref().filter(|_| path(now) != path(next)) {
+            appendable(file).map_err(|error| {
+                let (by, path) = (&file.by, file.path.display());
+                Failure::usage(format_args!(
+                    "{by}: {path} cannot be opened: {error}; it takes a file that can be written, or a new one in a folder that is there"
+                ))
+            })?;
+        }
         Ok(New { graphite, influx, prometheus, publisher, repeater })
     }
 }
@@ -151,6 +162,7 @@ impl Outputs {
         own.graphite = self.graphite();
         own.repeated = self.repeater.as_ref().map(Repeater::told).unwrap_or_default();
         own.repeated.append(&mut self.gone);
+        own.unwritten = mem::take(&mut self.unwritten);
     }
 
     /// Writes a flush to all of them.
@@ -188,6 +200,7 @@ impl Outputs {
         if let Some(file) = &settings.file
             && let Err(error) = append(file, snapshot)
         {
+            self.unwritten += 1;
             say(format_args!("warning: a flush was not written to {}: {error}", file.path.display()));
         }
         let Some(form) = settings.form() else { return Ok(Flushed::Told) };
@@ -231,7 +244,10 @@ fn warn(repeater: &Repeater) {
     }
 }
 
+fn appendable(file: &ToFile) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(&file.path)
+}
+
 fn append(file: &ToFile, snapshot: &Snapshot) -> io::Result<()> {
-    let mut to = OpenOptions::new().append(true).create(true).open(&file.path)?;
-    to.write_all(console::text(snapshot, file.form).as_bytes())
+    appendable(file)?.write_all(console::text(snapshot, file.form).as_bytes())
 }

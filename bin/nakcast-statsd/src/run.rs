@@ -339,6 +339,7 @@ fn nothing_yet(settings: &Settings) -> Settings {
         influx: None,
         prometheus: None,
         publish: None,
+        file: None,
         admin: None,
         repeat: Vec::new(),
         ..settings.clone()

@@ -37,6 +37,7 @@ fn snapshot(lines: &str) -> Snapshot {
         processing_ms: 3,
         timestamp_lag: Some(1.0),
         loss: None,
+        unwritten: 0,
         repeated: Vec::new(),
         graphite: Some(Sent {
             last_exception: 1,

@@ -265,8 +265,55 @@ fn flushes_are_appended_to_a_file() {
         assert_eq!(serde_json::from_str::<Value>(line).unwrap()["counters"]["c"], 1);
     }
     fs::remove_file(&file).unwrap();
-    let mut collector = start(&["--file", "/no-such-folder/file", "--flush-interval", "50ms"]);
-    collector.process.wait_for_line("warning: a flush was not written to /no-such-folder/file: ", SOON);
+}
+
+/// At the start, and when it is read again: then the old one is written to.
+#[test]
+fn a_file_that_cannot_be_opened_is_an_error() {
+    let wrong =
+        "/no-such-folder/file cannot be opened: No such file or directory (os error 2); it takes a file";
+    let listen = "flush_interval = '50ms'\nconsole = 'none'\n[[listen]]\nudp = '127.0.0.1:0'\n";
+    let (file, config) = (path("kept.json"), path("file.toml"));
+    fs::write(&config, format!("{listen}[file]\npath = '/no-such-folder/file'\n")).unwrap();
+    let configured = config.to_str().unwrap();
+    for (flags, by) in [
+        (&["--listen", "127.0.0.1:0", "--file", "/no-such-folder/file"][..], "--file".to_owned()),
+        (&["--config", configured], format!("{configured}: file.path")),
+    ] {
+        let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+        command.args(flags);
+        let mut process = Process::spawn(command);
+        assert_eq!(process.wait(SOON).code(), Some(2));
+        let said = process.stderr();
+        assert!(said.starts_with(&format!("error: {by}: {wrong}")) && said.lines().count() == 1, "{said}");
+    }
+    fs::write(&config, format!("{listen}[file]\npath = '{}'\n", file.display())).unwrap();
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(["--config", configured]);
+    let mut process = Process::spawn(command);
+    process.wait_for_line("listening on ", SOON);
+    fs::write(&config, format!("{listen}[file]\npath = '/no-such-folder/file'\n")).unwrap();
+    process.signal(libc::SIGHUP);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let named = format!("warning: {configured}: file.path: {wrong}");
+    assert!(warning.starts_with(&named) && warning.ends_with("; the old configuration stays"), "{warning}");
+    let before = fs::read_to_string(&file).unwrap().lines().count();
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+    // The last flush at least.
+    assert!(fs::read_to_string(&file).unwrap().lines().count() > before);
+    fs::remove_file(file).unwrap();
+    fs::remove_file(config).unwrap();
+}
+
+/// A disk that is full, as this file is.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_file_does_not_take_is_counted() {
+    let mut collector = start(&["--file", "/dev/full", "--flush-interval", "50ms"]);
+    let warning = collector.process.wait_for_line("warning: ", SOON);
+    assert!(warning.starts_with("warning: a flush was not written to /dev/full: No space left"), "{warning}");
+    collector.process.wait_for_output("\"flushes_not_written\":1", SOON);
     collector.end();
 }
 

@@ -104,7 +104,7 @@ fn every_key_is_taken() {
             (&At::UnixStream("/b".into(), None), Dialect::Statsd, "listen[4].unix_stream"),
         ]
     );
-    assert_eq!(settings.file, Some(ToFile { path: "/f".into(), form: Form::Pretty }));
+    assert_eq!(settings.file, Some(ToFile { path: "/f".into(), form: Form::Pretty, by: "file.path".into() }));
     assert_eq!(settings.influx, Some(Influx { url: "http://i:1/write?db=d".into(), token: "t".into() }));
     let targets = settings.repeat.iter().map(|target| (target.to_string(), target.interface.as_deref()));
     let expected = [("udp 239.1.2.3:9".into(), Some("lo")), ("tcp r:9".into(), None)];

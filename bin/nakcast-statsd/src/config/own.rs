@@ -56,7 +56,8 @@ table! {
         histogram: Vec<Histogram> = List Binned::KEYS;
         /// Flushes go to this Graphite server; up to 60 wait while it is away.
         graphite: Carbon = Optional Written::KEYS;
-        /// Flushes are appended to a file, which is opened anew for each.
+        /// Flushes are appended to a file, which is opened anew for each. One that cannot be opened at the start is an error, later a
+        /// warning, and counted.
         file: Kept = Optional Appended::KEYS;
         /// Flushes go to InfluxDB in its line protocol; up to 60 wait while it is away.
         influx: Lines = Optional Posted::KEYS;
@@ -225,7 +226,7 @@ impl TryFrom<Appended> for Kept {
     fn try_from(appended: Appended) -> Result<Kept, String> {
         let path = appended.path.ok_or("it takes a path, and there is none")?;
         let form = appended.format.map_or(Form::Json, |format| format.0);
-        Ok(Kept(ToFile { path, form }))
+        Ok(Kept(ToFile { path, form, by: "file.path".into() }))
     }
 }
 

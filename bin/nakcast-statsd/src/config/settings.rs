@@ -140,6 +140,8 @@ pub struct ToFile {
     pub path: PathBuf,
     /// How they are shown there.
     pub form: Form,
+    /// Who asked for it: a flag, or a file and a key.
+    pub by: String,
 }
 
 /// How flushes are published over nakcast.
@@ -235,12 +237,13 @@ impl Settings {
         self.mapping.as_ref()?.1.as_ref()
     }
 
-    /// Who asked for each address.
+    /// Who asked for each address and file.
     fn asked(&mut self) -> impl Iterator<Item = &mut String> {
         let listeners = self.listeners.iter_mut().map(|listener| &mut listener.by);
         let places = self.prometheus.iter_mut().chain(&mut self.admin);
         let publish = self.publish.iter_mut().map(|publish| &mut publish.by);
-        listeners.chain(places.map(|place| &mut place.by)).chain(publish)
+        let file = self.file.iter_mut().map(|file| &mut file.by);
+        listeners.chain(places.map(|place| &mut place.by)).chain(publish).chain(file)
     }
 
     /// Before the names of what the collector tells of itself.

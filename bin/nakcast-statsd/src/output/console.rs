@@ -63,6 +63,9 @@ fn pretty(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
     for repeated in snapshot.own.repeated.iter().filter(|repeated| repeated.dropped > 0) {
         write!(text, "; {} not sent on to {}", repeated.dropped, repeated.to)?;
     }
+    if snapshot.own.unwritten > 0 {
+        write!(text, "; {} flushes not written to the file", snapshot.own.unwritten)?;
+    }
     text.push('\n');
     for counter in &snapshot.counters {
         let (count, rate) = (Js(counter.count), Js(counter.rate));
@@ -186,6 +189,7 @@ fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
         ("estimated_sets", snapshot.estimated().count() as f64),
         ("timestamped_not_carried", tally.timestamped as f64),
         ("events_not_carried", tally.events as f64),
+        ("flushes_not_written", snapshot.own.unwritten as f64),
     ];
     own.extend(snapshot.own.timestamp_lag.map(|lag| ("timestamp_lag", lag)));
     object(text, own.into_iter())?;

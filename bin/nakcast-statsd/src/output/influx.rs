@@ -137,6 +137,7 @@ fn own(text: &mut String, snapshot: &Snapshot, prefix: &str) {
         ("estimated_sets", snapshot.estimated().count() as f64),
         ("timestamped_not_carried", tally.timestamped as f64),
         ("events_not_carried", tally.events as f64),
+        ("flushes_not_written", own.unwritten as f64),
     ];
     end(text, fields, snapshot.time);
     for heard in &own.heard {

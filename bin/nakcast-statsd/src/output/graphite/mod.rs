@@ -172,6 +172,7 @@ impl Names {
             ("estimated_sets", snapshot.estimated().count() as u64),
             ("timestamped_not_carried", tally.timestamped),
             ("events_not_carried", tally.events),
+            ("flushes_not_written", own.unwritten),
         ] {
             row(path.of(&[global, stats, name], ""), value as f64);
         }

@@ -41,6 +41,8 @@ pub struct Exposition {
     sketched: Vec<Arc<Identity>>,
     /// Sets of the last flush that were estimated.
     estimated: Vec<Arc<Identity>>,
+    /// Flushes that could not be written to the file.
+    unwritten: u64,
     /// Values that a rule drops.
     dropped: u64,
     /// Values that a rule gives a name they cannot have.
@@ -65,6 +67,7 @@ impl Exposition {
             merged: 0,
             sketched: Vec::new(),
             estimated: Vec::new(),
+            unwritten: 0,
             dropped: 0,
             refused: 0,
         }
@@ -113,6 +116,7 @@ impl Exposition {
                 None => self.repeated.push(repeated.clone()),
             }
         }
+        self.unwritten += snapshot.own.unwritten;
         self.merged = 0;
         let sketched = snapshot.timers.iter().filter(|timer| timer.is_sketched());
         self.sketched = sketched.map(|timer| Arc::clone(&timer.series)).collect();
@@ -193,6 +197,7 @@ impl Exposition {
             ("events", "Events and service checks, not carried.", tally.events),
             ("negative_counts", "Counts below 0, not carried to Prometheus.", self.negative),
             ("prometheus_excess_series", "Values there was no room for in what is told here.", self.excess),
+            ("flushes_not_written", "Flushes that could not be written to the file.", self.unwritten),
             ("mapping_dropped", "Values that a mapping rule drops.", self.dropped),
             ("mapping_refused", "Values a rule gives an empty name, or another type's.", self.refused),
         ] {
