@@ -284,6 +284,31 @@ fn a_file_of_nothing_has_no_rules() {
 }
 
 #[test]
+fn booleans_are_those_of_yaml_1_1() {
+    for (word, value) in
+        [("yes", "mine"), ("On", "mine"), ("y", "mine"), ("no", "b"), ("OFF", "b"), ("false", "b")]
+    {
+        let rules = format!("mappings:\n- {{match: a.*, name: a, labels: {{k: $1}}, honor_labels: {word}}}");
+        assert_eq!(Told::by(&rules).flush("a.b:1|g|#k:mine"), format!("a{{k=\"{value}\"}} 1"), "{word}");
+    }
+}
+
+#[test]
+fn a_star_without_quotes_is_named() {
+    for (rules, line) in [
+        ("mappings:\n- match: *.foo\n  name: a", 2),
+        ("mappings:\n- name: a\n  match: *", 3),
+        ("mappings: [{match: *.b}]", 1),
+    ] {
+        let problem = Mapping::parse(rules).expect_err(rules);
+        let hint = "; what begins with * must be in quotes, as in \"*.latency\"";
+        assert!(problem.starts_with(&format!("{line}: not YAML: ")) && problem.ends_with(hint), "{problem}");
+    }
+    let problem = Mapping::parse("mappings: }").unwrap_err();
+    assert!(!problem.contains("quotes"), "{problem}");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (rules, says) in [
         ("mappings: {", "2: not YAML: "),
@@ -292,6 +317,19 @@ fn what_is_wrong_is_named() {
         ("mappings: 1", "1: mappings: must be a list, not \"1\""),
         ("mappings:\n- name: a", "2: mappings[0].match: it must be there, and is not"),
         ("mappings:\n- match: a\n", "2: mappings[0].name: it must be there, and is not"),
+        // Rather the key that is there than the one that is not.
+        (
+            "mappings:\n- match: a\n  nam: a",
+            "3: mappings[0].nam: nobody knows this key; it takes match_type, match, name",
+        ),
+        (
+            "mappings:\n- {match: a, name: a, quantiles: [{quantil: 1}]}",
+            "2: mappings[0].quantiles[0].quantil: nobody knows this key; it takes quantile, error",
+        ),
+        (
+            "mappings:\n- {match: a, name: a, quantiles: [{}]}",
+            "2: mappings[0].quantiles[0].quantile: it must be there",
+        ),
         (
             "mappings:\n- {match: a, name: a, action: keep}",
             "2: mappings[0].action: must be map or drop, not \"keep\"",
@@ -357,6 +395,7 @@ fn what_is_wrong_is_named() {
             "mappings:\n- {match: a, name: a, histogram_options: {buckets: [1]}}",
             "2: mappings[0].histogram_options: it goes with observer_type: histogram",
         ),
+        ("mappings:\n- match: \"a\n", "2: not YAML: "),
         ("mappings: []\n---\nmappings: []", "3: a second document begins; it takes one"),
     ] {
         let problem = Mapping::parse(rules).expect_err(rules);

@@ -150,18 +150,9 @@ impl Reader<'_> {
     fn rule(&mut self, node: &Node<'_>) -> Result<Rule> {
         let mut table = node.table()?;
         let of_type = table.take("match_type").map(|node| match_type(&node)).transpose()?;
-        let node = table.must("match")?;
-        let pattern = match of_type.unwrap_or(self.match_type) {
-            MatchType::Glob => Pattern::Glob(glob(&node)?),
-            MatchType::Regex => match Regex::new(node.text()?) {
-                Ok(regex) => Pattern::Regex(regex),
-                Err(error) => {
-                    let last = error.to_string().lines().last().unwrap_or_default().to_owned();
-                    return Err(node.problem(&format!("no regular expression: {last}")));
-                }
-            },
-        };
-        let group = |name: &str| pattern.group(name);
+        let matches = table.take("match").ok_or(table.missing("match"));
+        let names = table.take("name").ok_or(table.missing("name"));
+        let labelled = table.take("labels");
         let words = [
             ("counter", Of::Counter),
             ("gauge", Of::Gauge),
@@ -173,19 +164,6 @@ impl Reader<'_> {
         let action = table.take("action");
         let action = action.map(|node| node.one_of(&[("map", false), ("drop", true)], "map or drop"));
         let drops = action.transpose()?.unwrap_or(false);
-        // Whatever it would be called, it is not told.
-        let node = if drops { table.take("name") } else { Some(table.must("name")?) };
-        let name = node.map(|node| name(&node, group)).transpose()?;
-        let mut labels = Vec::new();
-        if let Some(node) = table.take("labels") {
-            for (key, node) in node.table()?.all() {
-                let (value, problems) = Template::read(node.text()?, group);
-                // There it is empty, and a file that runs there is to run here.
-                let left_out = |problem: &String| node.problem(&format!("{problem}; it is left out"));
-                self.warnings.extend(problems.iter().map(left_out));
-                labels.push((label(key, &node)?, value));
-            }
-        }
         let honors_labels = table.take("honor_labels").map(|node| node.bool()).transpose()?;
         let help = table.take("help").map(|node| node.text()).transpose()?;
         let scale = table
@@ -194,6 +172,31 @@ impl Reader<'_> {
         self.ttl(&mut table);
         let options = self.options(&mut table)?;
         table.end()?;
+        let node = matches?;
+        let pattern = match of_type.unwrap_or(self.match_type) {
+            MatchType::Glob => Pattern::Glob(glob(&node)?),
+            MatchType::Regex => match Regex::new(node.text()?) {
+                Ok(regex) => Pattern::Regex(regex),
+                Err(error) => {
+                    let last = error.to_string().lines().last().unwrap_or_default().to_owned();
+                    return Err(node.problem(&format!("no regular expression: {last}")));
+                }
+            },
+        };
+        let group = |name: &str| pattern.group(name);
+        // Whatever it would be called, what is dropped is not told.
+        let node = if drops { names.ok() } else { Some(names?) };
+        let name = node.map(|node| name(&node, group)).transpose()?;
+        let mut labels = Vec::new();
+        if let Some(node) = labelled {
+            for (key, node) in node.table()?.all() {
+                let (value, problems) = Template::read(node.text()?, group);
+                // There it is empty, and a file that runs there is to run here.
+                let left_out = |problem: &String| node.problem(&format!("{problem}; it is left out"));
+                self.warnings.extend(problems.iter().map(left_out));
+                labels.push((label(key, &node)?, value));
+            }
+        }
         Ok(Rule {
             observer: self.observer(options)?,
             of,
@@ -277,14 +280,13 @@ fn label(key: String, node: &Node<'_>) -> Result<String> {
 fn quantiles(node: &Node<'_>) -> Result<Option<Arc<[f64]>>> {
     let one = |node: Node<'_>| {
         let mut table = node.table()?;
-        let quantile = table.must("quantile")?;
-        let quantile = quantile.number("a number from 0 to 1", |number| (0.0..=1.0).contains(&number))?;
+        let quantile = table.take("quantile").ok_or(table.missing("quantile"));
         // Any that there is is kept: there is none.
         if let Some(node) = table.take("error") {
             node.number("a number from 0 to 1", |number| (0.0..=1.0).contains(&number))?;
         }
         table.end()?;
-        Ok(quantile)
+        quantile?.number("a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
     };
     let mut quantiles = node.list()?.into_iter().map(one).collect::<Result<Vec<_>>>()?;
     quantiles.sort_by(f64::total_cmp);

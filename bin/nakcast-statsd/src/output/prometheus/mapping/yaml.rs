@@ -26,7 +26,11 @@ pub(super) fn load(text: &str) -> Result<Option<MarkedYaml<'_>>> {
     loader.early_parse(false);
     let loaded = Parser::new_from_str(text).load(&mut loader, true);
     if let Some(error) = loaded.err().as_ref().or(loader.error()) {
-        return Err(format!("{}: not YAML: {}", error.marker().line(), error.info()));
+        let line = error.marker().line();
+        let written = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let is_star = written.split([' ', '[', ',', '{']).any(|word| word.starts_with('*'));
+        let hint = if is_star { "; what begins with * must be in quotes, as in \"*.latency\"" } else { "" };
+        return Err(format!("{line}: not YAML: {}{hint}", error.info()));
     }
     let mut documents = loader.into_documents();
     match documents.len() {
@@ -89,10 +93,11 @@ impl<'n> Node<'n> {
         }
     }
 
+    /// A boolean, also as YAML 1.1 has them, which the statsd_exporter reads.
     pub(super) fn bool(&self) -> Result<bool> {
         match self.text()? {
-            "true" | "True" | "TRUE" => Ok(true),
-            "false" | "False" | "FALSE" => Ok(false),
+            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "y" | "Y" | "on" | "On" | "ON" => Ok(true),
+            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "n" | "N" | "off" | "Off" | "OFF" => Ok(false),
             _ => self.wrong("true or false"),
         }
     }
@@ -143,10 +148,10 @@ impl<'n> Table<'n> {
         Some(Node { path: join(&self.path, key), value }).filter(|node| !node.is_null())
     }
 
-    /// Takes a value out that must be there.
-    pub(super) fn must(&mut self, key: &'static str) -> Result<Node<'n>> {
-        let missing = format!("{}: {}: it must be there, and is not", self.line, join(&self.path, key));
-        self.take(key).ok_or(missing)
+    /// That a key must be there, and is not. Asked for before [`Table::end`] and told behind it: a key that is misspelled is what
+    /// is wrong, rather than the one it is not.
+    pub(super) fn missing(&self, key: &'static str) -> String {
+        format!("{}: {}: it must be there, and is not", self.line, join(&self.path, key))
     }
 
     /// All that is left, in its order.
