@@ -3,7 +3,9 @@
 use crate::blast::Blast;
 use crate::demo::Demo;
 use clap::{Parser, Subcommand, ValueEnum};
-use nakcast_statsd::config::settings::{At, Console, Graphite, Listen, Place, Publish, Settings, ToFile};
+use nakcast_statsd::config::settings::{
+    At, Console, Graphite, Listen, Place, Publish, Rules, Settings, ToFile,
+};
 use nakcast_statsd::config::units;
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::console::Form;
@@ -51,11 +53,11 @@ pub(crate) struct Args {
 
     /// The interface of --group, --publish, and --repeat to a group, by name or address. Default: the only one that is up,
     /// can multicast and is not loopback.
-    #[arg(short, long, value_name = "NAME|IP")]
+    #[arg(short, long, value_name = "NAME|IP", value_parser = units::interface)]
     pub(crate) interface: Option<String>,
 
     /// Take lines over TCP there; again for more. Port 0 is any that is free.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::place, allow_hyphen_values = true)]
     pub(crate) tcp: Vec<SocketAddr>,
 
     /// Listen for datagrams at this Unix socket; again for more. One that was left behind is replaced.
@@ -81,7 +83,7 @@ pub(crate) struct Args {
     pub(crate) delete_idle: bool,
 
     /// Most series there can be; values of others are counted, and not taken [default: 1000000].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = units::some, allow_hyphen_values = true)]
     pub(crate) max_series: Option<u32>,
 
     /// How flushes are shown on standard output: for people, one JSON object a line, or not at all [default: pretty; with
@@ -119,7 +121,7 @@ pub(crate) struct Args {
     pub(crate) publish: Option<SocketAddr>,
 
     /// Show totals to Prometheus at http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::place, allow_hyphen_values = true)]
     pub(crate) prometheus: Option<SocketAddr>,
 
     /// Take mapping rules for Prometheus from this file, in YAML, as the statsd_exporter has them. SIGHUP has it read again.
@@ -127,7 +129,7 @@ pub(crate) struct Args {
     pub(crate) prometheus_mapping: Option<PathBuf>,
 
     /// Answer the original's text commands there (stats, counters, health, ...): the admin port. Port 0 is any that is free.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::place, allow_hyphen_values = true)]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Threads that listen at each UDP address (Linux), and shards that series are spread over, 1 to 64 [default: 1].
@@ -222,7 +224,7 @@ impl Args {
         settings.console = format.or(settings.console);
         place(&mut settings.prometheus, self.prometheus, "--prometheus");
         if let Some(file) = &self.prometheus_mapping {
-            settings.mapping = Some((file.clone(), None));
+            settings.mapping = Some(Rules::new(file.clone(), "--prometheus-mapping"));
         }
         place(&mut settings.admin, self.admin, "--admin");
         self.over_outputs(settings)?;
@@ -239,8 +241,13 @@ impl Args {
         }
         if !self.repeat.is_empty() {
             let (protocol, interface) = (repeater::Protocol::Udp, &self.interface);
-            let target =
-                |server: &String| Target { server: server.clone(), protocol, interface: interface.clone() };
+            let by = if interface.is_some() { "--repeat, --interface" } else { "--repeat" };
+            let target = |server: &String| Target {
+                server: server.clone(),
+                protocol,
+                interface: interface.clone(),
+                by: by.into(),
+            };
             settings.repeat = self.repeat.iter().map(target).collect();
         }
         if let Some(group) = self.publish {

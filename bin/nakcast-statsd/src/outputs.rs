@@ -79,7 +79,7 @@ impl New {
         let publisher = publisher.map(publisher_of).transpose()?;
         let is_other = now.repeat != next.repeat && !next.repeat.is_empty();
         let repeater = is_other.then(|| Repeater::start(&next.repeat)).transpose();
-        let repeater = repeater.map_err(|error| Failure::usage(format_args!("sending on: {error}")))?;
+        let repeater = repeater.map_err(Failure::usage)?;
         let path = |settings: &Settings| settings.file.as_ref().map(|file| file.path.clone());
         if let Some(file) = next.file.as_ref().filter(|_| path(now) != path(next)) {
             appendable(file).map_err(|error| {

@@ -227,6 +227,36 @@ fn a_wrong_file_is_one_line_and_exit_code_2() {
             "[[listen]]\ngroup = '239.1.2.3:4'\ninterface = 'no-such'".to_owned(),
             ": listen[0].group, interface: ".to_owned(),
         ),
+        (
+            "mapping.toml",
+            "prometheus = '127.0.0.1:0'\nprometheus_mapping = '/no-such-file'".to_owned(),
+            ": prometheus_mapping: mapping rules for Prometheus cannot be read from /no-such-file: No such"
+                .to_owned(),
+        ),
+        (
+            "alone.toml",
+            "prometheus_mapping = '/no-such-file'".to_owned(),
+            ": prometheus_mapping: mapping rules go with prometheus".to_owned(),
+        ),
+        (
+            "publish.toml",
+            "[publish]\ngroup = '239.1.2.3:4'\ninterface = 'no-such'".to_owned(),
+            ": publish.group, topic, interface: no interface is called \"no-such\"".to_owned(),
+        ),
+        (
+            "repeat.toml",
+            "[[repeat]]\ntcp = 'a:1'\n[[repeat]]\nudp = '239.1.2.3:4'\ninterface = 'no-such'".to_owned(),
+            ": repeat[1].udp, interface: udp 239.1.2.3:4: no interface is called \"no-such\"".to_owned(),
+        ),
+        (
+            "servers.js",
+            format!(
+                "{{servers: [{{server: './servers/tcp', address: '127.0.0.1', port: {}}}, {{address: '127.0.0.1', port: {}}}]}}",
+                free().port(),
+                taken.port()
+            ),
+            format!(": servers[1]: address, port: cannot bind {taken}"),
+        ),
     ] {
         let file = File::new(name, &text);
         let mut process = start(&["--config", &file.name()]);

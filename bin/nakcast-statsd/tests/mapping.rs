@@ -546,9 +546,14 @@ fn a_wrong_file_is_one_line_and_exit_code_2() {
         ),
         (
             vec![missing.clone(), "--prometheus".into(), "127.0.0.1:0".into()],
-            format!("error: {missing}: mapping rules for Prometheus cannot be read: "),
+            format!(
+                "error: --prometheus-mapping: mapping rules for Prometheus cannot be read from {missing}: No such"
+            ),
         ),
-        (vec![wrong.name()], format!("error: {}: mapping rules go with prometheus", wrong.name())),
+        (
+            vec![wrong.name()],
+            "error: --prometheus-mapping: mapping rules go with prometheus, an address".into(),
+        ),
     ] {
         let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
         command.args(["--listen", "127.0.0.1:0", "--prometheus-mapping"]).args(&flags);

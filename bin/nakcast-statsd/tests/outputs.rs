@@ -122,6 +122,7 @@ fn what_waits_for_a_slow_server_is_sent_on_at_the_end() {
         server: server.local_addr().unwrap().to_string(),
         protocol: repeater::Protocol::Tcp,
         interface: None,
+        by: String::new(),
     };
     let taps = Arc::default();
     let intake = Intake::new(1, Limits::default(), Idle::default(), Arc::clone(&taps));
@@ -173,7 +174,8 @@ fn what_comes_before_the_beginning_is_sent_on_too() {
         let mut listener = Listener::start(vec![heard], Dialect::Statsd, intake.clone(), || ()).unwrap();
         local().as_socket().send_to(b"c:1|c", to).unwrap();
         let server = sent_on.local_addr().to_string();
-        let target = Target { server, protocol: repeater::Protocol::Udp, interface: None };
+        let (protocol, by) = (repeater::Protocol::Udp, String::new());
+        let target = Target { server, protocol, interface: None, by };
         let mut repeater = Repeater::start(&[target]).unwrap();
         repeater.tap(&taps);
         if begins {

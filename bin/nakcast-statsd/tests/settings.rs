@@ -35,7 +35,7 @@ fn what_the_example_leaves_out_can_be_put_in() {
         // A listener is at one place, and so is a server.
         let is_other = match &*section {
             "[[listen]]" => !["udp", "dialect", &section].contains(&key),
-            "[[repeat]]" => key == "tcp",
+            "[[repeat]]" => ["tcp", "interface"].contains(&key),
             _ => false,
         };
         if !is_other && !key.contains(' ') && bare.contains(['=', '[']) && !bare.starts_with('#') {
@@ -130,26 +130,71 @@ fn every_key_is_taken() {
 }
 
 #[test]
+fn servers_are_by_name_or_address() {
+    for server in ["graphite:1", "a-b.c_d:65535", "192.0.2.1:1", "[2001:db8::1]:1", "[fe80::1%eth0]:1"] {
+        assert_eq!(good(&format!("[graphite]\nserver = '{server}'")).graphite.unwrap().server, server);
+        for url in [format!("http://{server}"), format!("http://me:secret@{server}/write?db=a:b")] {
+            assert_eq!(good(&format!("[influx]\nurl = '{url}'")).influx.unwrap().url, url);
+        }
+    }
+    for url in ["http://influx/write?db=x", "http://[::1]/write"] {
+        assert_eq!(good(&format!("[influx]\nurl = '{url}'")).influx.unwrap().url, url);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
     for (text, expected) in [
         ("\nflush_interval = 0", "2: flush_interval: it takes seconds from 0.01 to 86400"),
         ("percentiles = [90, 0]", "1: percentiles[1]: it takes a number from -100 to 100, and not 0"),
         ("console = 'xml'", "1: console: it takes pretty, json or none, not \"xml\""),
-        ("watch = 1", "1: watch: invalid type: integer `1`, expected a boolean"),
-        ("receive_buffer = [1]", "1: receive_buffer: invalid type: sequence, expected "),
+        ("watch = 1", "1: watch: it takes true or false, not 1"),
+        ("estimate = 'yes'", "1: estimate: it takes true or false, not \"yes\""),
+        ("receive_buffer = [1]", "1: receive_buffer: it takes a whole number of bytes up to 1G"),
         (
-            "\n[limits]\n\nseries = -1",
-            "4: limits.series: it takes a whole number, 0 to 4294967295, not \"-1\"",
+            "threads = 1979-05-27",
+            "1: threads: it takes a whole number of threads, 1 to 64, not a table or a date",
         ),
+        ("console = true", "1: console: it takes pretty, json or none, not true"),
+        (
+            "percentiles = 90",
+            "1: percentiles: invalid type: integer `90`, expected a list: values between [ and ]",
+        ),
+        (
+            "percentiles = 99999999999999999999",
+            "1: percentiles: invalid type: integer beyond all bounds, expected a list",
+        ),
+        (
+            "listen = {}",
+            "1: listen: invalid type: map, expected a list: values between [ and ], or tables, each ",
+        ),
+        ("limits = 3", "1: limits: invalid type: integer `3`, expected a table of keys"),
+        ("timer_statistics = ['p90']", "1: timer_statistics[0]: it takes one of std, upper, "),
+        ("prometheus_mapping = ''", "1: prometheus_mapping: it takes a path, in quotes, not \"\""),
+        ("prometheus_mapping = 7", "1: prometheus_mapping: it takes a path, in quotes, not 7"),
+        ("prometheus = '239.1.2.3:4'", "1: prometheus: it takes a unicast address of this machine, not "),
+        ("[graphite]\nglobal_prefix = 7", "2: graphite.global_prefix: it takes a string, in quotes, not 7"),
+        ("[limits]\nseries = 0", "2: limits.series: it takes a whole number, 1 to 4294967295, not 0"),
+        ("[limits]\nconnections = 0", "2: limits.connections: it takes a whole number, 1 to "),
+        (
+            "[limits]\nsamples = 99999999999999999999",
+            "2: limits.samples: it takes a whole number, 0 to 4294967295, not 99999999999999999999",
+        ),
+        ("\n[limits]\n\nseries = -1", "4: limits.series: it takes a whole number, 1 to 4294967295, not -1"),
         ("listen = []", " listen: it takes one or more, or the key is left out"),
-        ("threads = 65", "1: threads: it takes a whole number of threads, 1 to 64, not \"65\""),
+        ("threads = 65", "1: threads: it takes a whole number of threads, 1 to 64, not 65"),
         ("[idle]\ngauge_flushes = 0", "2: idle.gauge_flushes: it takes a whole number of flushes, 1 to "),
         ("colour = 1", "1: colour: unknown field `colour`, expected one of `flush_interval`, "),
         (
             "[[listen]]\nudp = '127.0.0.1:1'\ntls = true",
             "3: listen[0].tls: unknown field `tls`, expected one of `udp`",
         ),
-        ("[[listen]]\nudp = '239.1.2.3:4'", "2: listen[0].udp: 239.1.2.3 is a multicast address"),
+        (
+            "[[listen]]\nudp = '239.1.2.3:4'",
+            "2: listen[0].udp: it takes a unicast address of this machine (a group ",
+        ),
+        ("[[listen]]\nunix = ''", "2: listen[0].unix: it takes a path, in quotes, not \"\""),
+        ("[[listen]]\ninterface = ''", "2: listen[0].interface: it takes an interface's name or address"),
         (
             "[[listen]]",
             "1: listen[0]: it takes one of udp, group, tcp, unix and unix_stream, and there is none",
@@ -172,13 +217,25 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ),
         ("[graphite]\nprotocol = 'text'", "1: graphite: it takes a server, HOST:PORT, and there is none"),
         ("[graphite]\nserver = 'x'", "2: graphite.server: it takes HOST:PORT"),
+        ("[graphite]\nserver = 'a b:1'", "2: graphite.server: it takes HOST:PORT"),
+        ("[graphite]\nserver = '[::g]:1'", "2: graphite.server: it takes HOST:PORT"),
         ("[file]", "1: file: it takes a path, and there is none"),
         ("[influx]\ntoken = ''", "1: influx: it takes a url, and there is none"),
         ("[influx]\nurl = 'https://x'", "2: influx.url: it takes a URL of HTTP, as in http://"),
+        ("[influx]\nurl = 'http://:8086/'", "2: influx.url: it takes a URL of HTTP, as in http://"),
+        ("[influx]\nurl = 'http://x:0/'", "2: influx.url: it takes a URL of HTTP, as in http://"),
         ("[[repeat]]", "1: repeat[0]: it takes one of udp and tcp"),
         ("[[repeat]]\nudp = 'a:1'\ntcp = 'a:1'", "1: repeat[0]: it takes one of udp and tcp"),
+        (
+            "[[repeat]]\nudp = 'a:1'\n[[repeat]]\ntcp = '239.1.2.3:4'\ninterface = 'lo'",
+            "3: repeat[1]: interface: it goes with a multicast group in udp",
+        ),
+        (
+            "[[repeat]]\nudp = 'a:1'\ninterface = 'lo'",
+            "1: repeat[0]: interface: it goes with a multicast group",
+        ),
         ("[publish]", "1: publish: it takes a group, and there is none"),
-        ("[publish]\ngroup = '127.0.0.1:1'", "2: publish.group: 127.0.0.1 is not a multicast address"),
+        ("[publish]\ngroup = '127.0.0.1:1'", "2: publish.group: it takes a multicast address, from 224"),
         ("[[histogram]]\nname = ''", "1: histogram[0]: it takes both name and bins"),
         (
             "[[histogram]]\nname = ''\nbins = [2, 1]",

@@ -1,9 +1,9 @@
 //! The collector's own configuration, in TOML.
 
-use super::settings::{At, Graphite, Listen, Place, Publish, Settings, ToFile};
+use super::settings::{At, Graphite, Listen, Place, Publish, Rules, Settings, ToFile};
 use super::table::{
-    Address, Bound, Bytes, Count, Format, Group, Interval, Legacy, Life, Mode, Percentile, Server, Shape,
-    Signs, Spoken, Threads, Url, show, table,
+    Address, AtLeastOne, Bound, Bytes, Count, File, Flag, Format, Group, Interface, Interval, Legacy, Life,
+    Many, Mode, Percentile, Server, Shape, Signs, Spoken, Statistic, Takes, Text, Threads, Url, show, table,
 };
 use crate::line::Dialect;
 use crate::output::console::Form;
@@ -15,27 +15,28 @@ use crate::stream;
 use crate::timer::{Bins, Plan};
 use serde::Deserialize;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 
 table! {
     /// The file.
-    File {
+    All {
         /// Time between flushes: seconds, or a time with its unit, as in "500ms" or "2m".
         flush_interval: Interval = Is "10";
         /// Percentiles of timers, from -100 to 100: 99.9, or -10 for the top tenth.
-        percentiles: Vec<Percentile> = Is "[90]";
+        percentiles: Many<Percentile> = Is "[90]";
         /// What is told of timers, of std, upper, lower, count, count_ps, sum, sum_squares, mean, median, histogram, and of each
         /// percentile count_percent, mean_percent, upper_percent, lower_percent, sum_percent, sum_squares_percent. None: all.
-        timer_statistics: Vec<String> = Is "[]";
+        timer_statistics: Many<Statistic> = Is "[]";
         /// How flushes are shown on standard output: "pretty" for people, "json" (one object a line), or "none". Without this
         /// key: pretty, or none if there is another output.
         console: Format = Like "\"json\"";
         /// Where Prometheus asks: http://ADDR:PORT/metrics; /health is there, too. Port 0 is any that is free.
-        prometheus: Address = Like "\"127.0.0.1:9102\"";
+        prometheus: Takes = Like "\"127.0.0.1:9102\"";
         /// A file of mapping rules for Prometheus, in YAML, as the statsd_exporter has them. SIGHUP has it read again, too.
-        prometheus_mapping: PathBuf = Like "\"statsd_mapping.yml\"";
+        prometheus_mapping: File = Like "\"statsd_mapping.yml\"";
         /// Where the admin port is: the original's text commands (stats, counters, health, ...). Port 0 is any that is free.
-        admin: Address = Like "\"127.0.0.1:8126\"";
+        admin: Takes = Like "\"127.0.0.1:8126\"";
         /// Receive buffer to ask the kernel for, for each listener, in bytes. Another size takes a restart.
         receive_buffer: Bytes = Is "\"4M\"";
         /// Threads that listen at each UDP address (Linux), and shards that series are spread over; 1 to 64. A client's
@@ -43,17 +44,17 @@ table! {
         threads: Threads = Is "1";
         /// Whether counters are told as they were sent, too: count / (1 - loss), where loss is the part of the datagrams that
         /// the kernel dropped, on the assumption that those held as much of each as the others.
-        estimate: bool = Is "false";
+        estimate: Flag = Is "false";
         /// Whether the file is read again when it was changed, at the next flush. SIGHUP has it read again at once.
-        watch: bool = Is "false";
+        watch: Flag = Is "false";
         /// Where metrics are heard; again for more. Without any: UDP at 127.0.0.1:8125.
-        listen: Vec<Listener> = List Heard::KEYS;
+        listen: Many<Listener> = List Heard::KEYS;
         /// Most there can be. What is beyond is counted, and not taken.
         limits: Bounds = Table Bounds::KEYS;
         /// What becomes of series that nothing came for in an interval.
         idle: Forgotten = Table Forgotten::KEYS;
         /// Bins of the timers whose name holds this; the first that matches wins.
-        histogram: Vec<Histogram> = List Binned::KEYS;
+        histogram: Many<Histogram> = List Binned::KEYS;
         /// Flushes go to this Graphite server; up to 60 wait while it is away.
         graphite: Carbon = Optional Written::KEYS;
         /// Flushes are appended to a file, which is opened anew for each. One that cannot be opened at the start is an error, later a
@@ -62,7 +63,7 @@ table! {
         /// Flushes go to InfluxDB in its line protocol; up to 60 wait while it is away.
         influx: Lines = Optional Posted::KEYS;
         /// What comes is sent on as it came, to this StatsD server or group; again for more.
-        repeat: Vec<Repeat> = List Repeated::KEYS;
+        repeat: Many<Repeat> = List Repeated::KEYS;
         /// Flushes are published over nakcast, each as a message: a JSON object, as of `console = "json"`.
         publish: Published = Optional Message::KEYS;
     }
@@ -76,13 +77,13 @@ table! {
         /// Or: datagrams to this multicast group.
         group: Group = Like "\"239.255.77.2:8125\"";
         /// The group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
-        interface: String = Like "\"eth0\"";
+        interface: Interface = Like "\"eth0\"";
         /// Or: streams of lines from whoever connects to this address.
-        tcp: Address = Like "\"127.0.0.1:8125\"";
+        tcp: Takes = Like "\"127.0.0.1:8125\"";
         /// Or: datagrams to this socket of the file system.
-        unix: PathBuf = Like "\"/run/nakcast-statsd/dsd.socket\"";
+        unix: File = Like "\"/run/nakcast-statsd/dsd.socket\"";
         /// Or: streams of lines from whoever connects to this socket of the file system.
-        unix_stream: PathBuf = Like "\"/run/nakcast-statsd/stream.socket\"";
+        unix_stream: File = Like "\"/run/nakcast-statsd/stream.socket\"";
         /// The mode such a socket is given, in octal. Default: what the process's umask leaves.
         mode: Mode = Like "\"0660\"";
         /// What a sign before a gauge's value means: a change ("statsd"), or the value's own sign ("datadog").
@@ -94,7 +95,7 @@ table! {
     /// Bounds of the memory.
     Bounds {
         /// Series.
-        series: Count = Is "1000000";
+        series: AtLeastOne = Is "1000000";
         /// Bytes of their names and tags, and as many again of the spellings they came in.
         name_bytes: Bytes = Is "\"256M\"";
         /// Timers' samples of an interval, of 8 bytes each.
@@ -112,7 +113,7 @@ table! {
         /// Sets that are estimated, which takes 16 KiB. Members for which neither is room are counted.
         estimates: Count = Is "2048";
         /// Connections to one listener at a time; more are closed at once. What is there already has no part in a change.
-        connections: Count = Is "1024";
+        connections: AtLeastOne = Is "1024";
         /// How long a connection may say nothing before it is closed.
         connection_idle: Interval = Is "\"60m\"";
     }
@@ -122,11 +123,11 @@ table! {
     /// What is idle.
     Forgotten {
         /// Counters are not told, and forgotten.
-        delete_counters: bool = Is "false";
+        delete_counters: Flag = Is "false";
         /// Timers are not told, and forgotten.
-        delete_timers: bool = Is "false";
+        delete_timers: Flag = Is "false";
         /// Sets are not told, and forgotten.
-        delete_sets: bool = Is "false";
+        delete_sets: Flag = Is "false";
         /// Gauges are told for so many flushes since they last came, and forgotten. Without this key they stay.
         gauge_flushes: Life = Like "1";
     }
@@ -136,9 +137,9 @@ table! {
     /// A histogram; both keys are there.
     Binned {
         /// Part of the timers' names; "" is in every one.
-        name: String = Like "\"render\"";
+        name: Text = Like "\"render\"";
         /// Upper bounds, exclusive, ascending; inf takes the rest. None: no histogram.
-        bins: Vec<Bound> = Like "[10, 100, 1000, inf]";
+        bins: Many<Bound> = Like "[10, 100, 1000, inf]";
     }
 }
 
@@ -153,21 +154,21 @@ table! {
         /// stats.counters.X.rate and .count ("new").
         namespace: Legacy = Is "\"legacy\"";
         /// Before everything.
-        global_prefix: String = Is "\"stats\"";
+        global_prefix: Text = Is "\"stats\"";
         /// Before counters.
-        prefix_counter: String = Is "\"counters\"";
+        prefix_counter: Text = Is "\"counters\"";
         /// Before timers.
-        prefix_timer: String = Is "\"timers\"";
+        prefix_timer: Text = Is "\"timers\"";
         /// Before gauges.
-        prefix_gauge: String = Is "\"gauges\"";
+        prefix_gauge: Text = Is "\"gauges\"";
         /// Before sets.
-        prefix_set: String = Is "\"sets\"";
+        prefix_set: Text = Is "\"sets\"";
         /// Before what the collector tells of itself.
-        prefix_stats: String = Is "\"statsd\"";
+        prefix_stats: Text = Is "\"statsd\"";
         /// Behind everything but tags, with a dot between; empty for none.
-        global_suffix: String = Is "\"\"";
+        global_suffix: Text = Is "\"\"";
         /// Whether counters are told as counts, too.
-        flush_counts: bool = Is "true";
+        flush_counts: Flag = Is "true";
     }
 }
 
@@ -175,7 +176,7 @@ table! {
     /// A file; `path` is there.
     Appended {
         /// Where it is.
-        path: PathBuf = Like "\"/var/log/nakcast-statsd.json\"";
+        path: File = Like "\"/var/log/nakcast-statsd.json\"";
         /// How flushes are shown: "json" (one object a line) or "pretty".
         format: Shape = Is "\"json\"";
     }
@@ -187,7 +188,7 @@ table! {
         /// Where it takes writes: http://HOST:PORT/api/v2/write?org=ORG&bucket=BUCKET, or .../write?db=DB for the old versions.
         url: Url = Like "\"http://127.0.0.1:8086/api/v2/write?org=me&bucket=metrics\"";
         /// The token it knows the collector by.
-        token: String = Is "\"\"";
+        token: Text = Is "\"\"";
     }
 }
 
@@ -199,7 +200,7 @@ table! {
         /// Or: HOST:PORT, to which lines are written.
         tcp: Server = Like "\"statsd.example:8125\"";
         /// A group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
-        interface: String = Like "\"eth0\"";
+        interface: Interface = Like "\"eth0\"";
     }
 }
 
@@ -209,9 +210,9 @@ table! {
         /// The multicast group.
         group: Group = Like "\"239.255.77.1:7700\"";
         /// The topic: levels separated by dots.
-        topic: String = Is "\"statsd\"";
+        topic: Text = Is "\"statsd\"";
         /// The interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
-        interface: String = Like "\"eth0\"";
+        interface: Interface = Like "\"eth0\"";
     }
 }
 
@@ -224,7 +225,7 @@ impl TryFrom<Appended> for Kept {
     type Error = String;
 
     fn try_from(appended: Appended) -> Result<Kept, String> {
-        let path = appended.path.ok_or("it takes a path, and there is none")?;
+        let File(path) = appended.path.ok_or("it takes a path, and there is none")?;
         let form = appended.format.map_or(Form::Json, |format| format.0);
         Ok(Kept(ToFile { path, form, by: "file.path".into() }))
     }
@@ -240,7 +241,7 @@ impl TryFrom<Posted> for Lines {
 
     fn try_from(posted: Posted) -> Result<Lines, String> {
         let Url(url) = posted.url.ok_or("it takes a url, and there is none")?;
-        Ok(Lines(Influx { url, token: posted.token.unwrap_or_default() }))
+        Ok(Lines(Influx { url, token: posted.token.map_or_else(String::new, |token| token.0) }))
     }
 }
 
@@ -253,12 +254,19 @@ impl TryFrom<Repeated> for Repeat {
     type Error = String;
 
     fn try_from(repeated: Repeated) -> Result<Repeat, String> {
-        let (server, protocol) = match (repeated.udp, repeated.tcp) {
-            (Some(Server(server)), None) => (server, repeater::Protocol::Udp),
-            (None, Some(Server(server))) => (server, repeater::Protocol::Tcp),
+        let (server, protocol, by) = match (repeated.udp, repeated.tcp) {
+            (Some(Server(server)), None) => (server, repeater::Protocol::Udp, "udp"),
+            (None, Some(Server(server))) => (server, repeater::Protocol::Tcp, "tcp"),
             _ => return Err("it takes one of udp and tcp".into()),
         };
-        Ok(Repeat(Target { server, protocol, interface: repeated.interface }))
+        let Some(Interface(interface)) = repeated.interface else {
+            return Ok(Repeat(Target { server, protocol, interface: None, by: by.into() }));
+        };
+        let is_group = server.parse::<SocketAddr>().is_ok_and(|server| server.ip().is_multicast());
+        if !is_group || protocol != repeater::Protocol::Udp {
+            return Err("interface: it goes with a multicast group in udp".into());
+        }
+        Ok(Repeat(Target { server, protocol, interface: Some(interface), by: "udp, interface".into() }))
     }
 }
 
@@ -272,8 +280,9 @@ impl TryFrom<Message> for Published {
 
     fn try_from(message: Message) -> Result<Published, String> {
         let Group(group) = message.group.ok_or("it takes a group, and there is none")?;
-        let topic = message.topic.unwrap_or_else(|| "statsd".into());
-        Ok(Published(Publish { group, topic, interface: message.interface, by: "publish".into() }))
+        let topic = message.topic.map_or_else(|| "statsd".into(), |topic| topic.0);
+        let interface = message.interface.map(|interface| interface.0);
+        Ok(Published(Publish { group, topic, interface, by: "publish.group, topic, interface".into() }))
     }
 }
 
@@ -288,13 +297,14 @@ impl TryFrom<Heard> for Listener {
     fn try_from(heard: Heard) -> Result<Listener, String> {
         let mode = heard.mode.map(|mode| mode.0);
         let has_interface = heard.interface.is_some();
-        let group = heard.group.map(|Group(group)| (At::Group(group, heard.interface), "group, interface"));
+        let interface = heard.interface.map(|interface| interface.0);
+        let group = heard.group.map(|Group(group)| (At::Group(group, interface), "group, interface"));
         let all = [
             heard.udp.map(|Address(address)| (At::Udp(address), "udp")),
             group,
-            heard.tcp.map(|Address(address)| (At::Tcp(address), "tcp")),
-            heard.unix.map(|path| (At::Unix(path, mode), "unix")),
-            heard.unix_stream.map(|path| (At::UnixStream(path, mode), "unix_stream")),
+            heard.tcp.map(|Takes(address)| (At::Tcp(address), "tcp")),
+            heard.unix.map(|File(path)| (At::Unix(path, mode), "unix")),
+            heard.unix_stream.map(|File(path)| (At::UnixStream(path, mode), "unix_stream")),
         ];
         let mut all = all.into_iter().flatten();
         let one = "it takes one of udp, group, tcp, unix and unix_stream";
@@ -325,7 +335,7 @@ impl TryFrom<Binned> for Histogram {
         let (Some(metric), Some(bins)) = (binned.name, binned.bins) else {
             return Err("it takes both name and bins".into());
         };
-        let bins = Bins { metric, bounds: bins.into_iter().map(|bound| bound.0).collect() };
+        let bins = Bins { metric: metric.0, bounds: bins.0.into_iter().map(|bound| bound.0).collect() };
         Plan::new(&[], std::slice::from_ref(&bins), &[]).map(|_| Histogram(bins))
     }
 }
@@ -345,37 +355,45 @@ impl TryFrom<Written> for Carbon {
         let default = Names::default();
         let names = Names {
             legacy: written.namespace.map_or(default.legacy, |namespace| namespace.0),
-            global_prefix: written.global_prefix.unwrap_or(default.global_prefix),
-            prefix_counter: written.prefix_counter.unwrap_or(default.prefix_counter),
-            prefix_timer: written.prefix_timer.unwrap_or(default.prefix_timer),
-            prefix_gauge: written.prefix_gauge.unwrap_or(default.prefix_gauge),
-            prefix_set: written.prefix_set.unwrap_or(default.prefix_set),
-            prefix_stats: written.prefix_stats.unwrap_or(default.prefix_stats),
-            global_suffix: written.global_suffix.unwrap_or(default.global_suffix),
-            flush_counts: written.flush_counts.unwrap_or(default.flush_counts),
+            global_prefix: written.global_prefix.map_or(default.global_prefix, |key| key.0),
+            prefix_counter: written.prefix_counter.map_or(default.prefix_counter, |key| key.0),
+            prefix_timer: written.prefix_timer.map_or(default.prefix_timer, |key| key.0),
+            prefix_gauge: written.prefix_gauge.map_or(default.prefix_gauge, |key| key.0),
+            prefix_set: written.prefix_set.map_or(default.prefix_set, |key| key.0),
+            prefix_stats: written.prefix_stats.map_or(default.prefix_stats, |key| key.0),
+            global_suffix: written.global_suffix.map_or(default.global_suffix, |key| key.0),
+            flush_counts: written.flush_counts.map_or(default.flush_counts, |key| key.0),
         };
         let protocol = written.protocol.map(|protocol| protocol.0).unwrap_or_default();
         Ok(Carbon(Graphite { server, protocol, names }))
     }
 }
 
-impl TryFrom<File> for Settings {
+impl TryFrom<All> for Settings {
     type Error = String;
 
-    fn try_from(file: File) -> Result<Settings, String> {
+    fn try_from(file: All) -> Result<Settings, String> {
         let default = Settings::default();
         let named = |(at, Listener(mut listen)): (usize, Listener)| {
             listen.by.insert_str(0, &format!("listen[{at}]."));
             listen
         };
-        if file.listen.as_ref().is_some_and(Vec::is_empty) {
+        if file.listen.as_ref().is_some_and(|listen| listen.0.is_empty()) {
             return Err("listen: it takes one or more, or the key is left out".into());
         }
-        let listeners = file.listen.map(|listen| listen.into_iter().enumerate().map(named).collect());
-        let percentiles = file.percentiles.unwrap_or_else(|| vec![Percentile(90.0)]);
+        let listeners = file.listen.map(|listen| listen.0.into_iter().enumerate().map(named).collect());
+        let repeat = file.repeat.map_or_else(Vec::new, |list| list.0).into_iter();
+        let target = |(at, Repeat(mut target)): (usize, Repeat)| {
+            target.by.insert_str(0, &format!("repeat[{at}]."));
+            target
+        };
+        let percentiles = file.percentiles.map_or_else(|| vec![Percentile(90.0)], |list| list.0);
         let percentiles = percentiles.into_iter().map(|percentile| percentile.0).collect::<Vec<_>>();
-        let bins = file.histogram.unwrap_or_default().into_iter().map(|one| one.0).collect::<Vec<_>>();
-        let plan = Plan::new(&percentiles, &bins, &file.timer_statistics.unwrap_or_default())?;
+        let bins = file.histogram.map_or_else(Vec::new, |list| list.0);
+        let bins = bins.into_iter().map(|one| one.0).collect::<Vec<_>>();
+        let told = file.timer_statistics.map_or_else(Vec::new, |list| list.0);
+        let told = told.into_iter().map(|one| one.0).collect::<Vec<_>>();
+        let plan = Plan::new(&percentiles, &bins, &told)?;
         let (bounds, idle) = (file.limits.unwrap_or_default(), file.idle.unwrap_or_default());
         let limits = Limits {
             series: bounds.series.map_or(default.limits.series, |most| most.0 as usize),
@@ -392,15 +410,15 @@ impl TryFrom<File> for Settings {
             idle: bounds.connection_idle.map_or(default.streams.idle, |idle| idle.0),
         };
         let idle = Idle {
-            delete_counters: idle.delete_counters.unwrap_or(default.idle.delete_counters),
-            delete_timers: idle.delete_timers.unwrap_or(default.idle.delete_timers),
-            delete_sets: idle.delete_sets.unwrap_or(default.idle.delete_sets),
+            delete_counters: idle.delete_counters.map_or(default.idle.delete_counters, |flag| flag.0),
+            delete_timers: idle.delete_timers.map_or(default.idle.delete_timers, |flag| flag.0),
+            delete_sets: idle.delete_sets.map_or(default.idle.delete_sets, |flag| flag.0),
             gauge_life: idle.gauge_flushes.map(|life| life.0),
         };
         Ok(Settings {
             listeners: listeners.unwrap_or(default.listeners),
             receive_buffer: file.receive_buffer.map_or(default.receive_buffer, |bytes| bytes.0),
-            estimate: file.estimate.unwrap_or(default.estimate),
+            estimate: file.estimate.map_or(default.estimate, |flag| flag.0),
             threads: file.threads.map_or(default.threads, |threads| threads.0 as usize),
             streams,
             flush_interval: file.flush_interval.map_or(default.flush_interval, |interval| interval.0),
@@ -411,19 +429,19 @@ impl TryFrom<File> for Settings {
             graphite: file.graphite.map(|graphite| graphite.0),
             file: file.file.map(|kept| kept.0),
             influx: file.influx.map(|lines| lines.0),
-            repeat: file.repeat.unwrap_or_default().into_iter().map(|one| one.0).collect(),
+            repeat: repeat.enumerate().map(target).collect(),
             publish: file.publish.map(|published| published.0),
             prometheus: place(file.prometheus, "prometheus"),
-            mapping: file.prometheus_mapping.map(|path| (path, None)),
+            mapping: file.prometheus_mapping.map(|File(file)| Rules::new(file, "prometheus_mapping")),
             admin: place(file.admin, "admin"),
             is_up: default.is_up,
-            watch: file.watch.unwrap_or(default.watch),
+            watch: file.watch.map_or(default.watch, |flag| flag.0),
         })
     }
 }
 
-fn place(address: Option<Address>, by: &str) -> Option<Place> {
-    address.map(|Address(address)| Place { address, by: by.into() })
+fn place(address: Option<Takes>, by: &str) -> Option<Place> {
+    address.map(|Takes(address)| Place { address, by: by.into() })
 }
 
 /// Reads a file.
@@ -452,7 +470,7 @@ pub fn parse(text: &str) -> Result<Settings, String> {
         format!("{line} {key}{}", error.message().lines().collect::<Vec<_>>().join("; "))
     };
     let document = toml::Deserializer::parse(text).map_err(|error| problem(String::new(), &error))?;
-    let file: File = serde_path_to_error::deserialize(document)
+    let file: All = serde_path_to_error::deserialize(document)
         .map_err(|error| problem(error.path().to_string(), error.inner()))?;
     file.try_into().map_err(|problem| format!(" {problem}"))
 }
@@ -474,7 +492,7 @@ pub fn example() -> String {
         "# nakcast-statsd's configuration, with every key: those without a mark have the value they have without a file.\n\n",
     );
     // Writing to a string does not fail.
-    let _ = show(&mut text, "", File::KEYS, "");
+    let _ = show(&mut text, "", All::KEYS, "");
     text.truncate(text.trim_end().len());
     text.push('\n');
     text

@@ -53,8 +53,8 @@ pub struct Settings {
     pub publish: Option<Publish>,
     /// Where Prometheus asks.
     pub prometheus: Option<Place>,
-    /// The mapping rules for Prometheus: their file, and once it is read what is in it.
-    pub mapping: Option<(PathBuf, Option<Arc<Mapping>>)>,
+    /// The mapping rules for Prometheus.
+    pub mapping: Option<Rules>,
     /// Where the admin port is.
     pub admin: Option<Place>,
     /// Whether it says at first that all is well.
@@ -144,6 +144,25 @@ pub struct ToFile {
     pub by: String,
 }
 
+/// A file of mapping rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Its path.
+    pub file: PathBuf,
+    /// What is in it, once it is read.
+    pub read: Option<Arc<Mapping>>,
+    /// Who asked for it: a flag, or a file and a key.
+    pub by: String,
+}
+
+impl Rules {
+    /// One that is not read yet.
+    #[must_use]
+    pub fn new(file: PathBuf, by: &str) -> Rules {
+        Rules { file, read: None, by: by.into() }
+    }
+}
+
 /// How flushes are published over nakcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
@@ -219,14 +238,13 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// As of [`Mapping::read`]; or there is nobody they are for.
+    /// As of [`Mapping::read`], with who asked for a file that cannot be read; or there is nobody they are for.
     pub fn read_mapping(&mut self) -> Result<Vec<String>, String> {
-        let Some((file, read)) = &mut self.mapping else { return Ok(Vec::new()) };
+        let Some(Rules { file, read, by }) = &mut self.mapping else { return Ok(Vec::new()) };
         if self.prometheus.is_none() {
-            let file = file.display();
-            return Err(format!("{file}: mapping rules go with prometheus, an address, and there is none"));
+            return Err(format!("{by}: mapping rules go with prometheus, an address, and there is none"));
         }
-        let (mapping, warnings) = Mapping::read(file)?;
+        let (mapping, warnings) = Mapping::read(file, by)?;
         *read = Some(Arc::new(mapping));
         Ok(warnings)
     }
@@ -234,7 +252,7 @@ impl Settings {
     /// The mapping rules that were read.
     #[must_use]
     pub fn rules(&self) -> Option<&Arc<Mapping>> {
-        self.mapping.as_ref()?.1.as_ref()
+        self.mapping.as_ref()?.read.as_ref()
     }
 
     /// Who asked for each address and file.
@@ -243,7 +261,10 @@ impl Settings {
         let places = self.prometheus.iter_mut().chain(&mut self.admin);
         let publish = self.publish.iter_mut().map(|publish| &mut publish.by);
         let file = self.file.iter_mut().map(|file| &mut file.by);
-        listeners.chain(places.map(|place| &mut place.by)).chain(publish).chain(file)
+        let mapping = self.mapping.iter_mut().map(|mapping| &mut mapping.by);
+        let repeat = self.repeat.iter_mut().map(|target| &mut target.by);
+        let outputs = publish.chain(file).chain(mapping).chain(repeat);
+        listeners.chain(places.map(|place| &mut place.by)).chain(outputs)
     }
 
     /// Before the names of what the collector tells of itself.
@@ -314,13 +335,15 @@ impl Settings {
 
 impl From<Original> for Settings {
     fn from(original: Original) -> Settings {
-        let listen = |listener| {
+        let are_many = original.listeners.len() > 1;
+        let listen = |(number, listener)| {
             let (at, by) = match listener {
                 original::Listener::Udp(address) => (At::Udp(address), "address, port"),
                 original::Listener::Tcp(address) => (At::Tcp(address), "address, port"),
                 original::Listener::Unix(path, mode) => (At::UnixStream(path, mode), "socket"),
             };
-            Listen { at, dialect: Dialect::Statsd, by: by.into() }
+            let by = if are_many { format!("servers[{number}]: {by}") } else { by.into() };
+            Listen { at, dialect: Dialect::Statsd, by }
         };
         let console = match original.console {
             Some(original::Console { pretty: true }) => Console::Pretty,
@@ -333,7 +356,7 @@ impl From<Original> for Settings {
             names: graphite.names,
         };
         Settings {
-            listeners: original.listeners.into_iter().map(listen).collect(),
+            listeners: original.listeners.into_iter().enumerate().map(listen).collect(),
             flush_interval: original.flush_interval,
             plan: original.plan,
             idle: original.idle,
@@ -354,6 +377,9 @@ fn targets(repeater: original::Repeater) -> Vec<Target> {
         original::RepeaterProtocol::Udp6 => repeater::Protocol::Udp6,
         original::RepeaterProtocol::Tcp => repeater::Protocol::Tcp,
     };
-    let target = |remote: original::Remote| Target { server: remote.to_string(), protocol, interface: None };
-    repeater.remotes.into_iter().map(target).collect()
+    let target = |(at, remote): (usize, original::Remote)| {
+        let by = format!("repeater[{at}]");
+        Target { server: remote.to_string(), protocol, interface: None, by }
+    };
+    repeater.remotes.into_iter().enumerate().map(target).collect()
 }

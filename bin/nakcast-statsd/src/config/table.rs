@@ -5,9 +5,11 @@ use crate::config::settings::Console;
 use crate::line::Dialect;
 use crate::output::console::Form;
 use crate::output::graphite::Protocol;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use std::fmt::{self, Write};
+use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A key, as it is documented.
@@ -38,7 +40,7 @@ macro_rules! table {
     }) => {
         $(#[doc = $about])+
         #[derive(Debug, Default, serde::Deserialize)]
-        #[serde(deny_unknown_fields, default)]
+        #[serde(deny_unknown_fields, default, expecting = "a table of keys")]
         struct $name {
             $($(#[doc = $doc])+ $key: Option<$type>,)+
         }
@@ -84,57 +86,144 @@ fn about(text: &mut String, key: &Key) -> fmt::Result {
     key.about.iter().try_for_each(|line| writeln!(text, "#{line}"))
 }
 
-/// Reads a value that a flag may have, too, as it is written there: `10` is as good as `"10"`.
-fn scalar<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
+/// Reads a value, in quotes or not, and says of what it does not take what it takes.
+struct Scalar<T> {
     read: fn(&str) -> Result<T, String>,
-) -> Result<T, D::Error> {
-    struct Scalar<T>(fn(&str) -> Result<T, String>);
-    impl<T> Scalar<T> {
-        fn read<E: Error>(self, text: &str) -> Result<T, E> {
-            (self.0)(text).map_err(|takes| E::custom(format_args!("{takes}, not {text:?}")))
+    /// Whether it must stand in quotes.
+    quoted: bool,
+}
+
+impl<T> Scalar<T> {
+    fn read<E: Error>(self, text: &str, shown: impl fmt::Display) -> Result<T, E> {
+        (self.read)(text).map_err(|takes| E::custom(format_args!("{takes}, not {shown}")))
+    }
+
+    /// What is not in quotes.
+    fn bare<E: Error>(self, value: impl fmt::Display) -> Result<T, E> {
+        match self.quoted {
+            true => self.not(value),
+            false => self.read(&value.to_string(), &value),
         }
     }
-    impl<T> Visitor<'_> for Scalar<T> {
-        type Value = T;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            // What reads it knows what it takes, and says so of what it cannot take.
-            f.write_str(&(self.0)("\0").err().unwrap_or_default())
-        }
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            self.read(text)
-        }
-        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-            self.read(&number.to_string())
-        }
-        fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-            self.read(&number.to_string())
-        }
+
+    fn not<V, E: Error>(self, shown: impl fmt::Display) -> Result<V, E> {
+        Err(E::custom(format_args!("{self}, not {shown}")))
     }
-    deserializer.deserialize_any(Scalar(read))
+}
+
+impl<T> fmt::Display for Scalar<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What reads it knows what it takes, and says so of what it cannot take; whatever takes everything takes a string.
+        f.write_str(&(self.read)("\0").err().unwrap_or_else(|| "it takes a string, in quotes".into()))
+    }
+}
+
+impl<'de, T> Visitor<'de> for Scalar<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "another value: {self}")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        self.read(text, format_args!("{text:?}"))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
+        self.bare(value)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        self.bare(number)
+    }
+
+    fn visit_i128<E: Error>(self, number: i128) -> Result<T, E> {
+        self.bare(number)
+    }
+
+    fn visit_u128<E: Error>(self, number: u128) -> Result<T, E> {
+        self.bare(number)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        self.bare(number)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<T, A::Error> {
+        self.not("a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<T, A::Error> {
+        self.not("a table or a date")
+    }
+}
+
+/// A list.
+#[derive(Debug)]
+pub(super) struct Many<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Many<T>, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = Many<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a list: values between [ and ], or tables, each under its name between [[ and ]]",
+                )
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Many<T>, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = list.next_element()? {
+                    values.push(value);
+                }
+                Ok(Many(values))
+            }
+            fn visit_i128<E: Error>(self, _: i128) -> Result<Many<T>, E> {
+                Err(E::invalid_type(Unexpected::Other("integer beyond all bounds"), &self))
+            }
+        }
+        deserializer.deserialize_any(List(PhantomData))
+    }
 }
 
 macro_rules! values {
-    ($($(#[$about:meta])+ $name:ident($type:ty) = $read:path;)+) => {$(
+    (quoted: $quoted:literal; $($(#[$about:meta])+ $name:ident($type:ty) = $read:path;)+) => {$(
         $(#[$about])+
         #[derive(Clone, Debug)]
         pub(super) struct $name(pub(super) $type);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                scalar(deserializer, $read).map($name)
+                deserializer.deserialize_any(Scalar { read: $read, quoted: $quoted }).map($name)
             }
         }
     )+};
 }
 
 values! {
+    quoted: true;
+    /// A path.
+    File(PathBuf) = units::path;
+    /// An interface's name or address.
+    Interface(String) = units::interface;
+    /// Any text, also an empty one.
+    Text(String) = units::text;
+}
+
+// As they are written behind a flag: `10` is as good as `"10"`.
+values! {
+    quoted: false;
+    /// Whether.
+    Flag(bool) = units::flag;
     /// A flush interval.
     Interval(Duration) = units::interval;
     /// A number of bytes.
     Bytes(usize) = units::bytes;
-    /// An address to listen at.
+    /// An address to listen for datagrams at.
     Address(SocketAddr) = units::listen;
+    /// An address to take connections at.
+    Takes(SocketAddr) = units::place;
     /// A multicast group.
     Group(SocketAddr) = units::group;
     /// A percentile.
@@ -145,6 +234,10 @@ values! {
     Server(String) = units::server;
     /// How many there may be.
     Count(u32) = units::count;
+    /// How many there may be, one at least.
+    AtLeastOne(u32) = units::some;
+    /// What is told of timers.
+    Statistic(String) = units::statistic;
     /// How many flushes.
     Life(u32) = units::life;
     /// How many threads.

@@ -4,7 +4,8 @@ use super::settings::Console;
 use crate::line::Dialect;
 use crate::output::console::Form;
 use crate::output::graphite::Protocol;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A number and what follows it.
@@ -57,18 +58,35 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     Ok(bytes as usize)
 }
 
-/// Where to listen for unicast.
+/// Where to listen for unicast datagrams.
 ///
 /// # Errors
 ///
 /// What it takes.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
-    let wanted = "it takes ADDR:PORT, as in 127.0.0.1:8125, 0.0.0.0:8125 or [::1]:8125";
-    let address = text.parse::<SocketAddr>().map_err(|_| wanted.to_owned())?;
+    let address = address(text)?;
     if address.ip().is_multicast() {
-        return Err(format!("{} is a multicast address, which --group takes", address.ip()));
+        return Err("it takes a unicast address of this machine (a group is heard with --group, or the key group of [[listen]])".into());
     }
     Ok(address)
+}
+
+/// Where to take connections.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn place(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
+    if address.ip().is_multicast() {
+        return Err("it takes a unicast address of this machine".into());
+    }
+    Ok(address)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "it takes ADDR:PORT, as in 127.0.0.1:8125, 0.0.0.0:8125 or [::1]:8125";
+    text.parse().map_err(|_| wanted.into())
 }
 
 /// A multicast group.
@@ -80,10 +98,12 @@ pub fn group(text: &str) -> Result<SocketAddr, String> {
     let wanted = "it takes ADDR:PORT, as in 239.255.77.2:8125 or [ff15::4d]:8125";
     let address = text.parse::<SocketAddr>().map_err(|_| wanted.to_owned())?;
     if !address.ip().is_multicast() {
-        return Err(format!("{} is not a multicast address; --listen takes unicast ones", address.ip()));
+        return Err(
+            "it takes a multicast address, from 224.0.0.0 to 239.255.255.255 or beginning with ff".into()
+        );
     }
     if address.port() == 0 {
-        return Err("port 0 is no port; it takes one from 1 to 65535".into());
+        return Err("it takes a port from 1 to 65535".into());
     }
     Ok(address)
 }
@@ -110,10 +130,26 @@ pub fn percentile(text: &str) -> Result<f64, String> {
 pub fn server(text: &str) -> Result<String, String> {
     let wanted = "it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003";
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
-            Ok(text.into())
-        }
+        Some((host, port)) if is_host(host) && is_port(port) => Ok(text.into()),
         _ => Err(wanted.into()),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// A name or an address, that of IPv6 in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
+        Some(inner) => inner.is_some_and(|inner| {
+            // Behind `%` is the interface of a link-local address.
+            inner.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+        }),
+        None => {
+            let is_good = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_');
+            !text.is_empty() && text.chars().all(is_good)
+        }
     }
 }
 
@@ -132,6 +168,15 @@ fn whole(text: &str, least: u32, wanted: &str) -> Result<u32, String> {
 /// What it takes.
 pub fn count(text: &str) -> Result<u32, String> {
     whole(text, 0, "it takes a whole number, 0 to 4294967295")
+}
+
+/// How many there may be: 1 to 4294967295.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn some(text: &str) -> Result<u32, String> {
+    whole(text, 1, "it takes a whole number, 1 to 4294967295")
 }
 
 /// How many flushes something lives: at least one.
@@ -224,13 +269,89 @@ pub fn form(text: &str) -> Result<Form, String> {
 /// What it takes.
 pub fn url(text: &str) -> Result<String, String> {
     let wanted = "it takes a URL of HTTP, as in http://127.0.0.1:8086/write?db=metrics";
-    let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
-    match host {
-        Some(host) if !host.is_empty() && text.chars().all(|letter| letter.is_ascii_graphic()) => {
+    let server =
+        text.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let is_server = |server: &str| match server.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => is_host(host) && is_port(port),
+        _ => is_host(server),
+    };
+    // A name and a password may stand before the server.
+    let server = server.map(|server| server.rsplit_once('@').map_or(server, |(_, server)| server));
+    match server {
+        Some(server) if is_server(server) && text.chars().all(|letter| letter.is_ascii_graphic()) => {
             Ok(text.into())
         }
         _ => Err(wanted.into()),
     }
+}
+
+/// A path.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("it takes a path, in quotes".into());
+    }
+    Ok(text.into())
+}
+
+/// An interface, by name or address.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn interface(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("it takes an interface's name or address, as in eth0 or 192.0.2.2".into());
+    }
+    Ok(text.into())
+}
+
+/// Any text.
+///
+/// # Errors
+///
+/// None.
+pub fn text(text: &str) -> Result<String, String> {
+    Ok(text.into())
+}
+
+/// Whether.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn flag(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "it takes true or false".into())
+}
+
+/// What is told of timers, as the original calls it.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn statistic(text: &str) -> Result<String, String> {
+    let all = [
+        "std",
+        "upper",
+        "lower",
+        "count",
+        "count_ps",
+        "sum",
+        "sum_squares",
+        "mean",
+        "median",
+        "histogram",
+        "count_percent",
+        "mean_percent",
+        "upper_percent",
+        "lower_percent",
+        "sum_percent",
+        "sum_squares_percent",
+    ];
+    if all.contains(&text) { Ok(text.into()) } else { Err(format!("it takes one of {}", all.join(", "))) }
 }
 
 /// How Graphite is spoken to.

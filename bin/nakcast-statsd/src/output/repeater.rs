@@ -74,6 +74,8 @@ pub struct Target {
     pub protocol: Protocol,
     /// A group's interface, by name or address.
     pub interface: Option<String>,
+    /// Who asked for it: a flag, or a file and a key.
+    pub by: String,
 }
 
 /// How sending on to one server went.
@@ -185,12 +187,13 @@ impl Repeater {
     ///
     /// # Errors
     ///
-    /// One line that names the server: an interface that is not there, or no thread or socket to be had.
+    /// One line that names who asked for the server, and the server: an interface that is not there, or no thread or socket to
+    /// be had.
     pub fn start(targets: &[Target]) -> Result<Repeater, String> {
         let mut servers = Vec::new();
         for target in targets {
             let to = target.to_string();
-            let failed = |error: &dyn fmt::Display| format!("{to}: {error}");
+            let failed = |error: &dyn fmt::Display| format!("{}: {to}: {error}", target.by);
             let mut wire = Wire::open(target).map_err(|error| failed(&error))?;
             let tap = Arc::new(Tap { queue: Mutex::default(), changed: Condvar::new() });
             let working = Arc::clone(&tap);

@@ -98,14 +98,15 @@ pub(super) struct Mapped {
 }
 
 impl Mapping {
-    /// Reads a file. What is not done of what it asks for comes beside it, one line each.
+    /// Reads a file, for which `by` asked. What is not done of what it asks for comes beside it, one line each.
     ///
     /// # Errors
     ///
     /// One line that names the file, the line, the key, what is wrong and what would be right.
-    pub fn read(file: &Path) -> Result<(Mapping, Vec<String>), String> {
+    pub fn read(file: &Path, by: &str) -> Result<(Mapping, Vec<String>), String> {
         let text = fs::read_to_string(file).map_err(|error| {
-            format!("{}: mapping rules for Prometheus cannot be read: {error}", file.display())
+            let file = file.display();
+            format!("{by}: mapping rules for Prometheus cannot be read from {file}: {error}; it takes a file in YAML")
         })?;
         let named = |problem: &str| format!("{}:{problem}", file.display());
         let (mapping, warnings) = Mapping::parse(&text).map_err(|problem| named(&problem))?;
