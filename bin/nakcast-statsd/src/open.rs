@@ -1,6 +1,7 @@
-//! Opens what settings name: sockets and outputs, at the beginning and when the settings change.
+//! Opens what settings name: sockets and outputs, at the beginning and when the settings change. What there is to say of it is
+//! kept until all of them are open.
 
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use nakcast::net::{Options, Socket, SocketError, resolve};
 use nakcast_statsd::admin::Admin;
 use nakcast_statsd::config::settings::{At, Listen, Place};
@@ -28,11 +29,16 @@ pub(crate) enum Opened {
 }
 
 /// Opens a listener's socket.
-pub(crate) fn socket(asked: &Listen, receive_buffer: usize, threads: usize) -> Result<Opened, Failure> {
+pub(crate) fn socket(
+    asked: &Listen,
+    receive_buffer: usize,
+    threads: usize,
+    said: &mut Vec<String>,
+) -> Result<Opened, Failure> {
     // Drops are to be counted by the datagram.
     let options = Options { receive_buffer: Some(receive_buffer), coalesce: false, ..Options::default() };
     let sockets = match &asked.at {
-        At::Udp(address) => unicast(*address, &options, threads),
+        At::Udp(address) => unicast(*address, &options, threads, said),
         At::Group(group, interface) => {
             let local = resolve(interface.as_deref(), group.ip())
                 .map_err(|error| Failure::usage(format_args!("{}: {error}", asked.by)))?;
@@ -48,7 +54,12 @@ pub(crate) fn socket(asked: &Listen, receive_buffer: usize, threads: usize) -> R
 }
 
 /// Sockets among which the kernel spreads what comes, by its sender.
-fn unicast(address: SocketAddr, options: &Options, threads: usize) -> Result<Vec<Socket>, SocketError> {
+fn unicast(
+    address: SocketAddr,
+    options: &Options,
+    threads: usize,
+    said: &mut Vec<String>,
+) -> Result<Vec<Socket>, SocketError> {
     let first = Socket::listen(address, options)?;
     #[cfg(target_os = "linux")]
     if threads > 1 {
@@ -58,7 +69,7 @@ fn unicast(address: SocketAddr, options: &Options, threads: usize) -> Result<Vec
         return (0..threads).map(|_| Socket::listen_shared(address, options)).collect();
     }
     if threads > 1 {
-        say("warning: threads: there is one for each listener: nothing here spreads datagrams");
+        said.push("warning: threads: there is one for each listener: nothing here spreads datagrams".into());
     }
     Ok(vec![first])
 }
@@ -70,6 +81,7 @@ pub(crate) fn listener(
     bounds: Bounds,
     intake: &Intake,
     main: Thread,
+    said: &mut Vec<String>,
 ) -> Result<Heard, Failure> {
     let (dialect, intake) = (asked.dialect, intake.clone());
     let ended = move || main.unpark();
@@ -91,28 +103,30 @@ pub(crate) fn listener(
     let listener = listener.map_err(|error| {
         Failure::usage(format_args!("{}: {} cannot be listened to: {error}", asked.by, asked.at))
     })?;
-    say(format_args!("listening on {}", listener.name()));
-    if let Some(warning) = warning {
-        say(format_args!("warning: {warning}"));
-    }
+    said.push(format!("listening on {}", listener.name()));
+    said.extend(warning.map(|warning| format!("warning: {warning}")));
     Ok(Heard { asked, listener })
 }
 
 /// Starts to answer Prometheus.
-pub(crate) fn prometheus(place: &Place, up: &Arc<AtomicBool>) -> Result<Server, Failure> {
+pub(crate) fn prometheus(
+    place: &Place,
+    up: &Arc<AtomicBool>,
+    said: &mut Vec<String>,
+) -> Result<Server, Failure> {
     let Place { address, by } = place;
     let server = Server::start(*address, Arc::clone(up))
         .map_err(|error| Failure::usage(format_args!("{by}: {address} cannot be listened to: {error}")))?;
-    say(format_args!("metrics at http://{}/metrics", server.address()));
+    said.push(format!("metrics at http://{}/metrics", server.address()));
     Ok(server)
 }
 
 /// Starts to answer commands.
-pub(crate) fn admin(admin: &Arc<Admin>, place: &Place) -> Result<Streams, Failure> {
+pub(crate) fn admin(admin: &Arc<Admin>, place: &Place, said: &mut Vec<String>) -> Result<Streams, Failure> {
     let Place { address, by } = place;
     let streams = admin.listen(*address);
     let (streams, address) = streams
         .map_err(|error| Failure::usage(format_args!("{by}: {address} cannot be listened to: {error}")))?;
-    say(format_args!("admin port at {}", address));
+    said.push(format!("admin port at {address}"));
     Ok(streams)
 }

@@ -64,7 +64,12 @@ pub(crate) struct New {
 
 impl New {
     /// Opens what `next` asks for and `now` did not. This can fail; then nothing has changed.
-    pub(crate) fn open(now: &Settings, next: &Settings, up: &Arc<AtomicBool>) -> Result<New, Failure> {
+    pub(crate) fn open(
+        now: &Settings,
+        next: &Settings,
+        up: &Arc<AtomicBool>,
+        said: &mut Vec<String>,
+    ) -> Result<New, Failure> {
         let no_thread = |error: io::Error| Failure::at_run_time(format_args!("no thread to be had: {error}"));
         let server = |settings: &Settings| settings.graphite.as_ref().map(|graphite| graphite.server.clone());
         let graphite = server(next).filter(|_| server(now) != server(next));
@@ -74,7 +79,7 @@ impl New {
         let influx = influx.map(|influx| Queue::start(influx.url.clone(), WAITING, influx.deliver()));
         let influx = influx.transpose().map_err(no_thread)?;
         let prometheus = anew(now.prometheus.as_ref(), next.prometheus.as_ref());
-        let prometheus = prometheus.map(|place| open::prometheus(place, up)).transpose()?;
+        let prometheus = prometheus.map(|place| open::prometheus(place, up, said)).transpose()?;
         let publisher = next.publish.as_ref().filter(|_| now.publish != next.publish);
         let publisher = publisher.map(publisher_of).transpose()?;
         let is_other = now.repeat != next.repeat && !next.repeat.is_empty();

@@ -135,13 +135,15 @@ struct Opened {
     listeners: Vec<Result<usize, Heard>>,
     outputs: New,
     commands: Option<Streams>,
+    /// What there is to say of it, a line each.
+    said: Vec<String>,
 }
 
 impl Collector {
     /// Opens what settings ask for and is not there. This can fail; then nothing has changed.
     fn open(&self, settings: &Settings) -> Result<Opened, Failure> {
         let mut stays = vec![false; self.listeners.len()];
-        let mut sockets = Vec::new();
+        let (mut sockets, mut said) = (Vec::new(), Vec::new());
         for asked in &settings.listeners {
             let same = |(at, known): &(usize, &Heard)| !stays[*at] && known.asked.at == asked.at;
             let found = self.listeners.iter().enumerate().find(same).map(|(at, _)| at);
@@ -150,26 +152,30 @@ impl Collector {
                     stays[at] = true;
                     Ok(at)
                 }
-                None => Err((asked.clone(), open::socket(asked, settings.receive_buffer, self.threads)?)),
+                None => {
+                    let socket = open::socket(asked, settings.receive_buffer, self.threads, &mut said)?;
+                    Err((asked.clone(), socket))
+                }
             });
         }
-        let outputs = New::open(&self.settings, settings, &self.up)?;
-        // What they name is said of all that could be opened.
+        let outputs = New::open(&self.settings, settings, &self.up, &mut said)?;
         let listeners = sockets.into_iter().map(|socket| match socket {
             Ok(at) => Ok(Ok(at)),
             Err((asked, socket)) => {
-                open::listener(asked, socket, settings.streams, &self.intake, thread::current()).map(Err)
+                let main = thread::current();
+                open::listener(asked, socket, settings.streams, &self.intake, main, &mut said).map(Err)
             }
         });
         let listeners = listeners.collect::<Result<_, Failure>>()?;
         // Last: nothing fails behind it, and who asks is answered.
         let commands = anew(self.settings.admin.as_ref(), settings.admin.as_ref());
-        let commands = commands.map(|place| open::admin(&self.admin, place)).transpose()?;
-        Ok(Opened { listeners, outputs, commands })
+        let commands = commands.map(|place| open::admin(&self.admin, place, &mut said)).transpose()?;
+        Ok(Opened { listeners, outputs, commands, said })
     }
 
     /// Does as the settings say from now on, with what was opened for them.
     fn adopt(&mut self, settings: Settings, opened: Opened) {
+        opened.said.iter().for_each(say);
         let mut known = mem::take(&mut self.listeners).into_iter().map(Some).collect::<Vec<_>>();
         for (listener, asked) in opened.listeners.into_iter().zip(&settings.listeners) {
             let heard = listener.map_or_else(Some, |at| known[at].take());
