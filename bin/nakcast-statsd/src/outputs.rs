@@ -44,7 +44,8 @@ pub(crate) enum Flushed {
 pub(crate) struct Outputs {
     graphite: Option<Queue>,
     influx: Option<Queue>,
-    prometheus: Option<(Exposition, Server)>,
+    /// The server is away only while others are opened.
+    prometheus: Option<(Exposition, Option<Server>)>,
     publisher: Option<Publisher>,
     repeater: Option<Repeater>,
     /// How sending on went at last to servers that are not sent to any more.
@@ -127,13 +128,13 @@ impl Outputs {
         }
         match (new.prometheus, &mut self.prometheus) {
             (Some(new), Some((exposition, server))) => {
-                *server = new;
-                server.set(exposition.text());
+                new.set(exposition.text());
+                *server = Some(new);
             }
             (Some(new), none) => {
                 let exposition = Exposition::new(next.limits.series);
                 new.set(exposition.text());
-                *none = Some((exposition, new));
+                *none = Some((exposition, Some(new)));
             }
             (None, some) if next.prometheus.is_none() => *some = None,
             (None, _) => {}
@@ -154,6 +155,21 @@ impl Outputs {
                 warn(&old);
                 self.gone.extend(old.told());
             }
+        }
+    }
+
+    /// Ends the answering of Prometheus, since its address is wanted.
+    pub(crate) fn end_prometheus(&mut self) {
+        if let Some((_, server)) = &mut self.prometheus {
+            *server = None;
+        }
+    }
+
+    /// Answers Prometheus again.
+    pub(crate) fn begin_prometheus(&mut self, new: Server) {
+        if let Some((exposition, server)) = &mut self.prometheus {
+            new.set(exposition.text());
+            *server = Some(new);
         }
     }
 
@@ -193,7 +209,9 @@ impl Outputs {
             for refused in exposition.refused() {
                 say(format_args!("warning: not told to Prometheus: {refused}"));
             }
-            server.set(exposition.text());
+            if let Some(server) = server {
+                server.set(exposition.text());
+            }
         }
         if let Some(publisher) = &mut self.publisher {
             let message = console::text(snapshot, Form::Json);

@@ -9,7 +9,7 @@ use crate::{blast, demo};
 use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
 use nakcast_statsd::config::own;
-use nakcast_statsd::config::settings::Settings;
+use nakcast_statsd::config::settings::{At, Listen, Place, Settings};
 use nakcast_statsd::flush::{self, Snapshot};
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::output::repeater::Taps;
@@ -18,6 +18,7 @@ use nakcast_statsd::stream::Streams;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -139,19 +140,120 @@ struct Opened {
     said: Vec<String>,
 }
 
+/// What was ended before its time, since its address was wanted for something else.
+#[derive(Default)]
+struct Ended {
+    /// Each with its place.
+    listeners: Vec<(usize, Listen)>,
+    prometheus: Option<Place>,
+    admin: Option<Place>,
+}
+
 impl Collector {
+    /// Of each listener that is asked for the place of the one that is there already.
+    fn there(&self, settings: &Settings) -> Vec<Option<usize>> {
+        let mut stays = vec![false; self.listeners.len()];
+        let mut find = |asked: &Listen| {
+            let same = |(at, known): &(usize, &Heard)| !stays[*at] && known.asked.at.is_same(&asked.at);
+            let found = self.listeners.iter().enumerate().find(same).map(|(at, _)| at)?;
+            stays[found] = true;
+            Some(found)
+        };
+        settings.listeners.iter().map(&mut find).collect()
+    }
+
+    /// Ends what stays no longer and whose address something new asks for: ports that are swapped, or a Unix socket of another
+    /// kind. The network's datagrams are not among that: what came meanwhile would be lost.
+    fn make_way(&mut self, next: &Settings) -> Ended {
+        let there = self.there(next);
+        let prometheus = anew(self.settings.prometheus.as_ref(), next.prometheus.as_ref());
+        let admin = anew(self.settings.admin.as_ref(), next.admin.as_ref());
+        let asked = next.listeners.iter().zip(&there).filter(|(_, there)| there.is_none());
+        let (mut addresses, mut paths) = (Vec::new(), Vec::new());
+        for (asked, _) in asked {
+            match &asked.at {
+                At::Tcp(address) => addresses.push(*address),
+                at => paths.extend(at.file().map(|(path, _)| path.to_owned())),
+            }
+        }
+        addresses.extend(prometheus.into_iter().chain(admin).map(|place| place.address));
+        let is_wanted = |address: SocketAddr| addresses.iter().any(|&wanted| is_one(wanted, address));
+        let mut ended = Ended::default();
+        for at in (0..self.listeners.len()).rev().filter(|&at| !there.contains(&Some(at))) {
+            let is_in_the_way = match &self.listeners[at].asked.at {
+                At::Tcp(address) => is_wanted(*address),
+                at => at.file().is_some_and(|(path, _)| paths.iter().any(|wanted| wanted == path)),
+            };
+            if is_in_the_way {
+                let heard = self.listeners.remove(at);
+                ended.listeners.push((at, heard.asked.clone()));
+                self.end_listener(heard);
+            }
+        }
+        // The last that was ended is the first of them.
+        ended.listeners.reverse();
+        let stays = |now: &Place, next: Option<&Place>| next.is_some_and(|next| next.address == now.address);
+        let in_the_way = |now: &Option<Place>, next: Option<&Place>| {
+            now.clone().filter(|now| !stays(now, next) && is_wanted(now.address))
+        };
+        ended.prometheus = in_the_way(&self.settings.prometheus, next.prometheus.as_ref());
+        if ended.prometheus.is_some() {
+            self.outputs.end_prometheus();
+        }
+        ended.admin = in_the_way(&self.settings.admin, next.admin.as_ref());
+        if ended.admin.is_some() {
+            self.commands = None;
+        }
+        ended
+    }
+
+    /// Opens again what was ended for what could not be had.
+    fn restore(&mut self, ended: Ended) {
+        let mut said = Vec::new();
+        for (at, asked) in ended.listeners {
+            let (settings, main) = (&self.settings, thread::current());
+            let socket = open::socket(&asked, settings.receive_buffer, self.threads, &mut said);
+            let heard = socket.and_then(|socket| {
+                open::listener(asked, socket, settings.streams, &self.intake, main, &mut said)
+            });
+            match heard {
+                Ok(heard) => {
+                    heard.listener.begin();
+                    self.listeners.insert(at.min(self.listeners.len()), heard);
+                }
+                Err(failure) => failure.warn("it is not listened to any more"),
+            }
+        }
+        if let Some(place) = ended.prometheus {
+            match open::prometheus(&place, &self.up, &mut said) {
+                Ok(server) => self.outputs.begin_prometheus(server),
+                Err(failure) => {
+                    failure.warn("Prometheus is not answered any more");
+                    // So that it is opened when it is asked for again.
+                    self.settings.prometheus = None;
+                }
+            }
+        }
+        if let Some(place) = ended.admin {
+            match open::admin(&self.admin, &place, &mut said) {
+                Ok(commands) => self.commands = Some(commands),
+                Err(failure) => {
+                    failure.warn("commands are not answered any more");
+                    self.settings.admin = None;
+                }
+            }
+        }
+        // That it is open is nothing new.
+        drop(said);
+        self.tell();
+    }
+
     /// Opens what settings ask for and is not there. This can fail; then nothing has changed.
     fn open(&self, settings: &Settings) -> Result<Opened, Failure> {
-        let mut stays = vec![false; self.listeners.len()];
         let (mut sockets, mut said) = (Vec::new(), Vec::new());
-        for asked in &settings.listeners {
-            let same = |(at, known): &(usize, &Heard)| !stays[*at] && known.asked.at == asked.at;
-            let found = self.listeners.iter().enumerate().find(same).map(|(at, _)| at);
-            sockets.push(match found {
-                Some(at) => {
-                    stays[at] = true;
-                    Ok(at)
-                }
+        for (asked, there) in settings.listeners.iter().zip(self.there(settings)) {
+            sockets.push(match there {
+                Some(at) => Ok(at),
                 None => {
                     let socket = open::socket(asked, settings.receive_buffer, self.threads, &mut said)?;
                     Err((asked.clone(), socket))
@@ -179,17 +281,14 @@ impl Collector {
         let mut known = mem::take(&mut self.listeners).into_iter().map(Some).collect::<Vec<_>>();
         for (listener, asked) in opened.listeners.into_iter().zip(&settings.listeners) {
             let heard = listener.map_or_else(Some, |at| known[at].take());
-            let Some(Heard { listener, .. }) = heard else { continue };
+            let Some(Heard { asked: before, listener }) = heard else { continue };
             listener.speak(asked.dialect);
+            if before.at != asked.at {
+                set_mode(asked);
+            }
             self.listeners.push(Heard { asked: asked.clone(), listener });
         }
-        for Heard { mut listener, .. } in known.into_iter().flatten() {
-            listener.end();
-            if let Err(error) = listener.join() {
-                say(format_args!("warning: listening on {}: {error}", listener.name()));
-            }
-            self.gone.push(listener.heard());
-        }
+        known.into_iter().flatten().for_each(|heard| self.end_listener(heard));
         self.outputs.adopt(&settings, opened.outputs, &self.taps);
         if settings.admin.is_none() || opened.commands.is_some() {
             self.commands = opened.commands;
@@ -199,6 +298,21 @@ impl Collector {
         self.settings = settings;
         // All that what they take goes to is there.
         self.listeners.iter().for_each(|heard| heard.listener.begin());
+        self.tell();
+        self.admin.begin();
+    }
+
+    /// Ends a listener, once it has taken what came.
+    fn end_listener(&mut self, Heard { mut listener, .. }: Heard) {
+        listener.end();
+        if let Err(error) = listener.join() {
+            say(format_args!("warning: listening on {}: {error}", listener.name()));
+        }
+        self.gone.push(listener.heard());
+    }
+
+    /// What the admin port tells of.
+    fn tell(&self) {
         self.admin.tell(|told| {
             told.config = self.settings.lines();
             told.prefix = self.settings.stats_prefix();
@@ -206,18 +320,26 @@ impl Collector {
             told.graphite = self.outputs.graphite();
             told.console = self.settings.form().map(|_| self.last_flush.unwrap_or(told.start));
         });
-        self.admin.begin();
+    }
+
+    /// Reads the configuration, and opens what it asks for.
+    fn prepare(&mut self) -> Result<(Settings, Opened), Failure> {
+        let settings = read(&self.args)?;
+        let ended = self.make_way(&settings);
+        match self.open(&settings) {
+            Ok(opened) => Ok((settings, opened)),
+            Err(failure) => {
+                self.restore(ended);
+                Err(failure)
+            }
+        }
     }
 
     /// Reads the configuration again. If it is wrong, or what it asks for is not to be had, all stays as it is. Tells whether
     /// flushes are at other times from now on.
     fn read_again(&mut self) -> Result<bool, Failure> {
         self.file = version(&self.args);
-        let anew = read(&self.args).and_then(|settings| {
-            let opened = self.open(&settings)?;
-            Ok((settings, opened))
-        });
-        let (settings, opened) = match anew {
+        let (settings, opened) = match self.prepare() {
             Ok(anew) => anew,
             Err(failure) => {
                 failure.warn("the old configuration stays");
@@ -349,6 +471,30 @@ fn nothing_yet(settings: &Settings) -> Settings {
         admin: None,
         repeat: Vec::new(),
         ..settings.clone()
+    }
+}
+
+/// Whether listening at the one keeps others from listening at the other.
+fn is_one(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (is_any || one.ip() == other.ip())
+}
+
+/// Gives a socket that stays another mode.
+fn set_mode(asked: &Listen) {
+    let by = &asked.by;
+    match asked.at.file() {
+        #[cfg(unix)]
+        Some((path, Some(mode))) => {
+            use std::os::unix::fs::PermissionsExt;
+            if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
+                say(format_args!("warning: {by}: {} keeps its mode: {error}", path.display()));
+            }
+        }
+        Some((path, _)) => {
+            say(format_args!("warning: {by}: {}: to leave its mode out takes a restart", path.display()));
+        }
+        None => {}
     }
 }
 

@@ -6,7 +6,10 @@ mod support;
 use nakcast::net::{Options, Socket, resolve};
 use serde_json::Value;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -281,4 +284,112 @@ fn a_wrong_file_is_one_line_and_exit_code_2() {
         assert_eq!(process.wait(SOON).code(), Some(2), "{name}");
         assert!(process.stderr().starts_with(&format!("error: no-{name}: ")), "{name}");
     }
+}
+
+/// What a server at this address answers to a line, until it closes.
+fn ask(address: SocketAddr, line: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(line.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn is_prometheus(address: SocketAddr) -> bool {
+    ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .starts_with("HTTP/1.1 200 OK\r\n")
+}
+
+fn is_admin(address: SocketAddr) -> bool {
+    ask(address, "help\nquit\n").starts_with("Commands: ")
+}
+
+#[test]
+fn ports_are_swapped() {
+    // All are held at one time, so that they are three.
+    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [a, b, c] = held.map(|held| held.local_addr().unwrap());
+    let with = |prometheus, admin, tcp| {
+        format!(
+            "flush_interval = 3600\nconsole = 'json'\nprometheus = '{prometheus}'\nadmin = '{admin}'\n[[listen]]\ntcp = '{tcp}'\n"
+        )
+    };
+    let file = File::new("swapped.toml", &with(a, b, c));
+    let mut process = start(&["--config", &file.name()]);
+    process.wait_for_line("admin port at ", SOON);
+    for (prometheus, admin, tcp) in [(b, c, a), (a, b, c), (a, c, b)] {
+        file.write(&with(prometheus, admin, tcp));
+        process.signal(libc::SIGHUP);
+        process.wait_for_line("the configuration was read again", SOON);
+        assert!(is_prometheus(prometheus) && is_admin(admin));
+        ask_nothing(tcp, "c:1|c\n");
+    }
+    // What cannot be had leaves all as it was, also what had to end for it.
+    for wrong in ["[[listen]]\ntcp = '192.0.2.1:1'\n", "[file]\npath = '/no-such-folder/file'\n"] {
+        file.write(&(with(c, b, a) + wrong));
+        process.signal(libc::SIGHUP);
+        let warning = process.wait_for_line("warning: ", SOON);
+        assert!(warning.ends_with("; the old configuration stays"), "{warning}");
+        assert!(is_prometheus(a) && is_admin(c));
+        ask_nothing(b, "c:1|c\n");
+    }
+    let told = ask(c, "stats\nquit\n");
+    assert!(told.contains(&format!("tcp {b}")), "{told}");
+    let told = end(process);
+    assert_eq!(told["counters"]["c"], 5, "{told}");
+    // Those that are gone are told of once more, and each with its own.
+    let received = told["listeners"].as_array().unwrap().iter().map(|one| one["received"].as_u64().unwrap());
+    assert_eq!(received.sum::<u64>(), 5, "{told}");
+}
+
+/// Says a line to who does not answer, and waits until it was heard: until the other side has closed, too.
+fn ask_nothing(address: SocketAddr, line: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(line.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_socket_of_the_file_system_has_its_mode_changed_and_may_become_a_stream() {
+    let socket = File::new("changed.socket", "");
+    fs::remove_file(&socket.0).unwrap();
+    let with = |key: &str| {
+        let path = socket.name();
+        format!("flush_interval = 3600\nconsole = 'json'\n[[listen]]\n{}\n", key.replace("PATH", &path))
+    };
+    let mode = || fs::metadata(&socket.0).unwrap().permissions().mode() & 0o7777;
+    let send = |line: &str| UnixDatagram::unbound().unwrap().send_to(line.as_bytes(), &socket.0).unwrap();
+    let file = File::new("changed.toml", &with("unix = 'PATH'\nmode = '0640'"));
+    let mut process = start(&["--config", &file.name()]);
+    process.wait_for_line("listening on unix ", SOON);
+    assert_eq!(mode(), 0o640);
+    send("c:1|c");
+    file.write(&with("unix = 'PATH'\nmode = '0602'"));
+    process.signal(libc::SIGHUP);
+    process.wait_for_line("the configuration was read again", SOON);
+    assert_eq!(mode(), 0o602);
+    send("c:1|c");
+    file.write(&with("unix = 'PATH'"));
+    process.signal(libc::SIGHUP);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let named = format!("warning: {}: listen[0].unix: {}: to leave", file.name(), socket.name());
+    assert!(warning.starts_with(&named) && warning.ends_with("takes a restart"), "{warning}");
+    process.wait_for_line("the configuration was read again", SOON);
+    assert_eq!(mode(), 0o602);
+    send("c:1|c");
+    file.write(&with("unix_stream = 'PATH'\nmode = '0600'"));
+    process.signal(libc::SIGHUP);
+    process.wait_for_line("listening on unix-stream ", SOON);
+    process.wait_for_line("the configuration was read again", SOON);
+    assert_eq!(mode(), 0o600);
+    let mut stream = UnixStream::connect(&socket.0).unwrap();
+    stream.write_all(b"c:1|c\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    let told = end(process);
+    assert_eq!(told["counters"]["c"], 4, "{told}");
+    assert!(!socket.0.exists());
 }

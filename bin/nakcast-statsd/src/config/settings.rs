@@ -98,6 +98,27 @@ pub enum At {
     UnixStream(PathBuf, Option<u32>),
 }
 
+impl At {
+    /// Whether it is the same socket: of one in the file system the mode may be another.
+    #[must_use]
+    pub fn is_same(&self, other: &At) -> bool {
+        match (self, other) {
+            (At::Unix(path, _), At::Unix(other, _)) => path == other,
+            (At::UnixStream(path, _), At::UnixStream(other, _)) => path == other,
+            _ => self == other,
+        }
+    }
+
+    /// The path and the mode of a socket of the file system.
+    #[must_use]
+    pub fn file(&self) -> Option<(&Path, Option<u32>)> {
+        match self {
+            At::Unix(path, mode) | At::UnixStream(path, mode) => Some((path, *mode)),
+            At::Udp(_) | At::Group(..) | At::Tcp(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,17 +1,26 @@
 //! The HTTP server: `/metrics`, and `/health`.
 
 use super::CONTENT_TYPE;
+use crate::clock;
 use parking_lot::Mutex;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use tiny_http::{Header, Method, Request, Response};
+
+/// How long an address may still be in use.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it waits before it looks again.
+const SHORT: Duration = Duration::from_millis(1);
 
 /// Tells the last text to whoever asks, on a thread of its own, until it is dropped.
 pub struct Server {
-    http: Arc<tiny_http::Server>,
+    /// `None` once it is over.
+    http: Option<Arc<tiny_http::Server>>,
     address: SocketAddr,
     text: Arc<Mutex<Arc<str>>>,
     thread: Option<JoinHandle<()>>,
@@ -35,7 +44,7 @@ impl Server {
                 answer(request, &texts, &up);
             }
         })?;
-        Ok(Server { http, address, text, thread: Some(thread) })
+        Ok(Server { http: Some(http), address, text, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -51,11 +60,19 @@ impl Server {
 }
 
 impl Drop for Server {
+    /// Ends it, and waits until its address can be had again, for a second at most.
     fn drop(&mut self) {
-        self.http.unblock();
+        if let Some(http) = self.http.take() {
+            http.unblock();
+        }
         if let Some(thread) = self.thread.take() {
             // A panic there has been told already.
             let _ = thread.join();
+        }
+        // Who takes connections there ends by and by, and nothing tells when.
+        let until = clock::now() + PATIENCE;
+        while TcpListener::bind(self.address).is_err() && clock::now() < until {
+            thread::park_timeout(SHORT);
         }
     }
 }
