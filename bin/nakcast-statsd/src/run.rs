@@ -8,8 +8,8 @@ use crate::signals::Signals;
 use crate::{blast, demo};
 use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
-use nakcast_statsd::config::own;
 use nakcast_statsd::config::settings::{At, Listen, Place, Settings};
+use nakcast_statsd::config::{circle, own};
 use nakcast_statsd::flush::{self, Snapshot};
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::output::repeater::Taps;
@@ -118,6 +118,7 @@ fn read(args: &Args) -> Result<Settings, Failure> {
         None => (Settings::default(), Vec::new()),
     };
     args.over(&mut settings).map_err(Failure::usage)?;
+    circle::check(&settings).map_err(Failure::usage)?;
     warnings.append(&mut settings.read_mapping().map_err(Failure::usage)?);
     for warning in warnings {
         say(format_args!("warning: {warning}"));

@@ -204,6 +204,10 @@ fn what_cannot_be_is_one_line_and_exit_code_2() {
             vec!["--prometheus", "it takes a unicast address of this machine"],
         ),
         ("--repeat 239.1.2.3:4 --interface no-such".into(), vec!["--repeat, --interface: ", "no-such"]),
+        (
+            "--listen 127.0.0.1:9 --repeat 127.0.0.2:9 --repeat 127.0.0.1:9".into(),
+            vec!["error: --repeat: udp 127.0.0.1:9 is where the collector listens itself (--listen): "],
+        ),
         ("--max-series 0".into(), vec!["--max-series", "it takes a whole number, 1 to 4294967295"]),
         ("--interface= --group 239.1.2.3:1".into(), vec!["--interface", "it takes an interface's name"]),
         ("--influx http://a:99999/write".into(), vec!["--influx", "it takes a URL of HTTP"]),

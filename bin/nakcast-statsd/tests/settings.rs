@@ -1,5 +1,7 @@
 //! The collector's own configuration: its keys, its example, and what is said of what is wrong.
 
+use nakcast::net::interfaces;
+use nakcast_statsd::config::circle::check;
 use nakcast_statsd::config::own::{example, parse};
 use nakcast_statsd::config::settings::{At, Console, Settings, ToFile};
 use nakcast_statsd::line::Dialect;
@@ -9,6 +11,7 @@ use nakcast_statsd::output::influx::Influx;
 use nakcast_statsd::shard::{Idle, Limits};
 use nakcast_statsd::stream::Bounds;
 use nakcast_statsd::timer::{Bins, Plan};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 fn good(text: &str) -> Settings {
@@ -127,6 +130,52 @@ fn every_key_is_taken() {
     assert_eq!((&*graphite.server, graphite.protocol, graphite.names), ("g:5", Protocol::Pickle, names));
     assert_eq!(settings.prometheus.unwrap().address, "127.0.0.1:1".parse().unwrap());
     assert_eq!(settings.admin.unwrap().address, "127.0.0.1:7".parse().unwrap());
+}
+
+#[test]
+fn what_would_go_round_is_not_sent_on() {
+    let check = |listen: &str, repeat: &str| {
+        check(&good(&format!("[[listen]]\n{listen}\n[[listen]]\nudp = '127.0.0.1:7'\n[[repeat]]\n{repeat}")))
+    };
+    let here = interfaces().unwrap().into_iter().flat_map(|interface| interface.addresses);
+    let here = here.map(|ip| (SocketAddr::new([0, 0, 0, 0].into(), 9), SocketAddr::new(ip, 9)));
+    for (any, to) in here.clone().filter(|(_, to)| to.is_ipv4()) {
+        let problem = check(&format!("udp = '{any}'"), &format!("udp = '{to}'")).unwrap_err();
+        let named =
+            format!("repeat[0].udp: udp {to} is where the collector listens itself (listen[0].udp): ");
+        assert!(problem.starts_with(&named), "{problem}");
+    }
+    for (_, to) in here {
+        assert!(check("udp = '[::]:9'", &format!("udp = '{to}'")).is_err(), "{to}");
+    }
+    for (listen, repeat) in [
+        ("udp = '192.0.2.1:9'", "udp = '192.0.2.1:9'"),
+        ("udp = '[::ffff:192.0.2.1]:9'", "udp = '192.0.2.1:9'"),
+        ("udp = '0.0.0.0:9'", "udp = '127.0.0.77:9'"),
+        ("udp = '127.0.0.1:9'", "udp = '0.0.0.0:9'"),
+        ("udp = '[::1]:9'", "udp = '[::]:9'"),
+        ("tcp = '127.0.0.1:9'", "tcp = '127.0.0.1:9'"),
+        ("tcp = '0.0.0.0:9'", "tcp = 'LocalHost:9'"),
+        ("group = '239.1.2.3:9'\ninterface = 'lo'", "udp = '239.1.2.3:9'\ninterface = '127.0.0.1'"),
+    ] {
+        assert!(check(listen, repeat).is_err(), "{listen}: {repeat}");
+    }
+    for (listen, repeat) in [
+        ("udp = '127.0.0.1:9'", "udp = '127.0.0.1:10'"),
+        ("udp = '127.0.0.1:9'", "tcp = '127.0.0.1:9'"),
+        ("tcp = '127.0.0.1:9'", "udp = '127.0.0.1:9'"),
+        ("udp = '127.0.0.1:9'", "udp = '127.0.0.2:9'"),
+        ("udp = '0.0.0.0:9'", "udp = '192.0.2.77:9'"),
+        ("udp = '0.0.0.0:9'", "udp = '[::1]:9'"),
+        ("udp = '0.0.0.0:9'", "udp = 'name.invalid:9'"),
+        ("unix = '/a'", "udp = '127.0.0.1:9'"),
+        ("group = '239.1.2.3:9'\ninterface = 'lo'", "udp = '239.1.2.4:9'\ninterface = 'lo'"),
+        ("group = '239.1.2.3:9'\ninterface = 'lo'", "udp = '239.1.2.3:10'\ninterface = 'lo'"),
+        // Another error.
+        ("group = '239.1.2.3:9'\ninterface = 'lo'", "udp = '239.1.2.3:9'\ninterface = 'no-such'"),
+    ] {
+        assert_eq!(check(listen, repeat), Ok(()), "{listen}: {repeat}");
+    }
 }
 
 #[test]

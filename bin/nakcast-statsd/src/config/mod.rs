@@ -1,5 +1,6 @@
 //! Configurations: what the collector is to do, as [`settings`] that a file or flags give.
 
+pub mod circle;
 pub mod original;
 pub mod own;
 pub mod settings;

@@ -253,6 +253,18 @@ impl Repeater {
     }
 }
 
+impl Target {
+    /// The addresses it has now, of the family it is sent to, the first one first.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let is_meant = |address: &SocketAddr| match self.protocol {
+            Protocol::Udp4 => address.is_ipv4(),
+            Protocol::Udp6 => address.is_ipv6(),
+            Protocol::Udp | Protocol::Tcp => true,
+        };
+        Ok(self.server.to_socket_addrs()?.filter(is_meant).collect())
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {
@@ -353,12 +365,7 @@ impl Wire {
         {
             return Ok(found);
         }
-        let is_meant = |address: &SocketAddr| match self.target.protocol {
-            Protocol::Udp4 => address.is_ipv4(),
-            Protocol::Udp6 => address.is_ipv6(),
-            Protocol::Udp | Protocol::Tcp => true,
-        };
-        let found = self.target.server.to_socket_addrs()?.find(is_meant);
+        let found = self.target.addresses()?.into_iter().next();
         let found =
             found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no address of that family"))?;
         self.found = Some((found, clock::now()));
