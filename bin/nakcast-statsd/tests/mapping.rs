@@ -146,7 +146,10 @@ mappings:
     // Names are dropped that hold anything, as the last rule says.
     let expected = "x{at=\"a\"} 2\nx{at=\"b\"} 1\nx_seconds{at=\"a\",quantile=\"0.5\"} 0.003\nx_seconds{at=\"a\",quantile=\"0.9\"} 0.003\nx_seconds_sum{at=\"a\"} 0.003\nx_seconds_count{at=\"a\"} 1\nx_total{at=\"a\"} 1";
     assert_eq!(text, expected);
-    assert_eq!(told.own("mapping_dropped_total"), "2");
+    assert_eq!(told.own("mapping_dropped_series_total"), "2");
+    // However many values: the counter, and the gauge that is still there.
+    told.flush("y:1:2:3|c");
+    assert_eq!(told.own("mapping_dropped_series_total"), "4");
 }
 
 #[test]
@@ -217,7 +220,7 @@ mappings:
     let mut told = Told::by(rules);
     // Other labels are the same family's.
     assert_eq!(told.flush("a.1:1|g\nb.2.3:2|g\na.2:7|c"), "same{at=\"2\"} 7");
-    assert_eq!(told.own("mapping_refused_total"), "2");
+    assert_eq!(told.own("mapping_refused_series_total"), "2");
     let refused = told.exposition.refused();
     assert_eq!(
         refused,
@@ -242,7 +245,7 @@ mappings:
     );
     assert_eq!(told.exposition.refused(), [""; 0]);
     // Three, and again what persists: gauges, and timers that are idle.
-    assert_eq!(told.own("mapping_refused_total"), "6");
+    assert_eq!(told.own("mapping_refused_series_total"), "6");
 
     // What has a name without a rule goes on where a rule's is, if it is of its type; else its kind stands behind it.
     let mut told = Told::by("mappings:\n- {match: a.b, name: x}\n");

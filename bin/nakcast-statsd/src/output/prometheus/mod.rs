@@ -33,7 +33,7 @@ pub struct Exposition {
     timestamp_lag: f64,
     /// Counts below 0, which a counter that only grows does not take.
     negative: u64,
-    /// Values for which there was no room.
+    /// Series for which there was no room, of each flush.
     excess: u64,
     /// Series of the last flush that another of the same name and labels stands for.
     merged: u64,
@@ -43,9 +43,9 @@ pub struct Exposition {
     estimated: Vec<Arc<Identity>>,
     /// Flushes that could not be written to the file.
     unwritten: u64,
-    /// Values that a rule drops.
+    /// Series that a rule drops, of each flush.
     dropped: u64,
-    /// Values that a rule gives a name they cannot have.
+    /// Series that a rule gives a name they cannot have, of each flush.
     refused: u64,
 }
 
@@ -84,7 +84,7 @@ impl Exposition {
     }
 
     /// Which series have no name by the rules, and why, since it was last asked: each once, and the first of them only. How
-    /// many values there were in all is told by `nakcast_statsd_mapping_refused_total`.
+    /// many there were in all flushes is told by `nakcast_statsd_mapping_refused_series_total`.
     pub fn refused(&mut self) -> Vec<String> {
         self.families.refused()
     }
@@ -196,10 +196,22 @@ impl Exposition {
             ("timestamped", "Samples with a time of their own, not carried.", tally.timestamped),
             ("events", "Events and service checks, not carried.", tally.events),
             ("negative_counts", "Counts below 0, not carried to Prometheus.", self.negative),
-            ("prometheus_excess_series", "Values there was no room for in what is told here.", self.excess),
+            (
+                "prometheus_excess_series",
+                "Series there was no room for in what is told here, once for each flush that has them.",
+                self.excess,
+            ),
             ("flushes_not_written", "Flushes that could not be written to the file.", self.unwritten),
-            ("mapping_dropped", "Values that a mapping rule drops.", self.dropped),
-            ("mapping_refused", "Values a rule gives an empty name, or another type's.", self.refused),
+            (
+                "mapping_dropped_series",
+                "Series that a mapping rule drops, once for each flush that has them.",
+                self.dropped,
+            ),
+            (
+                "mapping_refused_series",
+                "Series a rule gives an empty name, or another type's, once for each flush that has them.",
+                self.refused,
+            ),
         ] {
             writeln!(text, "# HELP nakcast_statsd_{name}_total {help}")?;
             writeln!(text, "# TYPE nakcast_statsd_{name}_total counter")?;
