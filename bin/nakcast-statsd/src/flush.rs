@@ -195,7 +195,7 @@ impl Snapshot {
         for (series, mut samples) in interval.timers {
             let (fields, bins) = timer::work_out(&self.plan, series.as_str(), &mut samples, seconds);
             if !keep {
-                (samples.values, samples.sketch) = (Vec::new(), None);
+                samples.forget();
             }
             self.timers.push(Timer { series, fields, bins, samples });
         }

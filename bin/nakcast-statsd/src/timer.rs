@@ -165,11 +165,11 @@ pub(crate) fn work_out(plan: &Plan, name: &str, samples: &mut Samples, seconds: 
     if let Some(sketch) = &samples.sketch {
         return of_sketch(plan, name, sketch, weight, seconds);
     }
-    let values = &mut samples.values;
+    samples.sort();
+    let values = &samples.values;
     if values.is_empty() {
         return (told(plan, vec![(COUNT_PS, weight / seconds), (COUNT, weight)]), Vec::new());
     }
-    values.sort_unstable_by(f64::total_cmp);
     let (sums, squares) = cumulative(values);
     let n = values.len();
     let (lower, upper) = (values[0], values[n - 1]);

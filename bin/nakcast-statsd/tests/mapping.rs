@@ -566,3 +566,60 @@ fn a_wrong_file_is_one_line_and_exit_code_2() {
         assert!(said.starts_with(&says) && said.lines().count() == 1, "{said}");
     }
 }
+
+/// A mapped histogram of lines, within limits: its lines as they are told.
+fn histogram(limits: Limits, lines: &str) -> String {
+    let mut told = Told::by("mappings:\n- {match: t, name: t, observer_type: histogram, buckets: [1, 50]}");
+    told.shard = Shard::new(limits, Idle::default());
+    told.flush(lines)
+}
+
+fn buckets(one: &str, fifty: &str, all: &str, sum: &str) -> String {
+    format!(
+        "t_bucket{{le=\"1\"}} {one}\nt_bucket{{le=\"50\"}} {fifty}\nt_bucket{{le=\"+Inf\"}} {all}\nt_sum {sum}\nt_count {all}"
+    )
+}
+
+#[test]
+fn each_sample_stands_for_what_its_own_client_left_out() {
+    for (lines, expected) in [
+        ("t:10|h|@0.1\nt:100|h", buckets("0", "10", "11", "200")),
+        ("t:100|h\nt:10|h|@0.1", buckets("0", "10", "11", "200")),
+        ("t:100|h\nt:10|h|@0.1\nt:0.5|h|@0.25\nt:10|h|@0.1", buckets("4", "24", "25", "302")),
+        ("t:100:70|h|@0.5\nt:10|h|@0.1\nt:60:1:1|h|@0.5", buckets("4", "14", "20", "564")),
+        // One rate.
+        ("t:10:100|h|@0.1", buckets("0", "10", "20", "1100")),
+    ] {
+        assert_eq!(histogram(Limits::default(), lines), expected, "{lines}");
+    }
+    // Each interval begins anew.
+    let mut told = Told::by("mappings:\n- {match: t, name: t, observer_type: histogram, buckets: [1, 50]}");
+    told.flush("t:100|h\nt:10|h|@0.1");
+    assert_eq!(told.flush("t:100|h|@0.1"), buckets("0", "10", "21", "1200"));
+    assert_eq!(told.flush("t:100|h|@0.1\nt:10|h"), buckets("0", "11", "32", "2210"));
+    // Without rules, and without values that are kept for them.
+    let mut told = Told::by("");
+    let text = told.flush("t:10|h|@0.1\nt:100|h");
+    assert!(!told.keep && text.contains("t_sum 200\nt_count 11"), "{text}");
+}
+
+#[test]
+fn what_is_not_kept_is_weighed_as_far_as_it_is_known() {
+    // A sketch: its sum is exact, and in buckets each value is as the others on average.
+    let sketch = Limits { timer_values: 2, ..Limits::default() };
+    assert_eq!(
+        histogram(sketch, "t:100|h\nt:10|h|@0.1\nt:10|h|@0.5\nt:100|h"),
+        buckets("0", "7", "14", "320")
+    );
+    // It is one already when rates begin to differ.
+    assert_eq!(histogram(sketch, "t:10:20:30|h\nt:100|h|@0.2"), buckets("0", "6", "8", "560"));
+    // No room for the last: as the others on average.
+    let none = Limits { samples: 2, sketches: 0, ..Limits::default() };
+    assert_eq!(
+        histogram(none, "t:1|h\nt:100|h|@0.5\nt:7|h|@0.25\nt:7|h|@0.5"),
+        buckets("3", "3", "9", "603")
+    );
+    // Nor for any: of what has no value nothing is told.
+    let none = Limits { samples: 0, sketches: 0, ..Limits::default() };
+    assert_eq!(histogram(none, "t:1|h\nt:100|h|@0.5"), buckets("0", "0", "0", "0"));
+}

@@ -98,7 +98,7 @@ table! {
         series: AtLeastOne = Is "1000000";
         /// Bytes of their names and tags, and as many again of the spellings they came in.
         name_bytes: Bytes = Is "\"256M\"";
-        /// Timers' samples of an interval, of 8 bytes each.
+        /// Timers' samples of an interval, of 8 bytes each, or 16 of a timer whose sample rates differ.
         samples: Count = Is "16777216";
         /// Samples of one timer in an interval up to which it is exact. With more, or when there is no room for another sample, a
         /// sketch tells its percentiles, each within 0.78% of its value; it has the statistic `sketched` then.

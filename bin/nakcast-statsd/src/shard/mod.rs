@@ -4,6 +4,7 @@
 //! found by its hash and compared; only a new spelling is cleaned and looked up by what it means.
 
 mod cells;
+mod timer;
 
 use crate::distinct::{Distinct, Estimate};
 use crate::line::{self, Bad, Check, Dialect, Event, Key, Kind, Sample, Sink};
@@ -14,6 +15,7 @@ use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use std::hash::{BuildHasher, Hasher};
 use std::mem;
 use std::sync::Arc;
+use timer::Timer;
 
 /// What bounds a shard's memory. What is beyond is counted, and not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct Limits {
     pub series: usize,
     /// Bytes of their names and tags, and as many again of the spellings they came in: 256 MiB by default.
     pub name_bytes: usize,
-    /// Timers' samples of an interval, of 8 bytes each: 16,777,216 by default.
+    /// Timers' samples of an interval, of 8 bytes each, or 16 of a timer whose rates differ: 16,777,216 by default.
     pub samples: usize,
     /// Samples of one timer in an interval up to which it is exact: 1,000,000 by default. With more, or when there is no room
     /// for another sample, it becomes a [`crate::sketch`].
@@ -157,20 +159,6 @@ struct Gauge {
     value: f64,
     /// How often it is told yet, unless something comes.
     left: u32,
-}
-
-#[derive(Debug, Default)]
-struct Timer {
-    samples: Samples,
-    /// How many samples the last interval had: what there is room for at once in the next.
-    last: usize,
-}
-
-impl Timer {
-    fn take(&mut self) -> Samples {
-        self.last = self.samples.values.len();
-        mem::take(&mut self.samples)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -482,11 +470,33 @@ impl Shard {
         Some(at)
     }
 
-    /// A value of a timer that has too many to keep them, or for which there is no room.
+    /// A value of a timer that stands for another number than those before it.
     #[cold]
     #[inline(never)]
-    fn another(&mut self, at: u32, value: f64) {
-        let Some(Timer { samples, .. }) = self.timers.at(at) else { return };
+    fn uneven(&mut self, at: u32, value: f64, weight: f64, is_time: bool) {
+        let Some(timer) = self.timers.at(at) else { return };
+        let before = timer.samples.weight;
+        timer.samples.weight += weight;
+        timer.samples.is_time |= is_time;
+        if timer.samples.values.len() < self.limits.timer_values
+            && self.samples < self.limits.samples
+            && timer.samples.sketch.is_none()
+        {
+            self.samples += 1;
+            timer.push(value);
+        } else if !self.another(at, value) {
+            return;
+        }
+        if let Some(timer) = self.timers.at(at) {
+            timer.weigh(before, value, weight);
+        }
+    }
+
+    /// A value of a timer that has too many to keep them, or for which there is no room; false if it was not taken.
+    #[cold]
+    #[inline(never)]
+    fn another(&mut self, at: u32, value: f64) -> bool {
+        let Some(Timer { samples, .. }) = self.timers.at(at) else { return false };
         if let Some(sketch) = &mut samples.sketch {
             sketch.add(value);
         } else if self.sketches < self.limits.sketches {
@@ -499,7 +509,9 @@ impl Shard {
             samples.values.push(value);
         } else {
             self.tally.excess_samples += 1;
+            return false;
         }
+        true
     }
 
     /// A new member of a set that has too many to keep them, or for which there is no room.
@@ -557,18 +569,19 @@ impl Sink for Shard {
                 }
             }
             Sample::Time(value, weight) | Sample::Value(value, weight) => {
-                let Some(Timer { samples, last }) = self.timers.at(at) else { return };
-                samples.weight += weight;
-                samples.is_time |= matches!(sample, Sample::Time(..));
-                if samples.values.len() < self.limits.timer_values
+                let is_time = matches!(sample, Sample::Time(..));
+                let Some(timer) = self.timers.at(at) else { return };
+                if !timer.is_even(weight) {
+                    return self.uneven(at, value, weight, is_time);
+                }
+                timer.samples.weight += weight;
+                timer.samples.is_time |= is_time;
+                if timer.samples.values.len() < self.limits.timer_values
                     && self.samples < self.limits.samples
-                    && samples.sketch.is_none()
+                    && timer.samples.sketch.is_none()
                 {
                     self.samples += 1;
-                    if samples.values.is_empty() {
-                        samples.values.reserve_exact(*last);
-                    }
-                    samples.values.push(value);
+                    timer.push(value);
                 } else {
                     self.another(at, value);
                 }

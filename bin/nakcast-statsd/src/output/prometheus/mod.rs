@@ -308,6 +308,7 @@ fn add(
     let count = field("count");
     // The count stands for samples that clients left out, too; so must the sum, or their quotient is no mean.
     let sum = field("mean").zip(count).map(|(mean, count)| mean * count).or_else(|| field("sum"));
+    let sum = sum.map(|sum| timer.samples.mixed_sum().unwrap_or(sum));
     for (total, value) in [(&mut summary.count, count), (&mut summary.sum, sum.map(&unit))] {
         if let Some(value) = value {
             *total.get_or_insert(0.0) += value;
@@ -344,18 +345,15 @@ fn add(
     true
 }
 
-/// Adds a timer to a histogram. Each value stands for as many as all of them do on average, so that the buckets go with the
-/// count: with one sample rate each stands for just what its client left out.
+/// Adds a timer to a histogram. Each value stands for those of its own that its client left out, too.
 fn observe(histogram: &mut Histogram, timer: &Timer, unit: impl Fn(f64) -> f64) {
     let samples = &timer.samples;
-    let known = samples.len() as f64;
-    if known == 0.0 {
+    if samples.is_empty() {
         return;
     }
-    let each = samples.weight / known;
     for (total, &bound) in histogram.counts.iter_mut().zip(histogram.bounds.iter()) {
-        *total += samples.up_to(|value| unit(value) <= bound) * each;
+        *total += samples.up_to(|value| unit(value) <= bound);
     }
-    histogram.sum += unit(samples.sum() / known * samples.weight);
+    histogram.sum += unit(samples.sum());
     histogram.count += samples.weight;
 }
