@@ -102,7 +102,7 @@ fn place(letter: char) -> Byte {
 #[must_use]
 #[inline]
 pub fn is_empty(name: &[u8]) -> bool {
-    if name.first().is_some_and(|&byte| place(byte.into()) == Byte::Kept) {
+    if name.first().is_some_and(|&byte| PLAIN[usize::from(byte)]) {
         return false;
     }
     let (before, _, after) = split(name);
@@ -113,9 +113,29 @@ pub fn is_empty(name: &[u8]) -> bool {
 /// A name that is its own cleaned form, without the tags behind it; `None` when more is to be done to know that form.
 #[inline]
 pub(crate) fn plain(name: &[u8]) -> Option<&[u8]> {
+    if is_all_plain(name) {
+        return Some(name);
+    }
     let end = name.iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(name.len());
     let is_end = name.get(end).is_none_or(|byte| matches!(byte, b',' | b';' | b'#'));
     (is_end && end > 0).then_some(&name[..end])
+}
+
+/// Whether there is something, and nothing that cleaning does not keep. Sixteen bytes are looked at together, the last of them
+/// perhaps again.
+#[inline]
+fn is_all_plain(name: &[u8]) -> bool {
+    let is_plain_all = |bytes: &[u8; 16]| bytes.iter().fold(true, |all, &byte| all & is_plain(byte));
+    match (name.as_chunks::<16>().0, name.last_chunk::<16>()) {
+        (chunks, Some(last)) => chunks.iter().all(is_plain_all) && is_plain_all(last),
+        (_, None) => !name.is_empty() && name.iter().all(|&byte| PLAIN[usize::from(byte)]),
+    }
+}
+
+/// Whether cleaning keeps a byte.
+#[inline]
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() | (byte == b'_') | (byte == b'.') | (byte == b'-') | (byte == b'=')
 }
 
 /// Bytes that cleaning keeps.
@@ -123,8 +143,7 @@ const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
     while byte < 128 {
-        let letter = byte as u8;
-        plain[byte] = letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'.' | b'-' | b'=');
+        plain[byte] = is_plain(byte as u8);
         byte += 1;
     }
     plain

@@ -14,9 +14,8 @@ fn said(key: Key<'_>, sample: Sample<'_>) -> String {
         Sample::Count(value) => format!("{name} count {value}"),
         Sample::Level(value) => format!("{name} is {value}"),
         Sample::Change(value) => format!("{name} by {value}"),
-        Sample::Time(value, weight) | Sample::Value(value, weight) => {
-            format!("{name} took {value} x{weight}")
-        }
+        Sample::Time(value, weight) => format!("{name} took {value} x{weight}"),
+        Sample::Value(value, weight) => format!("{name} has {value} x{weight}"),
         Sample::Member(member) => format!("{name} has {}", member.escape_ascii()),
     }
 }
@@ -67,7 +66,7 @@ impl Sink for Told {
 
 fn told_by(dialect: Dialect, datagram: &[u8]) -> Vec<String> {
     let mut told = Told::default();
-    line::lines(datagram).for_each(|line| line::read(line, dialect, &mut told));
+    line::read(datagram, dialect, &mut told);
     told.0
 }
 
@@ -133,11 +132,11 @@ fn each_type_is_aggregated_as_it_says() {
         ("a:1|m", "a count 1"),
         ("a:1|g", "a is 1"),
         ("a:1|ms", "a took 1 x1"),
-        ("a:1|h", "a took 1 x1"),
-        ("a:1|d", "a took 1 x1"),
+        ("a:1|h", "a has 1 x1"),
+        ("a:1|d", "a has 1 x1"),
         ("a:1|s", "a has 1"),
         ("a:-1|ms", "bad Negative"),
-        ("a:-1|h", "a took -1 x1"),
+        ("a:-1|h", "a has -1 x1"),
         ("a:-1|c", "a count -1"),
     ]);
 }
@@ -311,6 +310,56 @@ fn prometheus_has_names_of_its_own() {
     }
 }
 
+/// Most lines are read on a way of their own, which a rate leaves.
+#[test]
+fn a_rate_of_1_changes_nothing() {
+    let names = ["a", "_a", "_e{", "a b", "/", "!", "\u{e9}", "", "a,k=v", "[k=v]b"];
+    let values = [
+        "0",
+        "-0",
+        "+0",
+        "1",
+        "-1",
+        "+1.5",
+        ".5",
+        "5.",
+        ".",
+        "-.",
+        "-",
+        "+",
+        "",
+        "x",
+        "1x",
+        "1 ",
+        "1e3",
+        "1..2",
+        "--1",
+        "1:2",
+        "1:",
+        "123456789012345",
+        "1234567890123456",
+        "0.12345678901234",
+        "0.123456789012345",
+        "12345678901234567",
+        "0.1234567890123456",
+        "1e400",
+        "\r",
+        "1\r",
+    ];
+    let types = ["c", "m", "g", "ms", "h", "d", "s", "", "x", "mss", "cc", "C", "m s"];
+    let ends = ["", "\r", "\n\n", "\nz:2|c", "\r\nz:2|c"];
+    for (name, value) in names.iter().flat_map(|name| values.map(|value| (name, value))) {
+        for (kind, end) in types.iter().flat_map(|kind| ends.map(|end| (kind, end))) {
+            for dialect in [Dialect::Statsd, Dialect::Datadog] {
+                let told = |rate: &str| {
+                    told_by(dialect, format!("z:1|c\n{name}:{value}|{kind}{rate}{end}").as_bytes())
+                };
+                assert_eq!(told(""), told("|@1"), "{name}:{value}|{kind}{end}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_line_as_long_as_a_datagram_can_be_is_read() {
     let name = "n".repeat(65_000);
@@ -329,7 +378,7 @@ fn what_clients_send_is_read() {
         ("g:0|g\ng:-5|g", "g is 0 | g by -5"),
         ("x:1|c|#env:prod|T1656581400|c:ci-1\n", "x;env=prod count 1 at 1656581400"),
         ("x,env=prod:1|c", "x;env=prod count 1"),
-        ("x:1:2:3|d|#a:b|c:in-9", "x;a=b took 1 x1 | x;a=b took 2 x1 | x;a=b took 3 x1"),
+        ("x:1:2:3|d|#a:b|c:in-9", "x;a=b has 1 x1 | x;a=b has 2 x1 | x;a=b has 3 x1"),
         ("x:1|c|@0.5|T7|#a:b", "x;a=b count 2 at 7"),
     ]);
 }

@@ -8,7 +8,7 @@ use nakcast_statsd::flush::Snapshot;
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::console::{self, Form};
-use nakcast_statsd::shard::{Idle, Limits};
+use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::Plan;
 use serde_json::Value;
 use std::process::Stdio;
@@ -62,7 +62,7 @@ fn it_comes_to_the_same_in_any_number_of_shards() {
             1 => format!("{name}:{}|ms", number as f64 / 3.0),
             2 => format!("other.{}:+0.1|g", number % 50),
             3 => format!("{name}:{number}|s|#k:v\nbad\n_sc|x|0"),
-            _ => format!("c.{}:0.1|c\n:1|c\n!!:1|c", number % 50),
+            _ => format!("c.{}:0.1|c\n:1|c\n!!:1|c", number % 200),
         };
         match datagrams.last_mut() {
             Some(last) if last.len() < 800 => {
@@ -82,6 +82,89 @@ fn it_comes_to_the_same_in_any_number_of_shards() {
         assert_eq!(text, alone, "{shards} shards");
         assert_eq!(used, shards);
     }
+}
+
+/// With so many names that they are looked up together.
+#[test]
+fn it_comes_to_the_same_with_many_names() {
+    let mut datagrams = Vec::new();
+    for round in 0..3 {
+        for names in (0..60_000).collect::<Vec<_>>().chunks(20) {
+            let line = |&name: &u32| match name % 4 {
+                0 => format!("n.{name}:0.{round}|c|@0.3|#k:{round}"),
+                1 => format!("n.{name}:{round}.1|ms\nn.{name}:7:8|h"),
+                2 => format!("n.{name}:+0.{round}|g"),
+                _ => format!("n.{name}:{}|s|#k:v\nn.{name}:b|s", round % 2),
+            };
+            datagrams.push(names.iter().map(line).collect::<Vec<_>>().join("\n").into_bytes());
+        }
+    }
+    datagrams.push(b"n.2:-0.1|g\nn.1:9|ms".to_vec());
+    let mut shard = Shard::new(Limits::default(), Idle::default());
+    datagrams.iter().for_each(|datagram| shard.datagram(datagram, datagram.len() > 900, Dialect::Statsd));
+    let snapshot = Snapshot::new(vec![shard.take()], &Arc::new(Plan::default()), 1, 10.0);
+    let text = console::text(&snapshot, Form::Json);
+    assert!(flush(1, &datagrams).0 == text);
+    assert!(flush(2, &datagrams).0 == text);
+}
+
+/// A name that has to be cleaned is in the shard of the clean one, wherever in it that begins.
+#[test]
+fn spellings_meet_in_any_number_of_shards() {
+    let intake = Intake::new(8, Limits::default(), Idle::default(), Arc::default());
+    let mut feed = intake.feed();
+    for length in 1..=40 {
+        for at in 0..length {
+            let [plain, slash] = ["-", "/"].map(|byte| {
+                let mut name = "a".repeat(length);
+                name.replace_range(at..=at, byte);
+                name
+            });
+            let lines = format!("{plain}:1|c\n{slash}:1|c\n{slash},k=v:1|c\n{plain}:1|c|#k:v");
+            feed.begin(Dialect::Statsd).datagram(lines.as_bytes(), false);
+        }
+    }
+    let counters: Vec<_> = intake.take().into_iter().flat_map(|interval| interval.counters).collect();
+    assert_eq!(counters.len(), 2 * 40 * 41 / 2);
+    counters.iter().for_each(|(series, sum)| assert_eq!(*sum, 2.0, "{}", series.as_str()));
+}
+
+#[test]
+fn nothing_is_lost_between_threads() {
+    let intake = Intake::new(3, Limits::default(), Idle::default(), Arc::default());
+    let mut intervals = Vec::new();
+    std::thread::scope(|scope| {
+        let intake = &intake;
+        let hear = move |thread: u32| {
+            let mut feed = intake.feed();
+            for number in 0..2000 {
+                let mut batch = feed.begin(Dialect::Statsd);
+                for datagram in 0..5 {
+                    let line = |at: u32| format!("n.{}:1|c\nt.{thread}.{at}:{number}|ms\n", at * datagram);
+                    batch.datagram((0..20).map(line).collect::<String>().as_bytes(), false);
+                }
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || hear(thread))).collect();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            intervals.extend(intake.take());
+        }
+    });
+    intervals.extend(intake.take());
+    let (mut sum, mut packets, mut metrics) = (0.0, 0, 0);
+    let mut timers = std::collections::BTreeMap::<_, Vec<f64>>::new();
+    for interval in intervals {
+        sum += interval.counters.iter().map(|(_, sum)| sum).sum::<f64>();
+        (packets, metrics) = (packets + interval.tally.packets, metrics + interval.tally.metrics);
+        for (series, samples) in interval.timers {
+            timers.entry(series.as_str().to_owned()).or_default().extend(samples.values);
+        }
+    }
+    assert_eq!((sum, packets, metrics), (800_000.0, 40_000, 1_600_000));
+    // Each of one thread, in the order in which it was heard.
+    let expected: Vec<_> = (0..2000).flat_map(|batch| [f64::from(batch); 5]).collect();
+    assert_eq!(timers.len(), 80);
+    assert!(timers.values().all(|values| *values == expected));
 }
 
 #[test]

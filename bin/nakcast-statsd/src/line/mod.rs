@@ -1,7 +1,7 @@
 //! Datagrams, lines and what stands in them, as views into the bytes that came: nothing is allocated here.
 //!
-//! [`lines`] cuts a datagram, [`read`] reads one line and tells a [`Sink`] what is in it. A line whose name has no tags and
-//! which has one value and no optional field, as most have, takes a short way.
+//! [`read`] cuts a datagram, reads its lines and tells a [`Sink`] what is in them. A line with one value and no optional field,
+//! as most are, takes a short way, on which its end is not looked for beforehand.
 
 mod datadog;
 mod number;
@@ -10,7 +10,7 @@ pub use datadog::{Check, Event};
 pub use number::decimal;
 
 use crate::name;
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr2, memmem};
 use std::fmt;
 
 /// What a series is aggregated as.
@@ -133,40 +133,59 @@ pub trait Sink {
     fn unknown_field(&mut self);
 }
 
-/// The lines of a datagram: what line feeds separate, without a carriage return at the end, and none that is blank.
-pub fn lines(datagram: &[u8]) -> Lines<'_> {
-    Lines { rest: datagram }
-}
-
-/// See [`lines`].
-#[derive(Clone, Debug)]
-pub struct Lines<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while !self.rest.is_empty() {
-            let (line, rest) = match memchr(b'\n', self.rest) {
-                Some(at) => (&self.rest[..at], &self.rest[at + 1..]),
-                None => (self.rest, &[][..]),
-            };
-            self.rest = rest;
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.is_empty() {
-                return Some(line);
-            }
-        }
-        None
-    }
-}
-
-/// Reads a line, and tells `sink` what is in it.
+/// Reads the lines of a datagram: what line feeds separate, without a carriage return at the end, and none that is blank. Tells
+/// `sink` what is in them, and returns how many there are.
 #[inline]
-pub fn read(line: &[u8], dialect: Dialect, sink: &mut impl Sink) {
+pub fn read(datagram: &[u8], dialect: Dialect, sink: &mut impl Sink) -> u64 {
+    let (mut rest, mut lines) = (datagram, 0);
+    while !rest.is_empty() {
+        if let Some((key, sample, behind)) = short(rest, dialect) {
+            lines += 1;
+            rest = behind;
+            sink.sample(key, sample);
+            continue;
+        }
+        let (line, behind) = match memchr(b'\n', rest) {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, &[][..]),
+        };
+        rest = behind;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !line.is_empty() {
+            lines += 1;
+            read_line(line, dialect, sink);
+        }
+    }
+    lines
+}
+
+/// A line at the beginning that is a name, one short number and its type, and what stands behind the line; `None` for any
+/// other, good or bad.
+#[inline]
+fn short(lines: &[u8], dialect: Dialect) -> Option<(Key<'_>, Sample<'static>, &[u8])> {
+    let (name, rest) = lines.split_at(memchr2(b':', b'\n', lines)?);
+    // What begins with `_` may be no metric.
+    if matches!(name, [] | [b'_', ..]) || name::is_empty(name) {
+        return None;
+    }
+    let value = rest.strip_prefix(b":")?;
+    let (number, length) = number::short(value)?;
+    let (kind, rest) = match value[length..].strip_prefix(b"|")? {
+        [b'm', b's', rest @ ..] => (Type::Time, rest),
+        [b'c' | b'm', rest @ ..] => (Type::Counter, rest),
+        [b'g', rest @ ..] => (Type::Gauge, rest),
+        [b'h' | b'd', rest @ ..] => (Type::Distribution, rest),
+        _ => return None,
+    };
+    let behind = match rest {
+        [] => rest,
+        [b'\n', behind @ ..] | [b'\r', b'\n', behind @ ..] => behind,
+        _ => return None,
+    };
+    Some((Key { name, tags: &[] }, kind.sample(number, value, 1.0, dialect)?, behind))
+}
+
+fn read_line(line: &[u8], dialect: Dialect, sink: &mut impl Sink) {
     let Some(colon) = memchr(b':', line) else { return read_other(line, sink) };
     let (name, rest) = (&line[..colon], &line[colon + 1..]);
     if name.first() == Some(&b'_') && datadog::is_meant(line) {
@@ -174,12 +193,6 @@ pub fn read(line: &[u8], dialect: Dialect, sink: &mut impl Sink) {
     }
     if name::is_empty(name) {
         return sink.bad(line, Bad::Name);
-    }
-    if let Some(bar) = memchr(b'|', rest)
-        && let Some(kind) = Type::of(&rest[bar + 1..])
-        && let Some(sample) = kind.number(&rest[..bar], 1.0, dialect)
-    {
-        return sink.sample(Key { name, tags: &[] }, sample);
     }
     Elements { line, key: Key { name, tags: tags(rest) }, dialect, sink }.read(rest);
 }
@@ -243,7 +256,12 @@ impl Type {
     /// A good numeric value; `None` for any other, and for a set's.
     #[inline]
     fn number(self, value: &[u8], rate: f64, dialect: Dialect) -> Option<Sample<'static>> {
-        let number = decimal(value)?;
+        self.sample(decimal(value)?, value, rate, dialect)
+    }
+
+    /// Of a number, and how it is written.
+    #[inline]
+    fn sample(self, number: f64, value: &[u8], rate: f64, dialect: Dialect) -> Option<Sample<'static>> {
         Some(match self {
             // In the original's order of operations, so that the digits agree.
             Type::Counter => Sample::Count(number * (1.0 / rate)),

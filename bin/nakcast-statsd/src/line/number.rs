@@ -12,29 +12,35 @@ const POWERS: [f64; 16] =
 #[must_use]
 #[inline]
 pub fn decimal(text: &[u8]) -> Option<f64> {
+    match short(text) {
+        Some((number, length)) if length == text.len() => Some(number),
+        _ => any_decimal(text),
+    }
+}
+
+/// A number at the beginning of a text, as far as it is exact by one division, and how many bytes it has.
+#[inline]
+pub(super) fn short(text: &[u8]) -> Option<(f64, usize)> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
-    if digits.is_empty() || digits.len() > 16 {
-        return any_decimal(text);
-    }
-    let mut whole = 0_u64;
-    let mut point = None;
-    for (at, &byte) in digits.iter().enumerate() {
+    let (mut whole, mut point, mut length) = (0_u64, None, 0);
+    for &byte in digits.iter().take(17) {
         match byte {
             b'0'..=b'9' => whole = whole * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() => point = Some(at),
-            _ => return any_decimal(text),
+            b'.' if point.is_none() => point = Some(length),
+            _ => break,
         }
+        length += 1;
     }
     let number = match point {
-        None if digits.len() <= 15 => whole as f64,
-        Some(at) if digits.len() > 1 => whole as f64 / POWERS[digits.len() - 1 - at],
-        _ => return any_decimal(text),
+        None if (1..=15).contains(&length) => whole as f64,
+        Some(at) if (2..=16).contains(&length) => whole as f64 / POWERS[length - 1 - at],
+        _ => return None,
     };
-    Some(if negative { -number } else { number })
+    Some((if negative { -number } else { number }, text.len() - digits.len() + length))
 }
 
 #[cold]

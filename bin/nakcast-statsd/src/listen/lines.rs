@@ -5,6 +5,7 @@ use crate::intake::Feed;
 use crate::line::Bad;
 use crate::stream::Conversation;
 use memchr::{memchr, memrchr};
+use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ const LONGEST: usize = 64 << 10;
 /// One connection's lines.
 pub(super) struct Lines {
     ledger: Arc<Ledger>,
-    feed: Feed,
+    feed: Arc<Mutex<Feed>>,
     /// A line that has no end yet.
     begun: Vec<u8>,
     /// The line that is going on was too long, and is left out to its end.
@@ -22,7 +23,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(ledger: Arc<Ledger>, feed: Feed) -> Lines {
+    pub(super) fn new(ledger: Arc<Ledger>, feed: Arc<Mutex<Feed>>) -> Lines {
         Lines { ledger, feed, begun: Vec::new(), skipping: false }
     }
 
@@ -40,7 +41,7 @@ impl Lines {
     /// What was begun is no line.
     fn bad(&mut self, why: Bad) {
         let line = mem::take(&mut self.begun);
-        self.feed.unreadable(&line, why);
+        self.feed.lock().unreadable(&line, why);
         self.ledger.count(0, 0);
     }
 }
@@ -60,11 +61,11 @@ impl Conversation for Lines {
         }
         let dialect = self.ledger.dialect();
         if self.begun.is_empty() {
-            self.feed.begin(dialect).lines(whole);
+            self.feed.lock().begin(dialect).lines(whole);
         } else {
             let mut begun = mem::take(&mut self.begun);
             begun.extend(whole);
-            self.feed.begin(dialect).lines(&begun);
+            self.feed.lock().begin(dialect).lines(&begun);
         }
         self.ledger.count(1, 0);
         self.begin(rest);

@@ -12,6 +12,7 @@ use crate::line::Dialect;
 use crate::stream::{Bounds, Counts, Streams};
 use mio::Waker;
 use nakcast::net::Socket;
+use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
@@ -194,7 +195,9 @@ impl Listener {
     ) -> io::Result<Listener> {
         let ledger = Arc::new(Ledger::new(name, Vec::new(), dialect));
         let its = Arc::clone(&ledger);
-        let converse = move || lines::Lines::new(Arc::clone(&its), intake.feed());
+        // One for all connections, which take turns on one thread.
+        let feed = Arc::new(Mutex::new(intake.feed()));
+        let converse = move || lines::Lines::new(Arc::clone(&its), Arc::clone(&feed));
         let streams = Streams::start(listener, bounds, Arc::clone(&ledger.counts), converse)?;
         Ok(Listener { ledger, work: Work::Streams(Some(streams)), told: (0, 0, 0), drops: Some(0) })
     }
