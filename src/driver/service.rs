@@ -234,10 +234,15 @@ impl Working {
             self.streak = 0;
         }
         self.streak += 1;
-        if self.watched && self.streak > STREAK {
+        if self.watched && self.is_busy() {
             self.publisher.count_sending(0, 1);
             self.watched = !shared.watch.set(&shared.socket, false);
         }
+    }
+
+    /// The application has transmitted for a while without a pause.
+    fn is_busy(&self) -> bool {
+        self.streak > STREAK
     }
 
     /// The application pauses: the service thread takes in the NAKs.

@@ -32,6 +32,9 @@ impl Shared {
             self.transmit(working);
             if inlet.is_tight() {
                 working.go_on(self, inlet, stream);
+            } else if working.is_busy() {
+                // What sends message after message without a pause is not slow for what sending takes.
+                inlet.go_on(working.transmitted);
             }
         } else {
             working.pile_up(self, inlet, stream, now);
@@ -174,5 +177,27 @@ mod tests {
     fn nobody_waits_where_the_timer_costs_more_than_the_transmit() {
         let (waits, _) = send(Duration::from_secs(1), Duration::from_secs(2));
         assert!(!waits);
+    }
+
+    #[test]
+    fn what_sends_without_a_pause_comes_to_share_runs_though_each_message_left_at_once() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let stream = working.publisher.open_stream("t", shared.clock.now()).unwrap();
+        shared.transmit(&mut working);
+        let mut inlet = working.connect(stream);
+        let until = shared.clock.now() + Duration::from_secs(20);
+        let mut sent = 0;
+        while !inlet.is_tight() {
+            assert!(!until.is_due(shared.clock.now()), "each of {sent} left alone");
+            // The timer costs so much that nothing waits for it; the next message comes as soon as the last one left.
+            (working.timer_cost, working.wakes_at) = (Duration::from_secs(1), Time::NEVER);
+            let now = working.transmitted + Duration::from_nanos(100);
+            working.publisher.send(stream, b"message", now).unwrap();
+            shared.dispatch(&mut working, &mut inlet, stream, now);
+            sent += 1;
+            assert!(sent > 2 || !inlet.is_tight(), "one that follows another makes no streak");
+        }
     }
 }
