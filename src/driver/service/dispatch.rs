@@ -1,6 +1,6 @@
 //! When what the application sends leaves: at once, or with what follows.
 
-use super::{Shared, Working};
+use super::{STREAK, Shared, Working};
 use crate::driver::inlet::Inlet;
 use crate::protocol::Time;
 use parking_lot::MutexGuard;
@@ -80,8 +80,10 @@ impl Working {
     /// Messages wait for others; those that come in a tight loop are pushed, as many as fill a run.
     fn pile_up(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32, now: Time) {
         let tight = inlet.is_tight();
-        // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set.
-        let most = if tight && !self.watched { self.pause() } else { self.publisher.config().max_delay };
+        // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set. A
+        // burst of some messages is over before that.
+        let run_after_run = tight && !self.watched && self.streak > 2 * STREAK;
+        let most = if run_after_run { self.pause() } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
         self.wake_by(shared, now + most);
         let pile = self.pile(inlet);
@@ -145,7 +147,7 @@ impl Working {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::service;
+    use super::super::{PAUSE_MAX, tests::service};
     use super::*;
 
     /// Sends a message just after a transmit, which takes `cost`; the timer takes `timer_cost`. Gives whether it waits, and when
@@ -177,6 +179,26 @@ mod tests {
     fn nobody_waits_where_the_timer_costs_more_than_the_transmit() {
         let (waits, _) = send(Duration::from_secs(1), Duration::from_secs(2));
         assert!(!waits);
+    }
+
+    #[test]
+    fn the_end_of_a_burst_waits_no_longer_than_any_message_and_that_of_a_long_loop_for_its_pause() {
+        for (streak, most) in [(STREAK + 1, Duration::from_micros(50)), (3 * STREAK, PAUSE_MAX)] {
+            let service = service();
+            let shared = &*service.shared;
+            let mut working = shared.lock();
+            let now = shared.clock.now();
+            let stream = working.publisher.open_stream("t", now).unwrap();
+            let mut inlet = working.connect(stream);
+            // Two messages in 100 ns.
+            inlet.look(now);
+            inlet.look(now + Duration::from_nanos(100));
+            assert!(inlet.is_tight());
+            (working.streak, working.watched, working.timer_cost) = (streak, false, PAUSE_MAX);
+            working.wakes_at = Time::NEVER;
+            working.pile_up(shared, &mut inlet, stream, now);
+            assert_eq!(working.wakes_at.since(now), most, "after {streak} transmits");
+        }
     }
 
     #[test]
