@@ -34,6 +34,8 @@ pub(crate) struct Inlet {
     /// Datagrams that what is pushed may yet begin. None when it is shut.
     datagrams: usize,
     is_open: bool,
+    /// What left last filled half a run.
+    fills_runs: bool,
     /// Until when what is pushed may wait.
     due: Time,
     /// After how many messages the clock is looked at, and how many of these are left.
@@ -123,6 +125,7 @@ impl Inlet {
             let most = Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1);
             (self.batch * 2 + 1).min(most as u32).min(MOST)
         } else {
+            self.fills_runs = false;
             0
         };
         self.left = 0;
@@ -140,6 +143,11 @@ impl Inlet {
         self.is_open = false;
         self.datagrams = 0;
         self.run.shut();
+    }
+
+    /// So many come that it is no burst of a few.
+    pub(crate) fn fills_runs(&self) -> bool {
+        self.fills_runs
     }
 
     /// Messages come in a tight loop.
@@ -193,6 +201,7 @@ impl Inlets {
             longest: publisher.max_record(),
             datagrams: 0,
             is_open: false,
+            fills_runs: false,
             due: Time(0),
             batch: 0,
             left: 0,
@@ -233,7 +242,9 @@ impl Inlets {
         let Some(outlet) = self.shut(inlet, stream) else { return };
         if outlet.run.is_untouched() {
             outlet.run.exchange(&mut inlet.run, publisher.staging());
-            publisher.stage(stream, inlet.run.finish().iter().map(|slot| (slot.end, slot.pieces)));
+            let datagrams = inlet.run.finish();
+            publisher.stage(stream, datagrams.iter().map(|slot| (slot.end, slot.pieces)));
+            inlet.fills_runs = 2 * datagrams.len() as u64 >= publisher.max_run();
         } else {
             outlet.take(publisher, stream, now);
             publisher.flush(stream);

@@ -1,6 +1,6 @@
 //! When what the application sends leaves: at once, or with what follows.
 
-use super::{STREAK, Shared, Working};
+use super::{Shared, Working};
 use crate::driver::inlet::Inlet;
 use crate::protocol::Time;
 use parking_lot::MutexGuard;
@@ -82,7 +82,7 @@ impl Working {
         let tight = inlet.is_tight();
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set. A
         // burst of some messages is over before that.
-        let run_after_run = tight && !self.watched && self.streak > 2 * STREAK;
+        let run_after_run = tight && !self.watched && inlet.fills_runs();
         let most = if run_after_run { self.pause() } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
         self.wake_by(shared, now + most);
@@ -183,21 +183,30 @@ mod tests {
 
     #[test]
     fn the_end_of_a_burst_waits_no_longer_than_any_message_and_that_of_a_long_loop_for_its_pause() {
-        for (streak, most) in [(STREAK + 1, Duration::from_micros(50)), (3 * STREAK, PAUSE_MAX)] {
-            let service = service();
-            let shared = &*service.shared;
-            let mut working = shared.lock();
-            let now = shared.clock.now();
-            let stream = working.publisher.open_stream("t", now).unwrap();
-            let mut inlet = working.connect(stream);
-            // Two messages in 100 ns.
-            inlet.look(now);
-            inlet.look(now + Duration::from_nanos(100));
-            assert!(inlet.is_tight());
-            (working.streak, working.watched, working.timer_cost) = (streak, false, PAUSE_MAX);
-            working.wakes_at = Time::NEVER;
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let stream = working.publisher.open_stream("t", now).unwrap();
+        shared.transmit(&mut working);
+        let mut inlet = working.connect(stream);
+        // Two messages in 100 ns.
+        inlet.look(now);
+        inlet.look(now + Duration::from_nanos(100));
+        for (messages, most) in
+            [(0, Duration::from_micros(50)), (10, Duration::from_micros(50)), (40, PAUSE_MAX)]
+        {
+            (working.cost, working.transmitted) = (Duration::from_secs(1), now);
             working.pile_up(shared, &mut inlet, stream, now);
-            assert_eq!(working.wakes_at.since(now), most, "after {streak} transmits");
+            // As many datagrams.
+            (0..messages).for_each(|_| assert!(inlet.push(&[0; 1_000]).is_taken()));
+            (working.watched, working.timer_cost) = (false, PAUSE_MAX);
+            shared.depart(&mut working, &mut inlet, stream, now);
+            assert!(inlet.is_tight());
+            working.wakes_at = Time::NEVER;
+            (working.watched, working.timer_cost) = (false, PAUSE_MAX);
+            working.pile_up(shared, &mut inlet, stream, now);
+            assert_eq!(working.wakes_at.since(now), most, "after {messages}");
         }
     }
 
