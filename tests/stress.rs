@@ -2,7 +2,7 @@
 //! subscriber's thread share is used from all sides, and everything still comes in order and whole.
 //!
 //! Nearly all that is shared lies under one mutex with its condition variable, or is a descriptor of the kernel's. What messages
-//! in a tight loop go through is a ring of a crate's and one flag: see `src/driver/inlet.rs` and `tests/bulk.rs`. Threads are let
+//! in a tight loop go through is memory of its own and one flag: see `src/driver/inlet.rs` and `tests/bulk.rs`. Threads are let
 //! loose on all of it here.
 //!
 //! `NAKCAST_STRESS=50 cargo test --release --test stress` does fifty times as much.

@@ -168,9 +168,19 @@ impl Outlet {
     /// Hands copies of the records that are in it to the state machine.
     fn take(&mut self, publisher: &mut Publisher, stream: u32, now: Time) {
         self.run.read(|records| {
-            let taken = publisher.put(stream, records, now);
-            debug_assert_eq!(taken, records.len(), "there was headroom");
+            if publisher.put(stream, records, now) != records.len() {
+                debug_assert!(false, "there was headroom");
+                tracing::error!(stream, "messages were lost in the publisher: a fault of nakcast");
+            }
         });
+    }
+
+    /// The same, and nothing more is to be pushed: what was taken may be sealed before more comes, and that took a datagram more
+    /// than the publisher reckons with.
+    fn close(&mut self, publisher: &mut Publisher, stream: u32, now: Time) -> bool {
+        let was_closed = self.closed.swap(true, Ordering::AcqRel);
+        self.take(publisher, stream, now);
+        was_closed
     }
 }
 
@@ -183,6 +193,11 @@ pub(crate) struct Inlets {
 }
 
 impl Inlets {
+    /// Datagrams that may be sealed besides those that a publisher begins: what it pushed may be taken in and sealed by others, when
+    /// they close it, when they look at what it pushed just then, and when it waits for the lock with the message it learned it
+    /// by; and one that was being packed before.
+    pub(crate) const SPLITS: u64 = 4;
+
     /// The inlet of a stream that was just opened. All it will ever need is allocated here; memory that it does not come to use
     /// is never touched.
     pub(crate) fn connect(&mut self, publisher: &Publisher, stream: u32) -> Inlet {
@@ -210,7 +225,8 @@ impl Inlets {
         }
     }
 
-    /// A publisher may push as many messages as begin `datagrams` datagrams at the most, and until `due` or shortly after.
+    /// A publisher may push as many messages as begin `datagrams` datagrams at the most, and until `due` or shortly after. There is
+    /// headroom for [`SPLITS`](Self::SPLITS) more.
     pub(crate) fn open(&mut self, inlet: &mut Inlet, stream: u32, datagrams: usize, due: Time) {
         inlet.left = inlet.batch;
         inlet.datagrams = datagrams;
@@ -225,7 +241,7 @@ impl Inlets {
     /// Takes in what a publisher pushed. It does not push while this is called, for it calls it itself.
     pub(crate) fn take_in(&mut self, publisher: &mut Publisher, stream: u32, now: Time) {
         if let Some(Some(outlet)) = self.outlets.get_mut(stream as usize) {
-            outlet.take(publisher, stream, now);
+            outlet.close(publisher, stream, now);
         }
     }
 
@@ -261,24 +277,24 @@ impl Inlets {
         self.outlets.get_mut(stream as usize)?.as_mut()
     }
 
-    /// Takes in what all publishers pushed that may still push more.
+    /// Takes in what all publishers pushed. Who pushes more comes by itself, but for what it pushes at this moment.
     pub(crate) fn take_in_all(&mut self, publisher: &mut Publisher, now: Time) {
         for &stream in &self.open {
             if let Some(Some(outlet)) = self.outlets.get_mut(stream as usize) {
-                outlet.take(publisher, stream, now);
+                outlet.close(publisher, stream, now);
             }
         }
     }
 
-    /// The same, to be sent now; and they push no more. One that pushes at this moment may not have seen that yet, and what it
-    /// pushed may not be seen here yet: it is looked after once more, `again`, when that has long come to pass.
+    /// The same, to be sent now. One that pushes at this moment may not have seen that it is not to, and what it pushed may not be
+    /// seen here yet: it is looked after once more, `again`, when that has long come to pass.
     pub(crate) fn close_all(&mut self, publisher: &mut Publisher, again: bool, now: Time) {
-        self.take_in_all(publisher, now);
-        let outlets = &self.outlets;
+        let outlets = &mut self.outlets;
         self.open.retain(|&stream| {
+            let outlet = outlets.get_mut(stream as usize).and_then(Option::as_mut);
+            let was_closed = outlet.is_none_or(|outlet| outlet.close(publisher, stream, now));
             publisher.flush(stream);
-            let outlet = outlets.get(stream as usize).and_then(Option::as_ref);
-            outlet.is_some_and(|outlet| !(outlet.closed.swap(true, Ordering::AcqRel) && again))
+            !(was_closed && again)
         });
     }
 
@@ -338,7 +354,7 @@ mod tests {
         let mut inlet = tight(&publisher, &mut inlets);
         let mut number = 0_u32;
         for _ in 0..500 {
-            assert!(publisher.headroom(1, 46, Time(0)));
+            assert!(publisher.headroom(1, 46 + Inlets::SPLITS, Time(0)));
             inlets.open(&mut inlet, 1, 46, Time::NEVER);
             let mut pushed = Vec::new();
             for _ in 0..random.usize(..120) {
@@ -349,6 +365,12 @@ mod tests {
                 );
                 match inlet.push(&message) {
                     Pushed::Yes | Pushed::Look => pushed.push(message),
+                    Pushed::Alone => {
+                        pushed.push(message);
+                        inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
+                        assert!(publisher.headroom(1, 46 + Inlets::SPLITS, Time(0)));
+                        inlets.open(&mut inlet, 1, 46, Time::NEVER);
+                    }
                     other => assert_eq!(other, Pushed::Full, "a run is full"),
                 }
                 number += 1;
@@ -376,6 +398,40 @@ mod tests {
         }
         assert_eq!(inlet.push(&[0; 100]), Pushed::Yes, "there is room for a small one still");
         assert_eq!(inlet.push(&[0; 1_341]), Pushed::Full, "it is longer than goes this way");
+    }
+
+    /// By `flush`, or by another publisher's transmits, which take in what there is, and see to what is due.
+    #[test]
+    fn however_often_what_was_pushed_is_taken_in_and_sent_nothing_is_lost() {
+        for datagram in [512, 1_408, 8_900, 60_000] {
+            let config = Config { datagram, ..Config::new(SourceId(7)) };
+            let (mut publisher, mut inlets) = (Publisher::new(config, Time(0)), Inlets::default());
+            publisher.open_stream("t", Time(0));
+            let mut inlet = tight(&publisher, &mut inlets);
+            let (mut came, most) = (Vec::new(), publisher.max_run());
+            for number in 0..300_u32 {
+                let message = number.to_be_bytes();
+                // As a publisher does.
+                let pushed = inlet.push(&message);
+                assert_eq!(pushed, if number == 0 { Pushed::No } else { Pushed::Alone }, "it is closed");
+                inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
+                if !pushed.is_taken() {
+                    publisher.send(1, &message, Time(0)).unwrap();
+                }
+                assert!(publisher.headroom(1, most + Inlets::SPLITS, Time(0)));
+                inlets.open(&mut inlet, 1, most as usize, Time::NEVER);
+                if number.is_multiple_of(3) {
+                    inlets.take_in(&mut publisher, 1, Time(0));
+                } else {
+                    inlets.take_in_all(&mut publisher, Time(0));
+                }
+                came.extend(transmitted(&mut publisher));
+            }
+            inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
+            came.extend(transmitted(&mut publisher));
+            assert!(came.into_iter().eq((0..300_u32).map(|number| number.to_be_bytes().to_vec())));
+            assert_eq!(publisher.stats().messages, 300);
+        }
     }
 
     #[test]

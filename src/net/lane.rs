@@ -67,6 +67,7 @@ pub(crate) struct Reader {
 pub(crate) fn lane(slots: usize, stride: usize, head: usize) -> (Writer, Reader) {
     assert!(head < stride && stride <= usize::from(u16::MAX), "slots of {stride} bytes");
     let length = slots * stride;
+    assert!(u32::try_from(length).is_ok(), "a lane of {length} bytes");
     let memory = AtomicPtr::new(into_pointer(vec![0; length].into_boxed_slice()));
     let ends = (0..slots).map(|_| AtomicU32::new(0)).collect();
     let lane = Arc::new(Lane { memory, length, stride, head, filled: AtomicU64::new(0), ends });
@@ -122,8 +123,11 @@ impl Writer {
 
     /// How far the slots are filled; nothing more is appended before all begins anew.
     pub(crate) fn finish(&mut self) -> &[Filled] {
-        self.leave();
-        (self.begun, self.room) = (0, 0);
+        if self.before.len() < self.begun as usize {
+            self.leave();
+        }
+        // As if there were no more slots.
+        (self.begun, self.room) = (self.lane.ends.len() as u32, 0);
         &self.before
     }
 
@@ -238,6 +242,7 @@ mod tests {
                 }
             }
             assert_eq!(writer.finish(), slots);
+            assert!(!writer.next() && !writer.append([0; 1], &[]), "it begins anew first");
             reader.exchange(&mut writer, &mut other);
             let inside = slots.iter().enumerate().flat_map(|(slot, filled)| {
                 other[slot * 100 + 10..slot * 100 + usize::from(filled.end)].to_vec()

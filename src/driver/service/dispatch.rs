@@ -1,7 +1,7 @@
 //! When what the application sends leaves: at once, or with what follows.
 
 use super::{Shared, Working};
-use crate::driver::inlet::Inlet;
+use crate::driver::inlet::{Inlet, Inlets};
 use crate::protocol::Time;
 use parking_lot::MutexGuard;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Working {
         }
         let (sealed, packing) = self.publisher.pending(stream);
         let left = self.publisher.max_run().saturating_sub(sealed + u64::from(packing));
-        if left > 0 && self.publisher.headroom(stream, left, now) {
+        if left > 0 && self.publisher.headroom(stream, left + Inlets::SPLITS, now) {
             self.inlets.open(inlet, stream, left as usize, self.transmitted + pile);
             self.look_again = now + most;
         }

@@ -54,17 +54,26 @@ impl Publisher {
             if stream.window.has_room_up_to(last) {
                 return true;
             }
-            let room =
-                if self.pool.left() > 0 { Ok(Room::Free) } else { self.spare(id, now).map(Room::OldestOf) };
-            match room {
-                Ok(room) => self.take_room(id, room),
-                Err(_) => return false,
+            if !self.make_room(id, now) {
+                return false;
             }
         }
     }
 
+    /// Gives a stream memory for more datagrams, if there is some.
+    fn make_room(&mut self, id: u32, now: Time) -> bool {
+        let room =
+            if self.pool.left() > 0 { Ok(Room::Free) } else { self.spare(id, now).map(Room::OldestOf) };
+        match room {
+            Ok(room) => self.take_room(id, room),
+            Err(_) => return false,
+        }
+        true
+    }
+
     /// Takes the messages of whole records, for as many of which [`headroom`](Self::headroom) has made sure, and none of which
-    /// is longer than [`max_record`](Self::max_record). Gives the bytes they took; behind them is a part of one at the most.
+    /// is longer than [`max_record`](Self::max_record). Gives the bytes they took; behind them is a part of one at the most, or
+    /// what there was no headroom for.
     pub fn put(&mut self, id: u32, records: &[u8], now: Time) -> usize {
         let datagram = self.config.datagram;
         let mut at = 0;
@@ -97,6 +106,9 @@ impl Publisher {
                 return at;
             }
             self.seal(id);
+            if !self.streams[id as usize - 1].window.has_room() && !self.make_room(id, now) {
+                return at;
+            }
             self.begin(id, now);
         }
     }
@@ -134,7 +146,8 @@ impl Publisher {
         }
         let window = &self.streams[id as usize - 1].window;
         for sequence in first..end {
-            let (Some(slot), Some(place)) = (window.slot(sequence), window.place(sequence)) else { break };
+            // What the window gave up meanwhile, for another stream, is no more.
+            let (Some(slot), Some(place)) = (window.slot(sequence), window.place(sequence)) else { continue };
             let from = (sequence - first) as usize * self.config.datagram;
             // Whole lines: what lies behind the datagram in its slot is nobody's.
             let length = usize::from(slot.length).next_multiple_of(64).min(self.config.datagram);
