@@ -267,6 +267,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_window_gave_up_before_it_was_copied_keeps_nothing_else_from_being_copied() {
+        let config = Config { window: 4 * (32 << 10), flow: Flow::None, ..Config::new(SourceId(7)) };
+        let mut publisher = Publisher::new(config, Time(0));
+        assert_eq!(
+            (publisher.open_stream("a", Time(0)), publisher.open_stream("b", Time(0))),
+            (Some(1), Some(2))
+        );
+        transmitted(&mut publisher);
+        let most = publisher.max_run();
+        assert!(publisher.headroom(1, most, Time(0)));
+        publisher.stage(1, (0..most).map(|_| (1_408, 1)));
+        transmitted(&mut publisher);
+        let two_chunks = vec![1; 50_000];
+        publisher.send(2, &two_chunks, Time(0)).unwrap();
+        let trail = publisher.streams[0].window.trail();
+        assert!(trail > 1 && trail <= most, "some are gone, and some are not: {trail}");
+        let mut copied = 0;
+        publisher.settle(|_, _| copied += 1);
+        assert_eq!(copied, most + 1 - trail);
+    }
+
+    #[test]
     fn there_is_no_headroom_where_a_message_would_be_refused() {
         let mut publisher = publisher();
         assert!(publisher.headroom(1, BACKLOG, Time(0)));
