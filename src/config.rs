@@ -165,7 +165,7 @@ impl PublisherBuilder {
     }
 
     /// Memory of the transmit window, bytes, for all topics of the endpoint together, taken at open (its pages when they are
-    /// first used, on Linux huge ones where there are). Default 64 MiB, at least four chunks of 32 KiB or one datagram, at most the machine's memory and swap (and
+    /// first used). Default 64 MiB, at least four chunks of 32 KiB or one datagram, at most the machine's memory and swap (and
     /// 1 TiB): [`Error::Memory`] where it cannot be had. It bounds how late a repair can come: at 1 Gbit/s, 64 MiB last half a
     /// second. Slots are as large as the largest datagram, so messages sent one by one fill it by the datagram.
     pub fn window(mut self, bytes: usize) -> Self {
@@ -268,8 +268,7 @@ impl PublisherBuilder {
         let clock = Clock::start();
         core.source = SourceId(random_id()?);
         core.wall_offset = clock.wall_offset();
-        let mut machine = publisher::Publisher::new(self.core, clock.now());
-        net::prefer_huge(machine.memory_mut());
+        let machine = publisher::Publisher::new(self.core, clock.now());
         Service::start(machine, socket, self.place.group, clock)
             .map_err(Error::system("starting the service thread"))
     }

@@ -51,11 +51,6 @@ impl Pool {
         self.chunks
     }
 
-    /// All chunks' memory: for the system to be told how to keep it, before it is used.
-    pub fn memory_mut(&mut self) -> &mut [u8] {
-        &mut self.memory
-    }
-
     /// The bytes beside the chunks, to be named like one. It is never lent.
     pub fn staging(&self) -> Chunk {
         Chunk(self.chunks as u32)

@@ -166,11 +166,6 @@ impl Publisher {
         &self.config
     }
 
-    /// The window's memory: for the system to be told how to keep it, before it is used.
-    pub fn memory_mut(&mut self) -> &mut [u8] {
-        self.pool.memory_mut()
-    }
-
     /// Sets the difference between wall clock and monotonic clock anew.
     pub fn set_wall_offset(&mut self, offset: u64) {
         self.config.wall_offset = offset;
