@@ -484,8 +484,19 @@ impl Shard {
     #[cold]
     #[inline(never)]
     fn uneven(&mut self, at: u32, value: f64, weight: f64, is_time: bool) {
-        let Some(timer) = self.timers.at(at) else { return };
-        let before = timer.samples.weight;
+        let Some(before) = self.timers.at(at).map(|timer| timer.samples.weight) else { return };
+        if !self.keep(at, value, weight, is_time) {
+            return;
+        }
+        if let Some(timer) = self.timers.at(at) {
+            timer.weigh(before, value, weight);
+        }
+    }
+
+    /// A value of a timer, counted and kept; false if it was only counted.
+    #[inline(always)]
+    fn keep(&mut self, at: u32, value: f64, weight: f64, is_time: bool) -> bool {
+        let Some(timer) = self.timers.at(at) else { return false };
         timer.samples.weight += weight;
         timer.samples.is_time |= is_time;
         if timer.samples.values.len() < self.limits.timer_values
@@ -494,12 +505,9 @@ impl Shard {
         {
             self.samples += 1;
             timer.push(value);
-        } else if !self.another(at, value) {
-            return;
+            return true;
         }
-        if let Some(timer) = self.timers.at(at) {
-            timer.weigh(before, value, weight);
-        }
+        self.another(at, value)
     }
 
     /// A value of a timer that has too many to keep them, or for which there is no room; false if it was not taken.
@@ -582,17 +590,7 @@ impl Shard {
                 if !timer.is_even(weight) {
                     return self.uneven(at, value, weight, is_time);
                 }
-                timer.samples.weight += weight;
-                timer.samples.is_time |= is_time;
-                if timer.samples.values.len() < self.limits.timer_values
-                    && self.samples < self.limits.samples
-                    && timer.samples.sketch.is_none()
-                {
-                    self.samples += 1;
-                    timer.push(value);
-                } else {
-                    self.another(at, value);
-                }
+                self.keep(at, value, weight, is_time);
             }
             Sample::Member(member) => {
                 let Some(set) = self.sets.at(at) else { return };
