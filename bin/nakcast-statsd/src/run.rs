@@ -278,7 +278,6 @@ impl Collector {
 
     /// Does as the settings say from now on, with what was opened for them.
     fn adopt(&mut self, settings: Settings, opened: Opened) {
-        opened.said.iter().for_each(say);
         let mut known = mem::take(&mut self.listeners).into_iter().map(Some).collect::<Vec<_>>();
         for (listener, asked) in opened.listeners.into_iter().zip(&settings.listeners) {
             let heard = listener.map_or_else(Some, |at| known[at].take());
@@ -301,6 +300,8 @@ impl Collector {
         self.listeners.iter().for_each(|heard| heard.listener.begin());
         self.tell();
         self.admin.begin();
+        // Last: who reads it and asks is answered.
+        opened.said.iter().for_each(say);
     }
 
     /// Ends a listener, once it has taken what came.
