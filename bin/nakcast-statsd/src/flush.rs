@@ -66,6 +66,20 @@ pub struct Heard {
     pub refused: u64,
 }
 
+impl Heard {
+    /// Adds one to those of its listener, or to the list: one that ended may have begun again.
+    pub fn add_to(self, all: &mut Vec<Heard>) {
+        let Some(known) = all.iter_mut().find(|known| known.listener == self.listener) else {
+            return all.push(self);
+        };
+        known.received += self.received;
+        known.truncated += self.truncated;
+        known.refused += self.refused;
+        // Once nobody knows how many, nobody knows the total.
+        known.kernel_drops = known.kernel_drops.zip(self.kernel_drops).map(|(a, b)| a + b);
+    }
+}
+
 /// What the collector tells of itself, beside what its shards counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Own {

@@ -4,13 +4,16 @@
 use crate::exit::Failure;
 use nakcast::net::{Options, Socket, SocketError, resolve};
 use nakcast_statsd::admin::Admin;
+use nakcast_statsd::config::settings::Settings;
 use nakcast_statsd::config::settings::{At, Listen, Place};
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::listen::Listener;
 use nakcast_statsd::output::prometheus::Server;
 use nakcast_statsd::stream::{Bounds, Streams};
-use std::io::ErrorKind;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::Thread;
@@ -24,8 +27,70 @@ pub(crate) struct Heard {
 /// What is opened before all else.
 pub(crate) enum Opened {
     Sockets(Vec<Socket>),
+    Port(TcpListener),
     /// What is opened only when it listens.
     Later,
+}
+
+/// Where connections are taken by TCP, kept beside whoever takes them: a port that is wanted for something else passes from the
+/// one to the other, and at no moment is it closed. Port 0 is another one each time, and none of them is kept.
+#[derive(Default)]
+pub(crate) struct Ports(Vec<(SocketAddr, TcpListener)>);
+
+impl Ports {
+    /// Listens there, unless it is listened to already.
+    pub(crate) fn open(
+        &mut self,
+        address: SocketAddr,
+        by: &str,
+        what: &dyn Display,
+    ) -> Result<TcpListener, Failure> {
+        self.get(address).map_err(|error| {
+            let own = self.0.iter().find(|(known, _)| is_one(*known, address));
+            let own = own.map(|(own, _)| {
+                format!("; the collector has {own} itself, and changing from that takes a restart")
+            });
+            Failure::usage(format_args!(
+                "{by}: {what} cannot be listened to: {error}{}",
+                own.unwrap_or_default()
+            ))
+        })
+    }
+
+    fn get(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == address) {
+            return known.try_clone();
+        }
+        let listener = TcpListener::bind(address)?;
+        if address.port() != 0 {
+            self.0.push((address, listener.try_clone()?));
+        }
+        Ok(listener)
+    }
+
+    /// Lets go of those that are not asked for.
+    pub(crate) fn retain(&mut self, settings: &Settings) {
+        self.0.retain(|(known, _)| settings.ports().any(|(asked, _)| asked == *known));
+    }
+}
+
+/// Whether listening at the one may keep others from listening at the other.
+fn is_one(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (is_any || one.ip() == other.ip())
+}
+
+/// Whether each of what asks for a port has one of its own.
+pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
+    let asked = settings.ports().filter(|(address, _)| address.port() != 0).collect::<Vec<_>>();
+    for (at, (address, by)) in asked.iter().enumerate() {
+        if let Some((_, first)) = asked[..at].iter().find(|(known, _)| known == address) {
+            return Err(Failure::usage(format_args!(
+                "{by}: {address} is asked for by {first}, too: each takes an address of its own"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Opens a listener's socket.
@@ -33,6 +98,7 @@ pub(crate) fn socket(
     asked: &Listen,
     receive_buffer: usize,
     threads: usize,
+    ports: &mut Ports,
     said: &mut Vec<String>,
 ) -> Result<Opened, Failure> {
     // Drops are to be counted by the datagram.
@@ -45,7 +111,8 @@ pub(crate) fn socket(
             // Each socket would hear all of it.
             Socket::group(*group, &local, None, &options).map(|socket| vec![socket])
         }
-        At::Tcp(_) | At::Unix(..) | At::UnixStream(..) => return Ok(Opened::Later),
+        At::Tcp(address) => return ports.open(*address, &asked.by, &asked.at).map(Opened::Port),
+        At::Unix(..) | At::UnixStream(..) => return Ok(Opened::Later),
     };
     sockets.map(Opened::Sockets).map_err(|error| match &error {
         SocketError::Open { .. } | SocketError::Option { .. } => Failure::at_run_time(error),
@@ -91,7 +158,7 @@ pub(crate) fn listener(
             warning = sockets.first().and_then(Socket::buffer_warning);
             Listener::start(sockets, dialect, intake, ended)
         }
-        (At::Tcp(address), Opened::Later) => Listener::tcp(*address, dialect, bounds, intake),
+        (_, Opened::Port(port)) => Listener::tcp(port, dialect, bounds, intake),
         #[cfg(unix)]
         (At::Unix(path, mode), Opened::Later) => Listener::unix(path, *mode, dialect, intake, ended),
         #[cfg(unix)]
@@ -108,25 +175,31 @@ pub(crate) fn listener(
     Ok(Heard { asked, listener })
 }
 
-/// Starts to answer Prometheus.
+/// Is to answer Prometheus, from the first text on.
 pub(crate) fn prometheus(
-    place: &Place,
+    Place { address, by }: &Place,
     up: &Arc<AtomicBool>,
+    ports: &mut Ports,
     said: &mut Vec<String>,
 ) -> Result<Server, Failure> {
-    let Place { address, by } = place;
-    let server = Server::start(*address, Arc::clone(up))
+    let port = ports.open(*address, by, address)?;
+    let server = Server::start(port, Arc::clone(up))
         .map_err(|error| Failure::usage(format_args!("{by}: {address} cannot be listened to: {error}")))?;
     said.push(format!("metrics at http://{}/metrics", server.address()));
     Ok(server)
 }
 
-/// Starts to answer commands.
-pub(crate) fn admin(admin: &Arc<Admin>, place: &Place, said: &mut Vec<String>) -> Result<Streams, Failure> {
-    let Place { address, by } = place;
-    let streams = admin.listen(*address);
-    let (streams, address) = streams
-        .map_err(|error| Failure::usage(format_args!("{by}: {address} cannot be listened to: {error}")))?;
-    said.push(format!("admin port at {address}"));
+/// Is to answer commands, once it begins.
+pub(crate) fn admin(
+    admin: &Arc<Admin>,
+    Place { address, by }: &Place,
+    ports: &mut Ports,
+    said: &mut Vec<String>,
+) -> Result<Streams, Failure> {
+    let port = ports.open(*address, by, address)?;
+    let failed = |error| Failure::usage(format_args!("{by}: {address} cannot be listened to: {error}"));
+    let at = port.local_addr().map_err(failed)?;
+    let streams = admin.answer_at(port).map_err(failed)?;
+    said.push(format!("admin port at {at}"));
     Ok(streams)
 }

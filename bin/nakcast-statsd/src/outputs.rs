@@ -1,7 +1,7 @@
 //! What flushes are written to.
 
 use crate::exit::{Failure, say};
-use crate::open;
+use crate::open::{self, Ports};
 use nakcast::Publisher;
 use nakcast_statsd::clock;
 use nakcast_statsd::config::settings::{Place, Publish, Settings, ToFile};
@@ -44,8 +44,7 @@ pub(crate) enum Flushed {
 pub(crate) struct Outputs {
     graphite: Option<Queue>,
     influx: Option<Queue>,
-    /// The server is away only while others are opened.
-    prometheus: Option<(Exposition, Option<Server>)>,
+    prometheus: Option<(Exposition, Server)>,
     publisher: Option<Publisher>,
     repeater: Option<Repeater>,
     /// How sending on went at last to servers that are not sent to any more.
@@ -69,6 +68,7 @@ impl New {
         now: &Settings,
         next: &Settings,
         up: &Arc<AtomicBool>,
+        ports: &mut Ports,
         said: &mut Vec<String>,
     ) -> Result<New, Failure> {
         let no_thread = |error: io::Error| Failure::at_run_time(format_args!("no thread to be had: {error}"));
@@ -80,23 +80,26 @@ impl New {
         let influx = influx.map(|influx| Queue::start(influx.url.clone(), WAITING, influx.deliver()));
         let influx = influx.transpose().map_err(no_thread)?;
         let prometheus = anew(now.prometheus.as_ref(), next.prometheus.as_ref());
-        let prometheus = prometheus.map(|place| open::prometheus(place, up, said)).transpose()?;
+        let prometheus = prometheus.map(|place| open::prometheus(place, up, ports, said)).transpose()?;
         let publisher = next.publish.as_ref().filter(|_| now.publish != next.publish);
         let publisher = publisher.map(publisher_of).transpose()?;
         let is_other = now.repeat != next.repeat && !next.repeat.is_empty();
         let repeater = is_other.then(|| Repeater::start(&next.repeat)).transpose();
         let repeater = repeater.map_err(Failure::usage)?;
-        let path = |settings: &Settings| settings.file.as_ref().map(|file| file.path.clone());
-        if let Some(file) = next.file.as_ref().filter(|_| path(now) != path(next)) {
-            appendable(file).map_err(|error| {
-                let (by, path) = (&file.by, file.path.display());
-                Failure::usage(format_args!(
-                    "{by}: {path} cannot be opened: {error}; it takes a file that can be written, or a new one in a folder that is there"
-                ))
-            })?;
-        }
         Ok(New { graphite, influx, prometheus, publisher, repeater })
     }
+}
+
+/// Looks whether the file can be written that `next` asks for and `now` did not. If it is not there, it is made.
+pub(crate) fn try_file(now: &Settings, next: &Settings) -> Result<(), Failure> {
+    let path = |settings: &Settings| settings.file.as_ref().map(|file| file.path.clone());
+    let Some(file) = next.file.as_ref().filter(|_| path(now) != path(next)) else { return Ok(()) };
+    appendable(file).map(drop).map_err(|error| {
+        let (by, path) = (&file.by, file.path.display());
+        Failure::usage(format_args!(
+            "{by}: {path} cannot be opened: {error}; it takes a file that can be written, or a new one in a folder that is there"
+        ))
+    })
 }
 
 /// What is asked for next, unless it is there already.
@@ -126,21 +129,16 @@ impl Outputs {
                 let _ = thread::Builder::new().name("sender".into()).spawn(move || old.end(LINGER));
             }
         }
-        match (new.prometheus, &mut self.prometheus) {
-            (Some(new), Some((exposition, server))) => {
-                new.set(exposition.text());
-                *server = Some(new);
-            }
-            (Some(new), none) => {
-                let exposition = Exposition::new(next.limits.series);
-                new.set(exposition.text());
-                *none = Some((exposition, Some(new)));
-            }
-            (None, some) if next.prometheus.is_none() => *some = None,
-            (None, _) => {}
-        }
-        if let Some((exposition, _)) = &mut self.prometheus {
+        let old = self.prometheus.take().filter(|_| next.prometheus.is_some());
+        // The old server ends before the new one begins, which may have its port.
+        self.prometheus = match (new.prometheus, old) {
+            (Some(new), Some((exposition, _))) => Some((exposition, new)),
+            (Some(new), None) => Some((Exposition::new(next.limits.series), new)),
+            (None, old) => old,
+        };
+        if let Some((exposition, server)) = &mut self.prometheus {
             exposition.map(next.limits.series, next.rules());
+            server.set(exposition.text());
         }
         if new.publisher.is_some() || next.publish.is_none() {
             self.publisher = new.publisher;
@@ -158,21 +156,6 @@ impl Outputs {
         }
     }
 
-    /// Ends the answering of Prometheus, since its address is wanted.
-    pub(crate) fn end_prometheus(&mut self) {
-        if let Some((_, server)) = &mut self.prometheus {
-            *server = None;
-        }
-    }
-
-    /// Answers Prometheus again.
-    pub(crate) fn begin_prometheus(&mut self, new: Server) {
-        if let Some((exposition, server)) = &mut self.prometheus {
-            new.set(exposition.text());
-            *server = Some(new);
-        }
-    }
-
     /// How the sending to Graphite went until now.
     pub(crate) fn graphite(&self) -> Option<Sent> {
         self.graphite.as_ref().map(Queue::sent)
@@ -182,7 +165,7 @@ impl Outputs {
     pub(crate) fn tell(&mut self, own: &mut Own) {
         own.graphite = self.graphite();
         own.repeated = self.repeater.as_ref().map(Repeater::told).unwrap_or_default();
-        own.repeated.append(&mut self.gone);
+        self.gone.drain(..).for_each(|gone| gone.add_to(&mut own.repeated));
         own.unwritten = mem::take(&mut self.unwritten);
     }
 
@@ -209,9 +192,7 @@ impl Outputs {
             for refused in exposition.refused() {
                 say(format_args!("warning: not told to Prometheus: {refused}"));
             }
-            if let Some(server) = server {
-                server.set(exposition.text());
-            }
+            server.set(exposition.text());
         }
         if let Some(publisher) = &mut self.publisher {
             let message = console::text(snapshot, Form::Json);
@@ -272,5 +253,10 @@ fn appendable(file: &ToFile) -> io::Result<File> {
 }
 
 fn append(file: &ToFile, snapshot: &Snapshot) -> io::Result<()> {
-    appendable(file)?.write_all(console::text(snapshot, file.form).as_bytes())
+    let (mut into, form) = (appendable(file)?, file.form);
+    let before = into.metadata()?.len();
+    into.write_all(console::text(snapshot, form).as_bytes()).inspect_err(|_| {
+        // A part of a flush would spoil the next one. What is no file of bytes keeps it.
+        let _ = into.set_len(before);
+    })
 }

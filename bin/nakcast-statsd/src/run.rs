@@ -2,13 +2,13 @@
 
 use crate::args::{Args, Command};
 use crate::exit::{Exit, Failure, say};
-use crate::open::{self, Heard};
-use crate::outputs::{Flushed, New, Outputs, anew};
+use crate::open::{self, Heard, Ports};
+use crate::outputs::{self, Flushed, New, Outputs, anew};
 use crate::signals::Signals;
 use crate::{blast, demo};
 use nakcast_statsd::admin::{Admin, Told};
 use nakcast_statsd::clock;
-use nakcast_statsd::config::settings::{At, Listen, Place, Settings};
+use nakcast_statsd::config::settings::{Listen, Settings};
 use nakcast_statsd::config::{circle, own};
 use nakcast_statsd::flush::{self, Snapshot};
 use nakcast_statsd::intake::Intake;
@@ -18,7 +18,6 @@ use nakcast_statsd::stream::Streams;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -35,6 +34,7 @@ struct Collector {
     /// For each UDP listener, and as many shards: as it was at the beginning.
     threads: usize,
     taps: Arc<Taps>,
+    ports: Ports,
     outputs: Outputs,
     admin: Arc<Admin>,
     /// Answers commands, if it is asked for.
@@ -99,6 +99,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         taps,
         listeners: Vec::new(),
         gone: Vec::new(),
+        ports: Ports::default(),
         outputs: Outputs::default(),
         last_flush: None,
         signals,
@@ -141,15 +142,6 @@ struct Opened {
     said: Vec<String>,
 }
 
-/// What was ended before its time, since its address was wanted for something else.
-#[derive(Default)]
-struct Ended {
-    /// Each with its place.
-    listeners: Vec<(usize, Listen)>,
-    prometheus: Option<Place>,
-    admin: Option<Place>,
-}
-
 impl Collector {
     /// Of each listener that is asked for the place of the one that is there already.
     fn there(&self, settings: &Settings) -> Vec<Option<usize>> {
@@ -163,105 +155,36 @@ impl Collector {
         settings.listeners.iter().map(&mut find).collect()
     }
 
-    /// Ends what stays no longer and whose address something new asks for: ports that are swapped, or a Unix socket of another
-    /// kind. The network's datagrams are not among that: what came meanwhile would be lost.
-    fn make_way(&mut self, next: &Settings) -> Ended {
-        let there = self.there(next);
-        let prometheus = anew(self.settings.prometheus.as_ref(), next.prometheus.as_ref());
-        let admin = anew(self.settings.admin.as_ref(), next.admin.as_ref());
-        let asked = next.listeners.iter().zip(&there).filter(|(_, there)| there.is_none());
-        let (mut addresses, mut paths) = (Vec::new(), Vec::new());
-        for (asked, _) in asked {
-            match &asked.at {
-                At::Tcp(address) => addresses.push(*address),
-                at => paths.extend(at.file().map(|(path, _)| path.to_owned())),
-            }
-        }
-        addresses.extend(prometheus.into_iter().chain(admin).map(|place| place.address));
-        let is_wanted = |address: SocketAddr| addresses.iter().any(|&wanted| is_one(wanted, address));
-        let mut ended = Ended::default();
-        for at in (0..self.listeners.len()).rev().filter(|&at| !there.contains(&Some(at))) {
-            let is_in_the_way = match &self.listeners[at].asked.at {
-                At::Tcp(address) => is_wanted(*address),
-                at => at.file().is_some_and(|(path, _)| paths.iter().any(|wanted| wanted == path)),
-            };
-            if is_in_the_way {
-                let heard = self.listeners.remove(at);
-                ended.listeners.push((at, heard.asked.clone()));
-                self.end_listener(heard);
-            }
-        }
-        // The last that was ended is the first of them.
-        ended.listeners.reverse();
-        let stays = |now: &Place, next: Option<&Place>| next.is_some_and(|next| next.address == now.address);
-        let in_the_way = |now: &Option<Place>, next: Option<&Place>| {
-            now.clone().filter(|now| !stays(now, next) && is_wanted(now.address))
-        };
-        ended.prometheus = in_the_way(&self.settings.prometheus, next.prometheus.as_ref());
-        if ended.prometheus.is_some() {
-            self.outputs.end_prometheus();
-        }
-        ended.admin = in_the_way(&self.settings.admin, next.admin.as_ref());
-        if ended.admin.is_some() {
-            self.commands = None;
-        }
-        ended
-    }
-
-    /// Opens again what was ended for what could not be had.
-    fn restore(&mut self, ended: Ended) {
-        let mut said = Vec::new();
-        for (at, asked) in ended.listeners {
-            let (settings, main) = (&self.settings, thread::current());
-            let socket = open::socket(&asked, settings.receive_buffer, self.threads, &mut said);
-            let heard = socket.and_then(|socket| {
-                open::listener(asked, socket, settings.streams, &self.intake, main, &mut said)
-            });
-            match heard {
-                Ok(heard) => {
-                    heard.listener.begin();
-                    self.listeners.insert(at.min(self.listeners.len()), heard);
-                }
-                Err(failure) => failure.warn("it is not listened to any more"),
-            }
-        }
-        if let Some(place) = ended.prometheus {
-            match open::prometheus(&place, &self.up, &mut said) {
-                Ok(server) => self.outputs.begin_prometheus(server),
-                Err(failure) => {
-                    failure.warn("Prometheus is not answered any more");
-                    // So that it is opened when it is asked for again.
-                    self.settings.prometheus = None;
-                }
-            }
-        }
-        if let Some(place) = ended.admin {
-            match open::admin(&self.admin, &place, &mut said) {
-                Ok(commands) => self.commands = Some(commands),
-                Err(failure) => {
-                    failure.warn("commands are not answered any more");
-                    self.settings.admin = None;
-                }
-            }
-        }
-        // That it is open is nothing new.
-        drop(said);
-        self.tell();
-    }
-
     /// Opens what settings ask for and is not there. This can fail; then nothing has changed.
-    fn open(&self, settings: &Settings) -> Result<Opened, Failure> {
+    fn open(&mut self, settings: &Settings) -> Result<Opened, Failure> {
+        let opened = self.try_open(settings);
+        if opened.is_err() {
+            self.ports.retain(&self.settings);
+        }
+        opened
+    }
+
+    fn try_open(&mut self, settings: &Settings) -> Result<Opened, Failure> {
+        open::check(settings)?;
         let (mut sockets, mut said) = (Vec::new(), Vec::new());
         for (asked, there) in settings.listeners.iter().zip(self.there(settings)) {
-            sockets.push(match there {
-                Some(at) => Ok(at),
-                None => {
-                    let socket = open::socket(asked, settings.receive_buffer, self.threads, &mut said)?;
-                    Err((asked.clone(), socket))
+            let path = asked.at.file().map(|(path, _)| path);
+            let file = |heard: &&Heard| heard.asked.at.file().is_some_and(|(own, _)| Some(own) == path);
+            sockets.push(match (there, self.listeners.iter().find(file)) {
+                (Some(at), _) => Ok(at),
+                (None, Some(own)) => {
+                    let (by, at, own) = (&asked.by, &asked.at, &own.asked.at);
+                    return Err(Failure::usage(format_args!(
+                        "{by}: {at} cannot be listened to: the collector has {own}, and changing from that takes a restart"
+                    )));
+                }
+                (None, None) => {
+                    let (buffer, ports) = (settings.receive_buffer, &mut self.ports);
+                    Err((asked.clone(), open::socket(asked, buffer, self.threads, ports, &mut said)?))
                 }
             });
         }
-        let outputs = New::open(&self.settings, settings, &self.up, &mut said)?;
+        let outputs = New::open(&self.settings, settings, &self.up, &mut self.ports, &mut said)?;
         let listeners = sockets.into_iter().map(|socket| match socket {
             Ok(at) => Ok(Ok(at)),
             Err((asked, socket)) => {
@@ -270,9 +193,11 @@ impl Collector {
             }
         });
         let listeners = listeners.collect::<Result<_, Failure>>()?;
-        // Last: nothing fails behind it, and who asks is answered.
         let commands = anew(self.settings.admin.as_ref(), settings.admin.as_ref());
-        let commands = commands.map(|place| open::admin(&self.admin, place, &mut said)).transpose()?;
+        let ports = &mut self.ports;
+        let commands = commands.map(|place| open::admin(&self.admin, place, ports, &mut said)).transpose()?;
+        // Last: what it makes would be left behind.
+        outputs::try_file(&self.settings, settings)?;
         Ok(Opened { listeners, outputs, commands, said })
     }
 
@@ -283,23 +208,28 @@ impl Collector {
             let heard = listener.map_or_else(Some, |at| known[at].take());
             let Some(Heard { asked: before, listener }) = heard else { continue };
             listener.speak(asked.dialect);
-            if before.at != asked.at {
-                set_mode(asked);
+            let mut asked = asked.clone();
+            if before.at != asked.at && !set_mode(&asked) {
+                // It is tried again when the configuration is read again.
+                asked.at = before.at;
             }
-            self.listeners.push(Heard { asked: asked.clone(), listener });
+            self.listeners.push(Heard { asked, listener });
         }
+        // What ends does so before what begins, which may have its port.
         known.into_iter().flatten().for_each(|heard| self.end_listener(heard));
-        self.outputs.adopt(&settings, opened.outputs, &self.taps);
         if settings.admin.is_none() || opened.commands.is_some() {
-            self.commands = opened.commands;
+            self.commands = None;
         }
+        self.outputs.adopt(&settings, opened.outputs, &self.taps);
+        self.commands = opened.commands.or(self.commands.take());
+        self.ports.retain(&settings);
         self.intake.set(settings.limits, settings.idle);
         self.plan = Arc::new(settings.plan.clone());
         self.settings = settings;
         // All that what they take goes to is there.
         self.listeners.iter().for_each(|heard| heard.listener.begin());
         self.tell();
-        self.admin.begin();
+        self.commands.iter().for_each(Streams::begin);
         // Last: who reads it and asks is answered.
         opened.said.iter().for_each(say);
     }
@@ -327,14 +257,8 @@ impl Collector {
     /// Reads the configuration, and opens what it asks for.
     fn prepare(&mut self) -> Result<(Settings, Opened), Failure> {
         let settings = read(&self.args)?;
-        let ended = self.make_way(&settings);
-        match self.open(&settings) {
-            Ok(opened) => Ok((settings, opened)),
-            Err(failure) => {
-                self.restore(ended);
-                Err(failure)
-            }
-        }
+        let opened = self.open(&settings)?;
+        Ok((settings, opened))
     }
 
     /// Reads the configuration again. If it is wrong, or what it asks for is not to be had, all stays as it is. Tells whether
@@ -444,7 +368,7 @@ impl Collector {
         let mut snapshot = Snapshot::keeping(intervals, &self.plan, time, seconds, keep);
         let own = &mut snapshot.own;
         own.heard = self.listeners.iter_mut().map(|heard| heard.listener.heard()).collect();
-        own.heard.append(&mut self.gone);
+        self.gone.drain(..).for_each(|gone| gone.add_to(&mut own.heard));
         own.loss = self.settings.estimate.then(|| flush::loss(&own.heard)).flatten();
         own.timestamp_lag = self.last_flush.map(|last| time as f64 - last as f64 - seconds);
         self.outputs.tell(own);
@@ -476,14 +400,8 @@ fn nothing_yet(settings: &Settings) -> Settings {
     }
 }
 
-/// Whether listening at the one keeps others from listening at the other.
-fn is_one(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && one.port() != 0 && (is_any || one.ip() == other.ip())
-}
-
-/// Gives a socket that stays another mode.
-fn set_mode(asked: &Listen) {
+/// Gives a socket that stays another mode; false if that failed.
+fn set_mode(asked: &Listen) -> bool {
     let by = &asked.by;
     match asked.at.file() {
         #[cfg(unix)]
@@ -491,6 +409,7 @@ fn set_mode(asked: &Listen) {
             use std::os::unix::fs::PermissionsExt;
             if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
                 say(format_args!("warning: {by}: {} keeps its mode: {error}", path.display()));
+                return false;
             }
         }
         Some((path, _)) => {
@@ -498,6 +417,7 @@ fn set_mode(asked: &Listen) {
         }
         None => {}
     }
+    true
 }
 
 fn millis(time: Duration) -> u64 {

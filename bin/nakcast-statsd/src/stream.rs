@@ -74,9 +74,11 @@ pub struct Counts {
     pub idle: AtomicU64,
 }
 
-/// A server on a thread of its own, until it is dropped.
+/// A server on a thread of its own, from [`Streams::begin`] until it is dropped. Who connects before waits in the kernel; one that
+/// is dropped without a beginning has taken nobody.
 #[derive(Debug)]
 pub struct Streams {
+    begin: Arc<AtomicBool>,
     end: Arc<AtomicBool>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -97,7 +99,7 @@ const SHORT: Duration = Duration::from_millis(100);
 const TURN: usize = 16;
 
 impl Streams {
-    /// Has `converse` begin a conversation for each connection that `listener` takes.
+    /// Is to have `converse` begin a conversation for each connection that `listener` takes.
     ///
     /// # Errors
     ///
@@ -111,7 +113,7 @@ impl Streams {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), TOLD)?;
         poll.registry().register(listener.source(), LISTENER, Interest::READABLE)?;
-        let end = Arc::new(AtomicBool::new(false));
+        let (begin, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let server = Server {
             poll,
             listener,
@@ -120,12 +122,22 @@ impl Streams {
             connections: HashMap::new(),
             next: FIRST,
             buffer: vec![0; READ],
+            begin: Arc::clone(&begin),
             end: Arc::clone(&end),
             counts,
+            begun: false,
             is_short: false,
         };
         let thread = thread::Builder::new().name("streams".into()).spawn(move || server.serve())?;
-        Ok(Streams { end, waker, thread: Some(thread) })
+        Ok(Streams { begin, end, waker, thread: Some(thread) })
+    }
+
+    /// Takes who has connected and connects from now on.
+    pub fn begin(&self) {
+        if !self.begin.swap(true, Ordering::Release) {
+            // A thread that is not woken has ended.
+            let _ = self.waker.wake();
+        }
     }
 }
 
@@ -161,8 +173,11 @@ struct Server<L: Accepts, F, C> {
     connections: HashMap<Token, Connection<L::Stream, C>>,
     next: usize,
     buffer: Vec<u8>,
+    begin: Arc<AtomicBool>,
     end: Arc<AtomicBool>,
     counts: Arc<Counts>,
+    /// Whether connections are taken yet.
+    begun: bool,
     /// A connection could not be taken, as when the process has no more descriptors.
     is_short: bool,
 }
@@ -189,20 +204,23 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
             {
                 return;
             }
+            // In this order: what was begun is seen by who sees the end.
             let ending = self.end.load(Ordering::Acquire);
             let mut turns = std::mem::take(&mut more);
-            if std::mem::take(&mut self.is_short) {
+            let is_first = !self.begun && self.begin.load(Ordering::Acquire);
+            self.begun |= is_first;
+            if is_first || std::mem::take(&mut self.is_short) {
                 // Nothing tells of those that wait already.
                 self.accept(&mut turns);
             }
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept(&mut turns),
-                    TOLD => {}
+                    LISTENER if self.begun => self.accept(&mut turns),
+                    LISTENER | TOLD => {}
                     token => turns.push(token),
                 }
             }
-            if ending {
+            if ending && self.begun {
                 self.accept(&mut turns);
                 turns = self.connections.keys().copied().collect();
             }

@@ -4,12 +4,13 @@
 mod support;
 
 use nakcast::net::{Options, Socket, resolve};
+use nakcast_statsd::clock;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -325,22 +326,86 @@ fn ports_are_swapped() {
         assert!(is_prometheus(prometheus) && is_admin(admin));
         ask_nothing(tcp, "c:1|c\n");
     }
-    // What cannot be had leaves all as it was, also what had to end for it.
-    for wrong in ["[[listen]]\ntcp = '192.0.2.1:1'\n", "[file]\npath = '/no-such-folder/file'\n"] {
-        file.write(&(with(c, b, a) + wrong));
+    // What cannot be had leaves all as it was: connections, too.
+    let mut kept = TcpStream::connect(a).unwrap();
+    kept.set_read_timeout(Some(SOON)).unwrap();
+    let mut lines = TcpStream::connect(b).unwrap();
+    lines.set_read_timeout(Some(SOON)).unwrap();
+    lines.write_all(b"d:1|c\nd:").unwrap();
+    let tasks = format!("/proc/{}/task", process.id());
+    let threads = || fs::read_dir(&tasks).map_or(0, Iterator::count);
+    let before = threads();
+    let servers = "graphite.server = '127.0.0.1:1'\ninflux.url = 'http://127.0.0.1:1/'\n";
+    let repeat = "[[repeat]]\nudp = '127.0.0.1:1'\n";
+    for (wrong, why) in [
+        ("[[listen]]\ntcp = '192.0.2.1:1'\n", "listen[1].tcp: tcp 192.0.2.1:1 cannot be listened to"),
+        ("[file]\npath = '/no-such-folder/file'\n", "file.path: /no-such-folder/file cannot be opened"),
+    ] {
+        file.write(&(servers.to_owned() + &with(c, b, a) + wrong + repeat));
         process.signal(libc::SIGHUP);
         let warning = process.wait_for_line("warning: ", SOON);
-        assert!(warning.ends_with("; the old configuration stays"), "{warning}");
+        assert!(warning.contains(why) && warning.ends_with("; the old configuration stays"), "{warning}");
+        kept.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"up\n") {
+            let mut byte = [0];
+            kept.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
         assert!(is_prometheus(a) && is_admin(c));
         ask_nothing(b, "c:1|c\n");
     }
+    // One that has ended is listed for a moment longer.
+    let until = clock::now() + SOON;
+    while threads() != before {
+        assert!(clock::now() < until, "threads are left behind: {} and not {before}", threads());
+        std::thread::yield_now();
+    }
+    lines.write_all(b"2|c\n").unwrap();
+    lines.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(lines.read(&mut [0]).unwrap(), 0);
     let told = ask(c, "stats\nquit\n");
     assert!(told.contains(&format!("tcp {b}")), "{told}");
     let told = end(process);
-    assert_eq!(told["counters"]["c"], 5, "{told}");
+    assert_eq!((&told["counters"]["c"], &told["counters"]["d"]), (&5.into(), &3.into()), "{told}");
     // Those that are gone are told of once more, and each with its own.
-    let received = told["listeners"].as_array().unwrap().iter().map(|one| one["received"].as_u64().unwrap());
-    assert_eq!(received.sum::<u64>(), 5, "{told}");
+    let listeners = told["listeners"].as_array().unwrap().iter().map(|one| one["listener"].as_str().unwrap());
+    let mut expected = [a, b, c].map(|address| format!("tcp {address}"));
+    expected.sort_by_key(|name| listeners.clone().position(|listener| listener == name));
+    assert_eq!(listeners.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_port_that_is_had_already_is_named() {
+    let at = free();
+    let every = SocketAddr::new([0, 0, 0, 0].into(), at.port());
+    let with = |prometheus, admin| {
+        format!(
+            "console = 'json'\nprometheus = '{prometheus}'\nadmin = '{admin}'\n[[listen]]\nudp = '127.0.0.1:0'\n"
+        )
+    };
+    let file = File::new("port.toml", &with(at, at));
+    let mut process = start(&["--config", &file.name()]);
+    assert_eq!(process.wait(SOON).code(), Some(2));
+    let name = file.name();
+    let expected = format!(
+        "error: {name}: admin: {at} is asked for by {name}: prometheus, too: each takes an address of its own\n"
+    );
+    assert_eq!(process.stderr(), expected);
+    let any = SocketAddr::new(at.ip(), 0);
+    file.write(&with(at, any));
+    let mut process = start(&["--config", &name]);
+    process.wait_for_line("admin port at ", SOON);
+    file.write(&with(every, any));
+    process.signal(libc::SIGHUP);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let named = format!("warning: {name}: prometheus: {every} cannot be listened to: ");
+    let own = format!(
+        "; the collector has {at} itself, and changing from that takes a restart; the old configuration stays"
+    );
+    assert!(warning.starts_with(&named) && warning.ends_with(&own), "{warning}");
+    assert!(is_prometheus(at));
+    end(process);
 }
 
 /// Says a line to who does not answer, and waits until it was heard: until the other side has closed, too.
@@ -353,7 +418,7 @@ fn ask_nothing(address: SocketAddr, line: &str) {
 }
 
 #[test]
-fn a_socket_of_the_file_system_has_its_mode_changed_and_may_become_a_stream() {
+fn a_socket_of_the_file_system_has_its_mode_changed() {
     let socket = File::new("changed.socket", "");
     fs::remove_file(&socket.0).unwrap();
     let with = |key: &str| {
@@ -382,13 +447,13 @@ fn a_socket_of_the_file_system_has_its_mode_changed_and_may_become_a_stream() {
     send("c:1|c");
     file.write(&with("unix_stream = 'PATH'\nmode = '0600'"));
     process.signal(libc::SIGHUP);
-    process.wait_for_line("listening on unix-stream ", SOON);
-    process.wait_for_line("the configuration was read again", SOON);
-    assert_eq!(mode(), 0o600);
-    let mut stream = UnixStream::connect(&socket.0).unwrap();
-    stream.write_all(b"c:1|c\n").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    let warning = process.wait_for_line("warning: ", SOON);
+    let (file, socket_) = (file.name(), socket.name());
+    let named = format!(
+        "warning: {file}: listen[0].unix_stream: unix-stream {socket_} cannot be listened to: the collector has unix {socket_}, and "
+    );
+    assert!(warning.starts_with(&named) && warning.ends_with("; the old configuration stays"), "{warning}");
+    send("c:1|c");
     let told = end(process);
     assert_eq!(told["counters"]["c"], 4, "{told}");
     assert!(!socket.0.exists());

@@ -319,6 +319,39 @@ fn what_a_file_does_not_take_is_counted() {
     collector.end();
 }
 
+/// A file that may not grow, as on a disk that fills: it ends with a whole flush.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_flush_is_written_whole_or_not_at_all() {
+    let file = path("filling.json");
+    let mut command = command("sh");
+    let limited = "trap '' XFSZ; ulimit -f 4; exec \"$@\"";
+    command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_nakcast-statsd"), "--listen", "127.0.0.1:0"]);
+    command.args(["--file", file.to_str().unwrap(), "--flush-interval", "50ms"]);
+    let mut process = Process::spawn(command);
+    let warning = process.wait_for_line("warning: a flush was not written to ", SOON);
+    assert!(warning.contains("File too large"), "{warning}");
+    process.signal(libc::SIGTERM);
+    process.succeed(SOON);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with('\n') && text.lines().count() > 1, "{text}");
+    for line in text.lines() {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+    fs::remove_file(&file).unwrap();
+}
+
+/// A start that fails leaves no file behind.
+#[test]
+fn a_file_is_made_last() {
+    let file = path("never.json");
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "192.0.2.1:1", "--file", file.to_str().unwrap()]);
+    let mut process = Process::spawn(command);
+    assert_eq!(process.wait(SOON).code(), Some(2));
+    assert!(!file.exists());
+}
+
 #[test]
 fn flushes_are_published() {
     let group = format!("239.255.78.10:{}", 20_000 + std::process::id() % 40_000);

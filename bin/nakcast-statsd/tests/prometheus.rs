@@ -9,8 +9,8 @@ use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Exposition, Server};
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::Plan;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -269,10 +269,12 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
 
 #[test]
 fn the_last_text_is_served() {
-    let server = Server::start("127.0.0.1:0".parse().unwrap(), up()).unwrap();
+    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), up()).unwrap();
     let address = server.address();
-    assert_eq!(ask(address, "GET", "/metrics").1, "");
+    // Who asks before there is a text waits for it.
+    let early = std::thread::spawn(move || ask(address, "GET", "/metrics").1);
     server.set("a 1\n".into());
+    assert_eq!(early.join().unwrap(), "a 1\n");
     let (head, body) = ask(address, "GET", "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains(CONTENT_TYPE), "{head}");
     assert_eq!(body, "a 1\n");
@@ -281,8 +283,47 @@ fn the_last_text_is_served() {
     assert_eq!(ask(address, "GET", "/health").1, "up\n");
     assert!(ask(address, "GET", "/").0.starts_with("HTTP/1.1 404 "));
     assert!(ask(address, "POST", "/metrics").0.starts_with("HTTP/1.1 405 "));
-    assert_eq!(Server::start(address, up()).err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
+    // A connection is kept from one question to the next, until the server ends; so is that of who asks and does not read.
+    let mut kept = TcpStream::connect(address).unwrap();
+    kept.set_read_timeout(Some(SOON)).unwrap();
+    for _ in 0..2 {
+        kept.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"up\n") {
+            let mut byte = [0];
+            kept.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+    }
+    server.set("a 1\n".repeat(16 << 20));
+    let mut deaf = TcpStream::connect(address).unwrap();
+    deaf.set_read_timeout(Some(SOON)).unwrap();
+    deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    deaf.read_exact(&mut [0]).unwrap();
+    let mut silent = TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(SOON)).unwrap();
     drop(server);
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
+    assert!(silent.read(&mut [0]).unwrap_or(0) == 0);
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn what_is_no_http_is_refused_and_harms_nobody() {
+    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), up()).unwrap();
+    server.set("a 1\n".into());
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
+    for wrong in ["\r\n\r\nnonsense\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", &long] {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        // It may be closed before all of it was written.
+        let _ = stream.write_all(wrong.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{wrong:.20}: {answer}");
+        assert_eq!(ask(server.address(), "GET", "/metrics").1, "a 1\n");
+    }
 }
 
 #[test]
@@ -315,9 +356,9 @@ fn the_collector_shows_what_it_heard() {
 
 #[test]
 fn a_port_in_use_is_a_clear_error() {
-    let server = Server::start("127.0.0.1:0".parse().unwrap(), up()).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
-    let address = server.address().to_string();
+    let address = taken.local_addr().unwrap().to_string();
     command.args(["--listen", "127.0.0.1:0", "--prometheus", &address]).stdout(Stdio::piped());
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2));

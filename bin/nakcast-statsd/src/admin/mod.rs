@@ -12,13 +12,12 @@ use crate::line::Kind;
 use crate::listen::Probe;
 use crate::output::queue::Sent;
 use crate::stream::{Bounds, Conversation, Streams};
-use mio::net::TcpListener;
 use parking_lot::Mutex;
 use std::fmt::{self, Write};
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What the admin port tells of, beside what the shards have.
@@ -52,8 +51,6 @@ pub struct Admin {
     intake: Intake,
     told: Mutex<Told>,
     up: Arc<AtomicBool>,
-    /// Set when there is all that is to be told of.
-    begun: OnceLock<()>,
 }
 
 /// A line that is longer has no command.
@@ -68,28 +65,21 @@ impl Admin {
     /// Tells of what is at an intake. `up` is what `health` says and sets.
     #[must_use]
     pub fn new(intake: Intake, told: Told, up: Arc<AtomicBool>) -> Arc<Admin> {
-        Arc::new(Admin { intake, told: Mutex::new(told), up, begun: OnceLock::new() })
+        Arc::new(Admin { intake, told: Mutex::new(told), up })
     }
 
-    /// Listens at an address; port 0 is any that is free. Ends when what it returns is dropped: the server, and where it
-    /// is. Who asks is answered from [`begin`](Admin::begin) on.
+    /// Is to answer who connects, from [`Streams::begin`] on.
     ///
     /// # Errors
     ///
-    /// The operating system's: the address is not this machine's, or the port is in use; or there is no thread to be had.
-    pub fn listen(self: &Arc<Admin>, address: SocketAddr) -> io::Result<(Streams, SocketAddr)> {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
+    /// The operating system's, when it has no thread or nothing to wait with.
+    pub fn answer_at(self: &Arc<Admin>, listener: TcpListener) -> io::Result<Streams> {
+        listener.set_nonblocking(true)?;
+        let listener = mio::net::TcpListener::from_std(listener);
         let admin = Arc::clone(self);
         let bounds = Bounds { connections: 64, idle: Duration::from_secs(3600) };
         let converse = move || Talk { admin: Arc::clone(&admin), begun: Vec::new() };
-        Ok((Streams::start(listener, bounds, Arc::default(), converse)?, address))
-    }
-
-    /// There is all that is to be told of.
-    pub fn begin(&self) {
-        // It may have begun before.
-        let _ = self.begun.set(());
+        Streams::start(listener, bounds, Arc::default(), converse)
     }
 
     /// Changes what is told.
@@ -237,7 +227,6 @@ impl Talk {
 
 impl Conversation for Talk {
     fn hear(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> bool {
-        self.admin.begun.wait();
         self.begun.extend(bytes);
         let begun = std::mem::take(&mut self.begun);
         let mut rest = &begun[..];

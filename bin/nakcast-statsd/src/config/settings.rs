@@ -288,6 +288,16 @@ impl Settings {
         listeners.chain(places.map(|place| &mut place.by)).chain(outputs)
     }
 
+    /// Where connections are taken, by TCP, and who asked for it.
+    pub fn ports(&self) -> impl Iterator<Item = (SocketAddr, &str)> {
+        let listeners = self.listeners.iter().filter_map(|listener| match listener.at {
+            At::Tcp(address) => Some((address, &*listener.by)),
+            _ => None,
+        });
+        let places = self.prometheus.iter().chain(&self.admin);
+        listeners.chain(places.map(|place| (place.address, &*place.by)))
+    }
+
     /// Before the names of what the collector tells of itself.
     #[must_use]
     pub fn stats_prefix(&self) -> String {

@@ -48,9 +48,6 @@ impl Lines {
 
 impl Conversation for Lines {
     fn hear(&mut self, bytes: &[u8], _: &mut Vec<u8>) -> bool {
-        if !self.ledger.begins() {
-            return false;
-        }
         let Some(last) = memrchr(b'\n', bytes) else {
             self.begin(bytes);
             return true;

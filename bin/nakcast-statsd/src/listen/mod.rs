@@ -14,7 +14,7 @@ use mio::Waker;
 use nakcast::net::Socket;
 use parking_lot::Mutex;
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 #[cfg(unix)]
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -55,7 +55,7 @@ struct Ledger {
     counts: Arc<Counts>,
     /// When something last came, in seconds since 1970.
     last: AtomicU64,
-    /// Whether to listen, once that is known.
+    /// Whether to take datagrams, once that is known.
     begin: OnceLock<bool>,
     end: AtomicBool,
     ended: AtomicBool,
@@ -170,19 +170,20 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Is to take lines from whoever connects to an address; port 0 is any that is free.
+    /// Is to take lines from whoever connects.
     ///
     /// # Errors
     ///
-    /// The operating system's: the address is not this machine's, or the port is in use; or there is no thread to be had.
+    /// The operating system's, when it has no thread or nothing to wait with.
     pub fn tcp(
-        address: SocketAddr,
+        listener: TcpListener,
         dialect: Dialect,
         bounds: Bounds,
         intake: Intake,
     ) -> io::Result<Listener> {
-        let listener = mio::net::TcpListener::bind(address)?;
         let name = format!("tcp {}", listener.local_addr()?);
+        listener.set_nonblocking(true)?;
+        let listener = mio::net::TcpListener::from_std(listener);
         Listener::streams(listener, name, dialect, bounds, intake)
     }
 
@@ -241,8 +242,11 @@ impl Listener {
 
     /// Begins to take what has come and comes.
     pub fn begin(&self) {
-        // It may have begun before.
-        let _ = self.ledger.begin.set(true);
+        match &self.work {
+            // They may have begun before.
+            Work::Datagrams(_) => _ = self.ledger.begin.set(true),
+            Work::Streams(streams) => streams.iter().for_each(Streams::begin),
+        }
     }
 
     /// Where it listens.

@@ -108,13 +108,23 @@ impl Queue {
     /// Tries to send what waits, for `patience` and what one attempt takes beyond it, and ends; tells how many flushes had to
     /// be given up for that.
     pub fn end(mut self, patience: Duration) -> usize {
+        self.join(patience);
+        self.shared.state.lock().waiting.len()
+    }
+
+    fn join(&mut self, patience: Duration) {
+        let Some(thread) = self.thread.take() else { return };
         self.shared.state.lock().end = Some(clock::now() + patience);
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic was printed; what waits is told below.
-            let _ = thread.join();
-        }
-        self.shared.state.lock().waiting.len()
+        // A panic was printed.
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Queue {
+    /// Ends it, whatever waits: no thread is left behind that sends.
+    fn drop(&mut self) {
+        self.join(Duration::ZERO);
     }
 }
 

@@ -89,6 +89,15 @@ pub struct Repeated {
     pub dropped: u64,
 }
 
+impl Repeated {
+    /// Adds one to those of its server, or to the list.
+    pub fn add_to(self, all: &mut Vec<Repeated>) {
+        let Some(known) = all.iter_mut().find(|known| known.to == self.to) else { return all.push(self) };
+        known.sent += self.sent;
+        known.dropped += self.dropped;
+    }
+}
+
 /// Where listeners leave what they heard. Another repeater can take the place of the one there is.
 #[derive(Debug, Default)]
 pub struct Taps(RwLock<Vec<Arc<Tap>>>);
@@ -174,7 +183,7 @@ struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Sends on to other servers, until [`Repeater::end`].
+/// Sends on to other servers, until [`Repeater::end`] or until it is dropped.
 #[derive(Debug)]
 pub struct Repeater {
     /// Where it takes from.
@@ -190,7 +199,7 @@ impl Repeater {
     /// One line that names who asked for the server, and the server: an interface that is not there, or no thread or socket to
     /// be had.
     pub fn start(targets: &[Target]) -> Result<Repeater, String> {
-        let mut servers = Vec::new();
+        let mut repeater = Repeater { taps: None, servers: Vec::new() };
         for target in targets {
             let to = target.to_string();
             let failed = |error: &dyn fmt::Display| format!("{}: {to}: {error}", target.by);
@@ -199,9 +208,9 @@ impl Repeater {
             let working = Arc::clone(&tap);
             let thread = thread::Builder::new().name("repeater".into());
             let thread = thread.spawn(move || working.work(&mut wire)).map_err(|error| failed(&error))?;
-            servers.push(Server { to, tap, thread: Some(thread) });
+            repeater.servers.push(Server { to, tap, thread: Some(thread) });
         }
-        Ok(Repeater { taps: None, servers })
+        Ok(repeater)
     }
 
     /// Has what listeners leave at `taps` sent on from now on, instead of to the servers there were before.
@@ -250,6 +259,13 @@ impl Repeater {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+impl Drop for Repeater {
+    /// Ends it: no thread is left behind that sends.
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
     }
 }
 

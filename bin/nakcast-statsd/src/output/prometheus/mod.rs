@@ -95,27 +95,8 @@ impl Exposition {
         self.tally.add(snapshot.tally.clone());
         self.processing_ms = snapshot.own.processing_ms;
         self.timestamp_lag = snapshot.own.timestamp_lag.unwrap_or(0.0);
-        for heard in &snapshot.own.heard {
-            match self.heard.iter_mut().find(|known| known.listener == heard.listener) {
-                Some(known) => {
-                    known.received += heard.received;
-                    known.truncated += heard.truncated;
-                    known.refused += heard.refused;
-                    // Once nobody knows how many, nobody knows the total.
-                    known.kernel_drops = known.kernel_drops.zip(heard.kernel_drops).map(|(a, b)| a + b);
-                }
-                None => self.heard.push(heard.clone()),
-            }
-        }
-        for repeated in &snapshot.own.repeated {
-            match self.repeated.iter_mut().find(|known| known.to == repeated.to) {
-                Some(known) => {
-                    known.sent += repeated.sent;
-                    known.dropped += repeated.dropped;
-                }
-                None => self.repeated.push(repeated.clone()),
-            }
-        }
+        snapshot.own.heard.iter().cloned().for_each(|heard| heard.add_to(&mut self.heard));
+        snapshot.own.repeated.iter().cloned().for_each(|repeated| repeated.add_to(&mut self.repeated));
         self.unwritten += snapshot.own.unwritten;
         self.merged = 0;
         let sketched = snapshot.timers.iter().filter(|timer| timer.is_sketched());

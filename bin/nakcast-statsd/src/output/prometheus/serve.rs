@@ -1,50 +1,73 @@
 //! The HTTP server: `/metrics`, and `/health`.
 
 use super::CONTENT_TYPE;
-use crate::clock;
-use parking_lot::Mutex;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE as TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tiny_http::{Header, Method, Request, Response};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-/// How long an address may still be in use.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Connections at one time; more wait in the kernel.
+const CONNECTIONS: usize = 256;
 
-/// How long it waits before it looks again.
-const SHORT: Duration = Duration::from_millis(1);
+/// How long a connection may say nothing.
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Tells the last text to whoever asks, on a thread of its own, until it is dropped.
+/// After how long a connection is closed, so that one that does not read what it asked for has no place for ever.
+const LIFE: Duration = Duration::from_secs(600);
+
+/// How long an answer may take that is on its way by then.
+const LAST: Duration = Duration::from_secs(10);
+
+/// How long it waits before it tries again to take connections.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Tells the last text to whoever asks, on a thread of its own, from the first text on and until it is dropped. Who asks before
+/// waits in the kernel.
+#[derive(Debug)]
 pub struct Server {
-    /// `None` once it is over.
-    http: Option<Arc<tiny_http::Server>>,
     address: SocketAddr,
-    text: Arc<Mutex<Arc<str>>>,
+    /// `None` once it is over.
+    text: Option<Texts>,
     thread: Option<JoinHandle<()>>,
 }
 
+type Texts = watch::Sender<Option<Bytes>>;
+type Text = watch::Receiver<Option<Bytes>>;
+
 impl Server {
-    /// Listens for TCP at an address; port 0 is any that is free. Until the first text is set, it is empty. `/health` answers
-    /// 503 while `up` is false.
+    /// Is to answer who connects. `/health` answers 503 while `up` is false.
     ///
     /// # Errors
     ///
-    /// The operating system's: the address is not this machine's, or the port is in use; or there is no thread to be had.
-    pub fn start(address: SocketAddr, up: Arc<AtomicBool>) -> io::Result<Server> {
-        let http = tiny_http::Server::http(address).map_err(into_io)?;
-        let address = http.server_addr().to_ip().unwrap_or(address);
-        let (http, text) = (Arc::new(http), Arc::new(Mutex::new(Arc::from(""))));
-        let (its, texts) = (Arc::clone(&http), Arc::clone(&text));
-        let thread = thread::Builder::new().name("prometheus".into()).spawn(move || {
-            // An error, too, is how it is told to end.
-            while let Ok(request) = its.recv() {
-                answer(request, &texts, &up);
-            }
-        })?;
-        Ok(Server { http: Some(http), address, text, thread: Some(thread) })
+    /// The operating system's, when it has no thread or nothing to wait with.
+    pub fn start(listener: TcpListener, up: Arc<AtomicBool>) -> io::Result<Server> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        drop(entered);
+        let (texts, text) = watch::channel(None);
+        // What is still on its way at the end is dropped with the runtime.
+        let serve = move || runtime.block_on(serve(listener, text, up));
+        let thread = thread::Builder::new().name("prometheus".into()).spawn(serve)?;
+        Ok(Server { address, text: Some(texts), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -55,49 +78,67 @@ impl Server {
 
     /// What is told from now on.
     pub fn set(&self, text: String) {
-        *self.text.lock() = text.into();
+        if let Some(texts) = &self.text {
+            texts.send_replace(Some(text.into()));
+        }
     }
 }
 
 impl Drop for Server {
-    /// Ends it, and waits until its address can be had again, for a second at most.
+    /// Ends it, and all connections.
     fn drop(&mut self) {
-        if let Some(http) = self.http.take() {
-            http.unblock();
-        }
+        self.text = None;
         if let Some(thread) = self.thread.take() {
             // A panic there has been told already.
             let _ = thread.join();
         }
-        // Who takes connections there ends by and by, and nothing tells when.
-        let until = clock::now() + PATIENCE;
-        while TcpListener::bind(self.address).is_err() && clock::now() < until {
-            thread::park_timeout(SHORT);
+    }
+}
+
+/// Takes connections until there are no more texts to come.
+async fn serve(listener: tokio::net::TcpListener, mut text: Text, up: Arc<AtomicBool>) {
+    if text.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    let told = text.clone();
+    let mut over = pin!(async move { while text.changed().await.is_ok() {} });
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = &mut over => return,
+            Some(_) = connections.join_next() => {}
+            taken = listener.accept(), if connections.len() < CONNECTIONS => match taken {
+                Ok((stream, _)) => _ = connections.spawn(converse(stream, told.clone(), Arc::clone(&up))),
+                // One that is gone already, or no descriptor to be had.
+                Err(_) => sleep(SHORT).await,
+            },
         }
     }
 }
 
-fn into_io(error: Box<dyn std::error::Error + Send + Sync>) -> io::Error {
-    match error.downcast::<io::Error>() {
-        Ok(error) => *error,
-        Err(error) => io::Error::other(error),
+async fn converse(stream: TcpStream, text: Text, up: Arc<AtomicBool>) {
+    let answer = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request, &text, &up))));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
+    // Whoever asked may go away, or ask for what is no HTTP: that is told to them alone.
+    if timeout(LIFE, &mut connection).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST, connection).await;
     }
 }
 
-fn answer(request: Request, text: &Mutex<Arc<str>>, up: &AtomicBool) {
-    let path = request.url().split('?').next().unwrap_or_default();
-    let is_get = matches!(request.method(), Method::Get | Method::Head);
-    let (status, body) = match path {
-        _ if !is_get => (405, Arc::from("only GET and HEAD\n")),
-        "/metrics" => (200, Arc::clone(&text.lock())),
-        "/health" if up.load(Ordering::Relaxed) => (200, Arc::from("up\n")),
-        "/health" => (503, Arc::from("down\n")),
-        _ => (404, Arc::from("there are /metrics and /health\n")),
+fn answer(request: &Request<Incoming>, text: &Text, up: &AtomicBool) -> Response<Full<Bytes>> {
+    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (status, body) = match request.uri().path() {
+        _ if !is_get => (StatusCode::METHOD_NOT_ALLOWED, Bytes::from("only GET and HEAD\n")),
+        "/metrics" => (StatusCode::OK, text.borrow().clone().unwrap_or_default()),
+        "/health" if up.load(Ordering::Relaxed) => (StatusCode::OK, "up\n".into()),
+        "/health" => (StatusCode::SERVICE_UNAVAILABLE, "down\n".into()),
+        _ => (StatusCode::NOT_FOUND, "there are /metrics and /health\n".into()),
     };
-    let mut response = Response::from_string(&*body).with_status_code(status);
-    if let Ok(header) = Header::from_bytes("Content-Type", CONTENT_TYPE) {
-        response = response.with_header(header);
-    }
-    // Whoever asked went away.
-    let _ = request.respond(response);
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    response
 }
