@@ -46,9 +46,12 @@ impl Ports {
         what: &dyn Display,
     ) -> Result<TcpListener, Failure> {
         self.get(address).map_err(|error| {
-            let own = self.0.iter().find(|(known, _)| is_one(*known, address));
+            let is_taken = error.kind() == ErrorKind::AddrInUse;
+            let own = self.0.iter().find(|(known, _)| is_taken && is_one(*known, address));
             let own = own.map(|(own, _)| {
-                format!("; the collector has {own} itself, and changing from that takes a restart")
+                format!(
+                    "; the collector has {own} itself: to have both takes another port, to change from it a restart"
+                )
             });
             Failure::usage(format_args!(
                 "{by}: {what} cannot be listened to: {error}{}",
@@ -77,16 +80,22 @@ impl Ports {
 /// Whether listening at the one may keep others from listening at the other.
 fn is_one(one: SocketAddr, other: SocketAddr) -> bool {
     let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && (is_any || one.ip() == other.ip())
+    one.port() == other.port() && (is_any || one.ip().to_canonical() == other.ip().to_canonical())
 }
 
-/// Whether each of what asks for a port has one of its own.
+/// Whether each of what asks for a port, or for a socket of the file system, has one of its own.
 pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
-    let asked = settings.ports().filter(|(address, _)| address.port() != 0).collect::<Vec<_>>();
-    for (at, (address, by)) in asked.iter().enumerate() {
-        if let Some((_, first)) = asked[..at].iter().find(|(known, _)| known == address) {
+    let ports = settings.ports().filter(|(address, _)| address.port() != 0);
+    let ports = ports.map(|(address, by)| (address.to_string(), by));
+    let files = settings.listeners.iter().filter_map(|asked| {
+        let (path, _) = asked.at.file()?;
+        Some((path.display().to_string(), &*asked.by))
+    });
+    let asked = ports.chain(files).collect::<Vec<_>>();
+    for (at, (place, by)) in asked.iter().enumerate() {
+        if let Some((_, first)) = asked[..at].iter().find(|(known, _)| known == place) {
             return Err(Failure::usage(format_args!(
-                "{by}: {address} is asked for by {first}, too: each takes an address of its own"
+                "{by}: {place} is asked for by {first}, too: each takes one of its own"
             )));
         }
     }

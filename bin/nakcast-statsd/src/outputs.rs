@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Flushes that wait while a server is away.
@@ -47,7 +47,9 @@ pub(crate) struct Outputs {
     prometheus: Option<(Exposition, Server)>,
     publisher: Option<Publisher>,
     repeater: Option<Repeater>,
-    /// How sending on went at last to servers that are not sent to any more.
+    /// Repeaters that send what waits for servers that are not asked for any more; they give back how that went.
+    ending: Vec<JoinHandle<Vec<Repeated>>>,
+    /// How that went.
     gone: Vec<Repeated>,
     /// Flushes that could not be written to the file, and are not told of yet.
     unwritten: u64,
@@ -148,11 +150,7 @@ impl Outputs {
             if let Some(repeater) = &mut self.repeater {
                 repeater.tap(taps);
             }
-            if let Some(mut old) = old {
-                old.end(LAST);
-                warn(&old);
-                self.gone.extend(old.told());
-            }
+            self.ending.extend(old.and_then(last));
         }
     }
 
@@ -165,6 +163,7 @@ impl Outputs {
     pub(crate) fn tell(&mut self, own: &mut Own) {
         own.graphite = self.graphite();
         own.repeated = self.repeater.as_ref().map(Repeater::told).unwrap_or_default();
+        self.gather(JoinHandle::is_finished);
         self.gone.drain(..).for_each(|gone| gone.add_to(&mut own.repeated));
         own.unwritten = mem::take(&mut self.unwritten);
     }
@@ -217,10 +216,15 @@ impl Outputs {
 
     /// Ends the sending on, so that the last flush tells of all of it.
     pub(crate) fn end_repeater(&mut self) {
-        if let Some(mut repeater) = self.repeater.take() {
-            repeater.end(LAST);
-            warn(&repeater);
-            self.gone.extend(repeater.told());
+        self.ending.extend(self.repeater.take().and_then(last));
+        self.gather(|_| true);
+    }
+
+    /// Waits for repeaters that are ending, and takes what they tell.
+    fn gather(&mut self, is_due: impl Fn(&JoinHandle<Vec<Repeated>>) -> bool) {
+        for ended in self.ending.extract_if(.., |ending| is_due(ending)) {
+            // A panic there has been told already.
+            self.gone.extend(ended.join().unwrap_or_default());
         }
     }
 
@@ -242,6 +246,16 @@ impl Outputs {
     }
 }
 
+/// Has a repeater send what waits, on a thread of its own, and end; `None` if there is no thread to be had: then it ends at once.
+fn last(mut repeater: Repeater) -> Option<JoinHandle<Vec<Repeated>>> {
+    let end = move || {
+        repeater.end(LAST);
+        warn(&repeater);
+        repeater.told()
+    };
+    thread::Builder::new().name("repeater".into()).spawn(end).ok()
+}
+
 fn warn(repeater: &Repeater) {
     for failure in repeater.failures() {
         say(format_args!("warning: sending on: {failure}; what comes meanwhile is dropped there"));
@@ -253,9 +267,10 @@ fn appendable(file: &ToFile) -> io::Result<File> {
 }
 
 fn append(file: &ToFile, snapshot: &Snapshot) -> io::Result<()> {
-    let (mut into, form) = (appendable(file)?, file.form);
+    let text = console::text(snapshot, file.form);
+    let mut into = appendable(file)?;
     let before = into.metadata()?.len();
-    into.write_all(console::text(snapshot, form).as_bytes()).inspect_err(|_| {
+    into.write_all(text.as_bytes()).inspect_err(|_| {
         // A part of a flush would spoil the next one. What is no file of bytes keeps it.
         let _ = into.set_len(before);
     })

@@ -47,6 +47,9 @@ struct Collector {
     file: Option<Version>,
 }
 
+/// How long a file that is watched is left alone after a change.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// When a file was changed, and how long it is.
 type Version = (SystemTime, u64);
 
@@ -132,6 +135,12 @@ fn version(args: &Args) -> Option<Version> {
     Some((file.modified().ok()?, file.len()))
 }
 
+/// Whether a file was left alone for a while. One that was not may be read when the half of it is written, or nothing, which is a
+/// configuration, too; it is looked at again at the next flush.
+fn is_whole((changed, _): Version) -> bool {
+    clock::since(changed).is_none_or(|since| since >= SETTLED)
+}
+
 /// What new settings need that was not there.
 struct Opened {
     /// For each listener the place of one that stays, or one that is new.
@@ -203,6 +212,8 @@ impl Collector {
 
     /// Does as the settings say from now on, with what was opened for them.
     fn adopt(&mut self, settings: Settings, opened: Opened) {
+        // At first: nobody is to connect where nobody will listen.
+        self.ports.retain(&settings);
         let mut known = mem::take(&mut self.listeners).into_iter().map(Some).collect::<Vec<_>>();
         for (listener, asked) in opened.listeners.into_iter().zip(&settings.listeners) {
             let heard = listener.map_or_else(Some, |at| known[at].take());
@@ -222,7 +233,6 @@ impl Collector {
         }
         self.outputs.adopt(&settings, opened.outputs, &self.taps);
         self.commands = opened.commands.or(self.commands.take());
-        self.ports.retain(&settings);
         self.intake.set(settings.limits, settings.idle);
         self.plan = Arc::new(settings.plan.clone());
         self.settings = settings;
@@ -307,7 +317,7 @@ impl Collector {
                     let missed = (late.as_secs_f64() / interval.as_secs_f64()) as u32;
                     next += interval * (missed + 1);
                     let now = self.settings.watch.then(|| version(&self.args)).flatten();
-                    if now.is_none() || now == self.file {
+                    if now == self.file || !now.is_some_and(is_whole) {
                         continue;
                     }
                 }

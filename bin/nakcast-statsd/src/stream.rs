@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 /// One connection's side of the conversation.
 pub trait Conversation: Send {
-    /// Takes what came, and appends what is to be answered; false when the connection is to be closed behind the answer.
+    /// Takes what came, and appends what is to be answered; false when the connection is to be closed behind the answer. What
+    /// would make a long answer may be left for later: it is called again, with nothing more, when the answer is written.
     fn hear(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> bool;
 
     /// Takes the other side's end: what came without an end of its own is all there is.
@@ -98,6 +99,9 @@ const SHORT: Duration = Duration::from_millis(100);
 /// Read from one connection before the others have their turn.
 const TURN: usize = 16;
 
+/// A connection's turns at the end: 8 MiB, which is more than the kernel holds for one.
+const LAST: usize = 8;
+
 impl Streams {
     /// Is to have `converse` begin a conversation for each connection that `listener` takes.
     ///
@@ -157,8 +161,10 @@ impl Drop for Streams {
 struct Connection<S, C> {
     stream: S,
     conversation: C,
-    /// What is not written yet. Until it is, nothing more is heard.
+    /// What is answered. Until it is written, nothing more is heard.
     answer: Vec<u8>,
+    /// How much of it is written.
+    written: usize,
     /// To be closed once the answer is written.
     closing: bool,
     /// When something last came or went.
@@ -229,8 +235,8 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
             for token in turns {
                 let mut left = self.turn(token);
                 // What lies there at the end is taken, but not what comes for ever.
-                let mut turns = 0;
-                while ending && left == Left::More && turns < 1000 {
+                let mut turns = 1;
+                while ending && left == Left::More && turns < LAST {
                     left = self.turn(token);
                     turns += 1;
                 }
@@ -295,7 +301,8 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
             self.next = self.next.checked_add(1).unwrap_or(FIRST);
             let conversation = (self.converse)();
             let last = clock::now();
-            let connection = Connection { stream, conversation, answer: Vec::new(), closing: false, last };
+            let connection =
+                Connection { stream, conversation, answer: Vec::new(), written: 0, closing: false, last };
             self.connections.insert(token, connection);
             turns.push(token);
         }
@@ -323,6 +330,12 @@ impl<S: Read + Write, C: Conversation> Connection<S, C> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Left::Waiting),
                 Err(error) => return Err(error),
             }
+            if !self.conversation.hear(&[], &mut self.answer) {
+                self.closing = true;
+            }
+            if self.closing || !self.answer.is_empty() {
+                continue;
+            }
             match self.stream.read(buffer) {
                 Ok(0) => {
                     self.conversation.end(&mut self.answer);
@@ -342,17 +355,19 @@ impl<S: Read + Write, C: Conversation> Connection<S, C> {
 
     /// Writes all of the answer.
     fn write(&mut self) -> io::Result<()> {
-        while !self.answer.is_empty() {
-            match self.stream.write(&self.answer) {
+        while self.written < self.answer.len() {
+            match self.stream.write(&self.answer[self.written..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.last = clock::now();
-                    self.answer.drain(..written);
+                    self.written += written;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        // With its memory: an answer may be very long.
+        (self.answer, self.written) = (Vec::new(), 0);
         Ok(())
     }
 }

@@ -224,6 +224,15 @@ fn a_long_answer_waits_for_its_reader() {
     let answer = collector.ask("counters\ncounters\nhealth\n");
     assert_eq!(answer.matches(".number.").count(), 100_000);
     assert!(answer.ends_with("\n}\nEND\n\nhealth: up\n"));
+    // Who asks much and does not read is answered a command at a time.
+    let mut deaf = TcpStream::connect(collector.admin).unwrap();
+    deaf.write_all("counters\n".repeat(200).as_bytes()).unwrap();
+    deaf.set_read_timeout(Some(SOON)).unwrap();
+    deaf.read_exact(&mut [0]).unwrap();
+    assert_eq!(collector.ask("health\n"), "health: up\n");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", collector.process.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    assert!(most.unwrap().parse::<u64>().unwrap() < 200_000, "{status}");
     collector.end();
 }
 

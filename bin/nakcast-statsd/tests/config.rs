@@ -389,7 +389,7 @@ fn a_port_that_is_had_already_is_named() {
     assert_eq!(process.wait(SOON).code(), Some(2));
     let name = file.name();
     let expected = format!(
-        "error: {name}: admin: {at} is asked for by {name}: prometheus, too: each takes an address of its own\n"
+        "error: {name}: admin: {at} is asked for by {name}: prometheus, too: each takes one of its own\n"
     );
     assert_eq!(process.stderr(), expected);
     let any = SocketAddr::new(at.ip(), 0);
@@ -401,7 +401,7 @@ fn a_port_that_is_had_already_is_named() {
     let warning = process.wait_for_line("warning: ", SOON);
     let named = format!("warning: {name}: prometheus: {every} cannot be listened to: ");
     let own = format!(
-        "; the collector has {at} itself, and changing from that takes a restart; the old configuration stays"
+        "; the collector has {at} itself: to have both takes another port, to change from it a restart; the old configuration stays"
     );
     assert!(warning.starts_with(&named) && warning.ends_with(&own), "{warning}");
     assert!(is_prometheus(at));

@@ -9,7 +9,7 @@ use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Exposition, Server};
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::Plan;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -267,6 +267,15 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
+/// Waits until the other side has closed.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
 #[test]
 fn the_last_text_is_served() {
     let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), up()).unwrap();
@@ -301,11 +310,21 @@ fn the_last_text_is_served() {
     deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     deaf.read_exact(&mut [0]).unwrap();
     let mut silent = TcpStream::connect(address).unwrap();
-    silent.set_read_timeout(Some(SOON)).unwrap();
     drop(server);
-    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
-    assert!(silent.read(&mut [0]).unwrap_or(0) == 0);
+    assert!(is_closed(&mut kept) && is_closed(&mut silent));
     TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), up()).unwrap();
+    server.set("a 1\n".into());
+    let mut silent = (0..64).map(|_| TcpStream::connect(server.address()).unwrap()).collect::<Vec<_>>();
+    assert_eq!(ask(server.address(), "GET", "/metrics").1, "a 1\n");
+    // The oldest has made room, and no more than it.
+    assert!(is_closed(&mut silent[0]));
+    silent[63].set_nonblocking(true).unwrap();
+    assert_eq!(silent[63].read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
 }
 
 #[test]

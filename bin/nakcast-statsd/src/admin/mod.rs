@@ -53,6 +53,9 @@ pub struct Admin {
     up: Arc<AtomicBool>,
 }
 
+/// Bytes of answers after which the next command waits until they are read.
+const ENOUGH: usize = 64 << 10;
+
 /// A line that is longer has no command.
 const LONGEST: usize = 64 << 10;
 
@@ -230,17 +233,21 @@ impl Conversation for Talk {
         self.begun.extend(bytes);
         let begun = std::mem::take(&mut self.begun);
         let mut rest = &begun[..];
-        while let Some(at) = memchr::memchr(b'\n', rest) {
+        // Who asks much and does not read is answered no more.
+        while answer.len() < ENOUGH {
+            let Some(at) = memchr::memchr(b'\n', rest) else {
+                if rest.len() > LONGEST {
+                    answer.extend(b"ERROR\n");
+                    return false;
+                }
+                break;
+            };
             if !self.answer(&rest[..at], answer) {
                 return false;
             }
             rest = &rest[at + 1..];
         }
         self.begun.extend(rest);
-        if self.begun.len() > LONGEST {
-            answer.extend(b"ERROR\n");
-            return false;
-        }
         true
     }
 

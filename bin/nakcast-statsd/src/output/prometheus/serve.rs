@@ -3,11 +3,12 @@
 use super::CONTENT_TYPE;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE as TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE as TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
@@ -15,21 +16,19 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Connections at one time; more wait in the kernel.
-const CONNECTIONS: usize = 256;
+/// Connections at one time; for one more the oldest is closed.
+const CONNECTIONS: usize = 64;
 
-/// How long a connection may say nothing.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// After how long a connection is closed, so that one that does not read what it asked for has no place for ever.
-const LIFE: Duration = Duration::from_secs(600);
+/// After how long a connection is closed, so that one that says nothing, or does not read what it asked for, has no place and no
+/// text for ever.
+const LIFE: Duration = Duration::from_secs(120);
 
 /// How long an answer may take that is on its way by then.
 const LAST: Duration = Duration::from_secs(10);
@@ -44,7 +43,7 @@ pub struct Server {
     address: SocketAddr,
     /// `None` once it is over.
     text: Option<Texts>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 type Texts = watch::Sender<Option<Bytes>>;
@@ -102,24 +101,33 @@ async fn serve(listener: tokio::net::TcpListener, mut text: Text, up: Arc<Atomic
     }
     let told = text.clone();
     let mut over = pin!(async move { while text.changed().await.is_ok() {} });
-    let mut connections = JoinSet::new();
+    let mut connections = VecDeque::new();
     loop {
-        tokio::select! {
+        let taken = tokio::select! {
             () = &mut over => return,
-            Some(_) = connections.join_next() => {}
-            taken = listener.accept(), if connections.len() < CONNECTIONS => match taken {
-                Ok((stream, _)) => _ = connections.spawn(converse(stream, told.clone(), Arc::clone(&up))),
-                // One that is gone already, or no descriptor to be had.
-                Err(_) => sleep(SHORT).await,
-            },
+            taken = listener.accept() => taken,
+        };
+        // One that is gone already, or no descriptor to be had.
+        let Ok((stream, _)) = taken else {
+            sleep(SHORT).await;
+            continue;
+        };
+        if connections.len() >= CONNECTIONS {
+            connections.retain(|connection: &JoinHandle<()>| !connection.is_finished());
         }
+        if connections.len() >= CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        connections.push_back(tokio::spawn(converse(stream, told.clone(), Arc::clone(&up))));
     }
 }
 
 async fn converse(stream: TcpStream, text: Text, up: Arc<AtomicBool>) {
     let answer = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request, &text, &up))));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    http.timer(TokioTimer::new()).header_read_timeout(LIFE);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
     // Whoever asked may go away, or ask for what is no HTTP: that is told to them alone.
     if timeout(LIFE, &mut connection).await.is_err() {
@@ -139,6 +147,9 @@ fn answer(request: &Request<Incoming>, text: &Text, up: &AtomicBool) -> Response
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
+    if !is_get {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
     response.headers_mut().insert(TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response
 }
