@@ -307,6 +307,8 @@ fn a_process_is_fed_heard_signalled_and_awaited() {
     let mut talker = Process::spawn(talker);
     assert_eq!(talker.wait_for_line("ready", SOON), "ready");
     talker.signal(libc::SIGSTOP);
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", talker.id())).unwrap();
+    assert!(state.contains(" T "), "it stands still: {state}");
     talker.signal(libc::SIGCONT);
     talker.stdin().unwrap().write_all(b"this\n").unwrap();
     assert_eq!(talker.wait_for_output("got", SOON), "got this");

@@ -88,12 +88,35 @@ impl Process {
         found.unwrap_or_else(|why| self.fail(&format!("no line with {text:?} on stdout: {why}")))
     }
 
-    /// Sends a signal: `libc::SIGSTOP`, `libc::SIGINT`…
+    /// Sends a signal: `libc::SIGSTOP`, `libc::SIGINT`… After `SIGSTOP` the process stands still: one of its threads is to
+    /// stop them all, and until that one has its turn the others would go on.
     pub(crate) fn signal(&self, signal: i32) {
         assert!(self.status.is_none(), "{} has ended already", self.name);
         // SAFETY: no pointer is passed; the child is not reaped yet, so the id cannot be another's.
         let sent = unsafe { libc::kill(self.child.id() as i32, signal) };
         assert_eq!(sent, 0, "kill {}: {}", self.name, std::io::Error::last_os_error());
+        if signal == libc::SIGSTOP {
+            self.stands_still();
+        }
+    }
+
+    /// Waits until the process is stopped, or has ended; neither is taken from whoever waits later.
+    fn stands_still(&self) {
+        let states = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
+        loop {
+            // SAFETY: all zeros are a siginfo_t, which is valid for the time of the call; the child is not reaped yet.
+            let waited = unsafe {
+                let mut state: libc::siginfo_t = std::mem::zeroed();
+                libc::waitid(libc::P_PID, self.child.id(), &mut state, states)
+            };
+            let error = std::io::Error::last_os_error();
+            match waited {
+                0 => return,
+                _ => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::Interrupted, "waitid {}: {error}", self.name)
+                }
+            }
+        }
     }
 
     /// Waits for its end. If it has not ended by the deadline it is killed, and the test fails with what it said.
@@ -202,8 +225,9 @@ impl Lines {
 
     /// All lines; with `ended` those too that the reader has still to take from the pipe.
     fn all(&mut self, ended: bool) -> String {
-        // A grandchild may hold the pipe open after the process's end: then what has come by now must do.
-        let patience = if ended { Duration::from_secs(1) } else { Duration::from_millis(20) };
+        // A grandchild may hold the pipe open after the process's end: then what has come by now must do. Seldom, so that the
+        // reader has time to come to the end.
+        let patience = if ended { Duration::from_secs(10) } else { Duration::from_millis(20) };
         while let Ok(line) = self.incoming.recv_timeout(patience) {
             self.seen.push(line);
         }
