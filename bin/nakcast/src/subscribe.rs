@@ -189,8 +189,14 @@ impl Reader {
         let until = time.map(|time| begun + time);
         let mut progress = Progress::new(begun);
         loop {
+            // Streams that were heard of by then are known once all that is here was read, also after a pause of this process.
+            let looked = clock::now();
             for _ in 0..LOOK_EVERY {
                 let Some(event) = subscriber.try_recv()? else {
+                    self.done = self.ended(looked);
+                    if self.done.is_some() {
+                        break;
+                    }
                     // Nothing more is here: what is, must not wait.
                     self.output.pass_on()?;
                     let now = clock::now();
@@ -208,8 +214,7 @@ impl Reader {
             }
             let now = clock::now();
             if self.done.is_none() {
-                self.done =
-                    self.until_end.as_ref().and_then(|until_end| until_end.outcome(now)).map(Done::End);
+                self.done = self.ended(looked);
             }
             if self.done.is_none() && until.is_some_and(|until| now >= until) {
                 self.done = Some(Done::Time);
@@ -222,6 +227,11 @@ impl Reader {
             }
             progress.show(now, subscriber);
         }
+    }
+
+    /// Whether `--until-end` has what it waits for, by what was read since a moment.
+    fn ended(&self, looked: Instant) -> Option<Done> {
+        self.until_end.as_ref()?.outcome(looked).map(Done::End)
     }
 
     fn handle(&mut self, event: &Event<'_>) {
@@ -248,7 +258,6 @@ impl Reader {
                 if let Some(until_end) = &mut self.until_end {
                     let reason = stream.end_reason().unwrap_or(EndReason::Closed);
                     until_end.ended(stream.source(), stream.stream_id(), reason);
-                    self.done = self.done.or_else(|| until_end.outcome(clock::now()).map(Done::End));
                 }
             }
             _ => {}

@@ -4,8 +4,10 @@
 mod common;
 
 use common::{Process, SOON, Scratch, file, group, on, publish, subscribe, summary};
+use nakcast::{Endpoint, Publisher};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// Starts a publisher whose standard input is held open, and waits until it is at work.
 fn publisher(group: &str, arguments: &str) -> Process {
@@ -315,6 +317,28 @@ fn until_end_of_a_source_is_not_kept_up_by_another() {
     sub.succeed(SOON);
     drop(held_open);
     second.succeed(SOON);
+}
+
+#[test]
+fn until_end_waits_for_streams_that_came_while_it_stood_still() {
+    let group = group(124);
+    let mut sub = subscribe(&group, "--until-end", Stdio::piped());
+    let endpoint = Endpoint::open(Publisher::builder(group.parse().unwrap()).interface("lo")).unwrap();
+    let mut first = endpoint.publisher("a").unwrap();
+    first.wait_for(1, Some(SOON)).unwrap();
+    first.send(b"one").unwrap();
+    first.flush().unwrap();
+    sub.wait_for_output("one", SOON);
+    sub.signal(libc::SIGSTOP);
+    first.end();
+    let mut second = endpoint.publisher("b").unwrap();
+    second.send(b"two").unwrap();
+    second.end();
+    // Longer than it gives a source's other streams to be heard of.
+    assert!(!first.is_complete(Duration::from_millis(300)));
+    sub.signal(libc::SIGCONT);
+    sub.succeed(SOON);
+    assert_eq!(sub.stdout(), "one\ntwo\n");
 }
 
 #[test]
