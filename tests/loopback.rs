@@ -584,9 +584,7 @@ fn large_messages_on_many_topics_take_turns_with_the_memory() {
 fn a_publisher_that_panics_does_not_say_that_this_was_all() {
     let reader = read(subscribe(61).topic(">").open().unwrap());
     let panicked = std::thread::spawn(|| {
-        let idle = Duration::from_millis(50);
-        let builder = Publisher::builder(group(61)).topic("a").interface("lo").idle_interval(idle);
-        let mut publisher = builder.open().unwrap();
+        let mut publisher = Publisher::builder(group(61)).topic("a").interface("lo").open().unwrap();
         publisher.wait_for(1, Some(DEADLINE)).unwrap();
         publisher.send(b"one").unwrap();
         panic!("as this test wants it");
