@@ -213,9 +213,9 @@ fn read_all(server: &TcpListener) -> String {
     text
 }
 
-/// A port that nobody listens at, for a while.
-fn away() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port that nobody listens at, and of an address of that test's alone: nobody else takes it.
+fn away(last: u8) -> SocketAddr {
+    TcpListener::bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap().local_addr().unwrap()
 }
 
 /// Asks again until it is so.
@@ -227,7 +227,7 @@ fn until(mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn what_a_server_misses_while_it_is_away_comes_later() {
-    let address = away();
+    let address = away(2);
     let graphite = graphite::start(address.to_string(), 10).unwrap();
     graphite.send(b"one".to_vec(), Duration::ZERO);
     until(|| graphite.sent().last_exception > 0);
@@ -244,7 +244,7 @@ fn what_a_server_misses_while_it_is_away_comes_later() {
 
 #[test]
 fn the_oldest_are_given_up_when_too_many_wait() {
-    let address = away();
+    let address = away(3);
     let graphite = graphite::start(address.to_string(), 2).unwrap();
     for text in ["one", "two", "three", "four", "five"] {
         graphite.send(text.into(), Duration::ZERO);
@@ -272,7 +272,7 @@ fn what_breaks_off_is_sent_again() {
 
 #[test]
 fn what_cannot_be_sent_at_the_end_is_told() {
-    let graphite = graphite::start(away().to_string(), 10).unwrap();
+    let graphite = graphite::start(away(4).to_string(), 10).unwrap();
     graphite.send(b"one".to_vec(), Duration::ZERO);
     graphite.send(b"two".to_vec(), Duration::ZERO);
     assert_eq!(graphite.end(Duration::ZERO), 2);
@@ -312,7 +312,14 @@ fn the_collector_sends_its_last_flush() {
 #[test]
 fn a_server_that_stays_away_is_exit_code_1_and_one_line() {
     let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
-    command.args(["--listen", "127.0.0.1:0", "--graphite", &away().to_string()]);
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--flush-interval",
+        "86400",
+        "--graphite",
+        &away(5).to_string(),
+    ]);
     let mut process = Process::spawn(command);
     process.wait_for_line("listening on ", SOON);
     process.signal(libc::SIGTERM);

@@ -21,7 +21,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
 use std::time::Duration;
 use support::{Process, command};
 
@@ -142,14 +143,14 @@ fn what_waits_for_a_slow_server_is_sent_on_at_the_end() {
     let (mut stream, _) = server.accept().unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let ends = Barrier::new(2);
-    let came = std::thread::scope(|scope| {
+    let came = thread::scope(|scope| {
         scope.spawn(|| {
             ends.wait();
             repeater.end(SOON);
         });
         ends.wait();
         // Nothing tells that the end has begun: if it has not by then, this test sees less, and does not fail.
-        std::thread::park_timeout(Duration::from_millis(300));
+        thread::park_timeout(Duration::from_millis(300));
         let mut came = String::new();
         stream.read_to_string(&mut came).unwrap();
         came
@@ -207,7 +208,8 @@ fn a_group_is_sent_on_to_by_its_interface() {
 fn streams_are_sent_on_in_pieces_and_a_server_that_is_away_is_told() {
     let one = local();
     let stream = TcpListener::bind("127.0.0.1:0").unwrap();
-    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody else is at that address.
+    let away = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
     let text = format!(
         "flush_interval = 86400\nconsole = 'json'\n[[listen]]\ntcp = '127.0.0.1:0'\n[[repeat]]\ntcp = '{away}'\n[[repeat]]\nudp = '{}'
          [[repeat]]\ntcp = '{}'",
@@ -414,8 +416,8 @@ fn lines_of_influx_are_escaped_and_have_a_kind() {
     assert!(!lines.contains("huge") && !lines.contains("inf,") && !lines.contains("NaN"), "{lines}");
 }
 
-/// Reads one request whole, and answers it.
-fn answer(server: &TcpListener, status: &str) -> (String, String) {
+/// Reads one request whole, and answers it as its body is to be.
+fn answer(server: &TcpListener, status: impl FnOnce(&str) -> &'static str) -> (String, String) {
     let (mut stream, _) = server.accept().unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -433,10 +435,11 @@ fn answer(server: &TcpListener, status: &str) -> (String, String) {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    let why = "partial write: points beyond retention";
+    let body = String::from_utf8(body).unwrap();
+    let (status, why) = (status(&body), "partial write: points beyond retention");
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{why}", why.len())
         .unwrap();
-    (head, String::from_utf8(body).unwrap())
+    (head, body)
 }
 
 #[test]
@@ -455,19 +458,31 @@ fn a_flush_is_posted_again_unless_it_is_refused_for_what_is_in_it() {
     let listens: SocketAddr =
         process.wait_for_line("listening on ", SOON).trim_start_matches("listening on ").parse().unwrap();
     local().as_socket().send_to(b"c:3|c", listens).unwrap();
-    let (head, first) = answer(&server, "503 Service Unavailable");
+    let (good, bad) = ("204 No Content", "400 Bad Request");
+    // An interval may have ended before it came.
+    let came = |body: &str| body.contains("c,metric_type=counter ");
+    let (head, first) = loop {
+        let request = answer(&server, |body| if came(body) { "503 Service Unavailable" } else { good });
+        if came(&request.1) {
+            break request;
+        }
+    };
     assert!(head.starts_with("POST /api/v2/write?org=o&bucket=b&precision=s HTTP/1.1\r\n"), "{head}");
     assert!(head.to_ascii_lowercase().contains("\r\nauthorization: token secret\r\n"), "{head}");
     assert!(first.contains("c,metric_type=counter count=3,rate=1 "), "{first}");
-    let (_, again) = answer(&server, "204 No Content");
+    let (_, again) = answer(&server, |_| good);
     assert_eq!(first, again);
-    let (_, next) = answer(&server, "400 Bad Request");
+    let (_, next) = answer(&server, |_| bad);
     assert!(next.contains("c,metric_type=counter count=0,rate=0 "), "{next}");
-    let (_, after) = answer(&server, "204 No Content");
+    let (_, after) = answer(&server, |_| good);
     assert_ne!(after, next);
+    // As many as there are intervals until it ends, and the last flush.
+    let (to_test, bodies) = mpsc::channel();
+    thread::spawn(move || while to_test.send(answer(&server, |_| good).1).is_ok() {});
     process.wait_for_line("it answers 400 Bad Request: partial write", SOON);
+    local().as_socket().send_to(b"last:1|c", listens).unwrap();
     process.signal(libc::SIGTERM);
-    answer(&server, "204 No Content");
+    while !bodies.recv_timeout(SOON).unwrap().contains("last,metric_type=counter count=1,") {}
     process.succeed(SOON);
     fs::remove_file(file).unwrap();
 }
