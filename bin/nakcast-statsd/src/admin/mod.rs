@@ -131,6 +131,9 @@ impl Admin {
     fn stats(&self, answer: &mut String) -> fmt::Result {
         // Both at one time: a flush moves bad lines from here to there.
         let told = self.told.lock();
+        // First: what a listener has received by now is among what was added up.
+        let received =
+            told.probes.iter().map(|probe| (probe.received(), probe.truncated())).collect::<Vec<_>>();
         let tally = self.intake.tally();
         let now = clock::wall_seconds();
         let last = told.probes.iter().map(|probe| probe.last()).max().unwrap_or(0).max(told.start);
@@ -149,10 +152,10 @@ impl Admin {
         }
         writeln!(answer, "messages.packets_received: {}", told.packets + tally.packets)?;
         writeln!(answer, "messages.metrics_received: {}", told.metrics + tally.metrics)?;
-        for probe in &told.probes {
+        for (probe, (received, truncated)) in told.probes.iter().zip(received) {
             let name = probe.name();
-            writeln!(answer, "listeners.{name}.received: {}", probe.received())?;
-            writeln!(answer, "listeners.{name}.truncated: {}", probe.truncated())?;
+            writeln!(answer, "listeners.{name}.received: {received}")?;
+            writeln!(answer, "listeners.{name}.truncated: {truncated}")?;
             if probe.refused() > 0 {
                 writeln!(answer, "listeners.{name}.refused: {}", probe.refused())?;
             }
