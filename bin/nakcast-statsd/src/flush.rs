@@ -200,6 +200,43 @@ impl Snapshot {
         series + 3 + usize::from(self.own.timestamp_lag.is_some())
     }
 
+    /// What came in the interval, by the names of the original's own counters.
+    #[must_use]
+    pub fn came(&self) -> [(&'static str, u64); 3] {
+        let tally = &self.tally;
+        [
+            ("bad_lines_seen", tally.bad),
+            ("packets_received", tally.packets),
+            ("metrics_received", tally.metrics),
+        ]
+    }
+
+    /// What else the collector counted in the interval, by name.
+    #[must_use]
+    pub fn counted(&self) -> [(&'static str, u64); 11] {
+        let (tally, own) = (&self.tally, &self.own);
+        [
+            ("processing_time", own.processing_ms),
+            ("truncated", tally.truncated),
+            ("unknown_fields", tally.unknown_fields),
+            ("excess_series", tally.excess_series),
+            ("excess_samples", tally.excess_samples),
+            ("excess_members", tally.excess_members),
+            ("sketched_timers", self.sketched() as u64),
+            ("estimated_sets", self.estimated().count() as u64),
+            ("timestamped_not_carried", tally.timestamped),
+            ("events_not_carried", tally.events),
+            ("flushes_not_written", own.unwritten),
+        ]
+    }
+
+    /// Both, and how many series are told, by name.
+    pub fn own_values(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all =
+            self.came().into_iter().chain([("numStats", self.num_stats() as u64)]).chain(self.counted());
+        all.map(|(name, count)| (name, count as f64))
+    }
+
     fn add(&mut self, interval: Interval, keep: bool) {
         let seconds = self.seconds;
         let counter = |(series, count)| Counter { series, count, rate: count / seconds };

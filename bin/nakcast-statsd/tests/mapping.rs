@@ -2,66 +2,18 @@
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod told;
 
-use nakcast_statsd::flush::Snapshot;
-use nakcast_statsd::line::Dialect;
-use nakcast_statsd::output::prometheus::{Exposition, Mapping};
+use nakcast_statsd::output::prometheus::Mapping;
 use nakcast_statsd::shard::{Idle, Limits, Shard};
-use nakcast_statsd::timer::Plan;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 use support::{Process, command};
-
-/// For what must come, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
-
-struct Told {
-    shard: Shard,
-    plan: Arc<Plan>,
-    exposition: Exposition,
-    keep: bool,
-}
-
-fn mapping(rules: &str) -> Arc<Mapping> {
-    let (mapping, warnings) = Mapping::parse(rules).unwrap();
-    assert_eq!(warnings, [""; 0], "{rules}");
-    Arc::new(mapping)
-}
-
-impl Told {
-    fn by(rules: &str) -> Told {
-        let mut exposition = Exposition::new(1000);
-        let mapping = mapping(rules);
-        exposition.map(1000, Some(&mapping));
-        let keep = mapping.needs_samples();
-        let shard = Shard::new(Limits::default(), Idle::default());
-        Told { shard, plan: Arc::new(Plan::default()), exposition, keep }
-    }
-
-    /// Hears lines, and flushes: what is not the collector's own, without comments.
-    fn flush(&mut self, lines: &str) -> String {
-        self.shard.datagram(lines.as_bytes(), false, Dialect::Statsd);
-        let snapshot = Snapshot::keeping(vec![self.shard.take()], &self.plan, 1000, 10.0, self.keep);
-        self.exposition.add(&snapshot);
-        let text = self.exposition.text();
-        let samples =
-            text.lines().filter(|line| !line.starts_with(['#']) && !line.starts_with("nakcast_statsd_"));
-        samples.collect::<Vec<_>>().join("\n")
-    }
-
-    /// One of the collector's own totals.
-    fn own(&self, name: &str) -> String {
-        let text = self.exposition.text();
-        let start = format!("nakcast_statsd_{name} ");
-        let line = text.lines().find(|line| line.starts_with(&start));
-        line.unwrap_or_else(|| panic!("{name}: {text}"))[start.len()..].to_owned()
-    }
-}
+use told::{SOON, Told, mapping, places};
 
 /// The first example of the statsd_exporter's documentation, with the names it says come out.
 const DISPATCHER: &str = r#"
@@ -495,11 +447,7 @@ fn a_file_is_taken_by_flag_or_key_and_read_again_when_told_to() {
         let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
         command.args(&flags).stdout(Stdio::piped());
         let mut process = Process::spawn(command);
-        let url = process.wait_for_line("metrics at http://", SOON);
-        let address =
-            url.trim_start_matches("metrics at http://").trim_end_matches("/metrics").parse().unwrap();
-        let listens = process.wait_for_line("listening on tcp ", SOON);
-        let listens: SocketAddr = listens.trim_start_matches("listening on tcp ").parse().unwrap();
+        let (address, listens) = places(&mut process);
         let mut stream = TcpStream::connect(listens).unwrap();
         stream.write_all(b"nakcast.a:3|c\n").unwrap();
         process.wait_for_output(r#""nakcast.a":3"#, SOON);

@@ -2,64 +2,20 @@
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod told;
 
 use nakcast::net::{Options, Socket, resolve};
-use nakcast_statsd::flush::{Heard, Snapshot};
-use nakcast_statsd::line::Dialect;
-use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Exposition, Server};
-use nakcast_statsd::shard::{Idle, Limits, Shard};
+use nakcast_statsd::flush::Heard;
+use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Server};
+use nakcast_statsd::shard::Idle;
 use nakcast_statsd::timer::Plan;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 use support::{Process, command};
-
-/// For what must come, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
-
-struct Told {
-    shard: Shard,
-    plan: Arc<Plan>,
-    exposition: Exposition,
-}
-
-impl Told {
-    fn with(most: usize, idle: Idle, plan: Plan) -> Told {
-        let shard = Shard::new(Limits::default(), idle);
-        Told { shard, plan: Arc::new(plan), exposition: Exposition::new(most) }
-    }
-
-    fn new() -> Told {
-        Told::with(1000, Idle::default(), Plan::new(&[90.0], &[], &[]).unwrap())
-    }
-
-    fn snapshot(&mut self, lines: &str) -> Snapshot {
-        self.shard.datagram(lines.as_bytes(), false, Dialect::Statsd);
-        Snapshot::new(vec![self.shard.take()], &self.plan, 1000, 10.0)
-    }
-
-    /// Hears lines, and flushes: the samples that are not the collector's own.
-    fn flush(&mut self, lines: &str) -> String {
-        let snapshot = self.snapshot(lines);
-        self.exposition.add(&snapshot);
-        let text = self.exposition.text();
-        let samples =
-            text.lines().filter(|line| !line.starts_with(['#']) && !line.starts_with("nakcast_statsd_"));
-        samples.collect::<Vec<_>>().join("\n")
-    }
-
-    /// One of the collector's own.
-    fn own(&self, name: &str) -> String {
-        let text = self.exposition.text();
-        let start = format!("nakcast_statsd_{name}");
-        let line =
-            text.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{name}: {text}"));
-        line[start.len()..].trim_start().to_owned()
-    }
-}
+use told::{SOON, Told, places};
 
 fn up() -> Arc<AtomicBool> {
     Arc::new(AtomicBool::new(true))
@@ -351,11 +307,7 @@ fn the_collector_shows_what_it_heard() {
     let flags = "--listen 127.0.0.1:0 --prometheus 127.0.0.1:0 --flush-interval 50ms --format json";
     command.args(flags.split_whitespace()).stdout(Stdio::piped());
     let mut process = Process::spawn(command);
-    let url = process.wait_for_line("metrics at http://", SOON);
-    let address: SocketAddr =
-        url.trim_start_matches("metrics at http://").trim_end_matches("/metrics").parse().unwrap();
-    let listens: SocketAddr =
-        process.wait_for_line("listening on ", SOON).trim_start_matches("listening on ").parse().unwrap();
+    let (address, listens) = places(&mut process);
     assert!(ask(address, "GET", "/metrics").1.contains("\nnakcast_statsd_bad_lines_total 0\n"));
     let local = resolve(Some("127.0.0.1"), [127, 0, 0, 1].into()).unwrap();
     let socket = Socket::unicast(&local, 0, &Options::default()).unwrap();

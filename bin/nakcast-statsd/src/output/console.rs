@@ -173,26 +173,9 @@ fn json_timer(text: &mut String, snapshot: &Snapshot, timer: &Timer) -> fmt::Res
 }
 
 fn json_own(text: &mut String, snapshot: &Snapshot) -> fmt::Result {
-    let tally = &snapshot.tally;
     text.push_str(",\"statsd\":");
-    let mut own = vec![
-        ("bad_lines_seen", tally.bad as f64),
-        ("packets_received", tally.packets as f64),
-        ("metrics_received", tally.metrics as f64),
-        ("numStats", snapshot.num_stats() as f64),
-        ("processing_time", snapshot.own.processing_ms as f64),
-        ("unknown_fields", tally.unknown_fields as f64),
-        ("excess_series", tally.excess_series as f64),
-        ("excess_samples", tally.excess_samples as f64),
-        ("excess_members", tally.excess_members as f64),
-        ("sketched_timers", snapshot.sketched() as f64),
-        ("estimated_sets", snapshot.estimated().count() as f64),
-        ("timestamped_not_carried", tally.timestamped as f64),
-        ("events_not_carried", tally.events as f64),
-        ("flushes_not_written", snapshot.own.unwritten as f64),
-    ];
-    own.extend(snapshot.own.timestamp_lag.map(|lag| ("timestamp_lag", lag)));
-    object(text, own.into_iter())?;
+    let lag = snapshot.own.timestamp_lag.map(|lag| ("timestamp_lag", lag));
+    object(text, snapshot.own_values().chain(lag))?;
     text.push_str(",\"listeners\":[");
     for (at, heard) in snapshot.own.heard.iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };

@@ -118,28 +118,11 @@ fn end<'a>(text: &mut String, fields: impl IntoIterator<Item = (&'a str, f64)>, 
 
 /// What the collector tells of itself.
 fn own(text: &mut String, snapshot: &Snapshot, prefix: &str) {
-    let (tally, own) = (&snapshot.tally, &snapshot.own);
+    let own = &snapshot.own;
     let _ = write!(text, "{}", Escaped(prefix, " ,"));
-    let fields = [
-        ("bad_lines_seen", tally.bad as f64),
-        ("packets_received", tally.packets as f64),
-        ("metrics_received", tally.metrics as f64),
-        ("numStats", snapshot.num_stats() as f64),
-        ("processing_time", own.processing_ms as f64),
-        ("timestamp_lag", own.timestamp_lag.unwrap_or(f64::NAN)),
-        ("loss", own.loss.unwrap_or(f64::NAN)),
-        ("truncated", tally.truncated as f64),
-        ("unknown_fields", tally.unknown_fields as f64),
-        ("excess_series", tally.excess_series as f64),
-        ("excess_samples", tally.excess_samples as f64),
-        ("excess_members", tally.excess_members as f64),
-        ("sketched_timers", snapshot.sketched() as f64),
-        ("estimated_sets", snapshot.estimated().count() as f64),
-        ("timestamped_not_carried", tally.timestamped as f64),
-        ("events_not_carried", tally.events as f64),
-        ("flushes_not_written", own.unwritten as f64),
-    ];
-    end(text, fields, snapshot.time);
+    let others = [("timestamp_lag", own.timestamp_lag), ("loss", own.loss)];
+    let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    end(text, snapshot.own_values().chain(others), snapshot.time);
     for heard in &own.heard {
         let _ =
             write!(text, "{}_listeners,listener={}", Escaped(prefix, " ,"), Escaped(&heard.listener, " ,="));

@@ -144,12 +144,8 @@ impl Names {
 
     /// What the collector tells of itself.
     fn own(&self, path: &mut Path, snapshot: &Snapshot, row: &mut impl FnMut(&str, f64)) {
-        let (tally, own, stats) = (&snapshot.tally, &snapshot.own, &*self.prefix_stats);
-        for (name, count) in [
-            ("bad_lines_seen", tally.bad),
-            ("packets_received", tally.packets),
-            ("metrics_received", tally.metrics),
-        ] {
+        let (own, stats) = (&snapshot.own, &*self.prefix_stats);
+        for (name, count) in snapshot.came() {
             let count = count as f64;
             self.counter(path, (&[stats, name], ""), count, count / snapshot.seconds, row);
         }
@@ -161,19 +157,7 @@ impl Names {
             row(path.of(&[global, gauges, stats, "timestamp_lag"], ""), lag);
         }
         row(path.of(&[of_stats, stats, "numStats"], ""), snapshot.num_stats() as f64);
-        for (name, value) in [
-            ("processing_time", own.processing_ms),
-            ("truncated", tally.truncated),
-            ("unknown_fields", tally.unknown_fields),
-            ("excess_series", tally.excess_series),
-            ("excess_samples", tally.excess_samples),
-            ("excess_members", tally.excess_members),
-            ("sketched_timers", snapshot.sketched() as u64),
-            ("estimated_sets", snapshot.estimated().count() as u64),
-            ("timestamped_not_carried", tally.timestamped),
-            ("events_not_carried", tally.events),
-            ("flushes_not_written", own.unwritten),
-        ] {
+        for (name, value) in snapshot.counted() {
             row(path.of(&[global, stats, name], ""), value as f64);
         }
         for heard in &own.heard {
