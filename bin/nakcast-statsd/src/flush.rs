@@ -41,6 +41,8 @@ pub struct Timer {
     /// How many samples it stands for, and whether they are milliseconds. Their values, ascending, are there only if they
     /// were to be kept.
     pub samples: Samples,
+    /// As of [`Samples::sum`], also when the values were not kept.
+    pub sum: f64,
 }
 
 impl Timer {
@@ -245,10 +247,11 @@ impl Snapshot {
         self.gauges.extend(interval.gauges.into_iter().map(gauge));
         for (series, mut samples) in interval.timers {
             let (fields, bins) = timer::work_out(&self.plan, series.as_str(), &mut samples, seconds);
+            let sum = samples.sum();
             if !keep {
                 samples.forget();
             }
-            self.timers.push(Timer { series, fields, bins, samples });
+            self.timers.push(Timer { series, fields, bins, samples, sum });
         }
         let members = |(series, members): (_, Distinct)| Value {
             series,

@@ -9,24 +9,17 @@ pub struct Samples {
     pub values: Vec<f64>,
     /// What stands for the values when they were too many.
     pub sketch: Option<Box<Sketch>>,
-    /// The sum of 1 / rate.
+    /// The sum of 1 / rate, also of samples for which there was no room.
     pub weight: f64,
     /// Some of them came as `ms`: they are milliseconds.
     pub is_time: bool,
-    /// How many each value stands for; `None` while they all stand for as many, which is the mean.
+    /// How many each value stands for; `None` while they all stand for as many, and when there is a sketch, which knows.
     weights: Option<Box<Weights>>,
 }
 
-/// How many values stand for that came at several rates.
+/// 1 / rate of each value, in the order of the values.
 #[derive(Clone, Debug, PartialEq)]
-struct Weights {
-    /// 1 / rate of each value, in the order of the values; none when there is a sketch.
-    each: Vec<f64>,
-    /// The sum of these.
-    known: f64,
-    /// The sum of the values, each as often as it stands for.
-    sum: f64,
-}
+struct Weights(Vec<f64>);
 
 impl Samples {
     /// How many values there are.
@@ -44,19 +37,15 @@ impl Samples {
     /// The sum of all that the values stand for; 0 without values. What there was no room for is as the others are on average.
     #[must_use]
     pub fn sum(&self) -> f64 {
-        match &self.sketch {
-            _ if self.is_empty() => 0.0,
-            _ if self.weights.is_some() => self.mixed_sum().unwrap_or(0.0),
-            Some(sketch) => sketch.sum() / self.len() as f64 * self.weight,
-            None => self.values.iter().sum::<f64>() / self.len() as f64 * self.weight,
-        }
-    }
-
-    /// The same of values that came at several rates, also when they are not there any more; else it is their mean as often as
-    /// all stand for.
-    #[must_use]
-    pub fn mixed_sum(&self) -> Option<f64> {
-        self.weights.as_ref().map(|weights| weights.sum * (self.weight / weights.known))
+        let (sum, known) = match (&self.sketch, &self.weights) {
+            (Some(sketch), _) => sketch.weighed(),
+            (None, Some(weights)) => {
+                let each = self.values.iter().zip(&weights.0).map(|(value, weight)| value * weight);
+                (each.sum(), weights.0.iter().sum())
+            }
+            (None, None) => (self.values.iter().sum(), self.values.len() as f64),
+        };
+        if known > 0.0 { sum * (self.weight / known) } else { 0.0 }
     }
 
     /// Of values that ascend the highest of this part of them, from 0 to 1, which is rounded half up to whole ones; `None`
@@ -70,72 +59,63 @@ impl Samples {
         }
     }
 
-    /// How many those of the values, which ascend, stand for of which `is_low` holds. A sketch knows of each only the mean.
+    /// How many those of the values, which ascend, stand for of which `is_low` holds.
     #[must_use]
     pub fn up_to(&self, is_low: impl Fn(f64) -> bool) -> f64 {
-        let low = match &self.sketch {
-            Some(sketch) => sketch.bins().up_to(is_low) as usize,
-            None => self.values.partition_point(|&value| is_low(value)),
-        };
-        match &self.weights {
-            _ if low == 0 => 0.0,
-            // All of them are as many as there are, whatever the order they were added up in.
-            _ if low == self.len() => self.weight,
-            Some(weights) if self.sketch.is_none() => {
-                let part = weights.each[..low].iter().sum::<f64>() * (self.weight / weights.known);
-                part.min(self.weight)
+        let (low, known) = match (&self.sketch, &self.weights) {
+            (Some(sketch), _) => {
+                let bins = sketch.weighed_bins();
+                (bins.up_to(is_low), bins.up_to(|_| true))
             }
-            _ => low as f64 * (self.weight / self.len() as f64),
+            (None, Some(weights)) => {
+                let low = self.values.partition_point(|&value| is_low(value));
+                (weights.0[..low].iter().sum(), weights.0.iter().sum())
+            }
+            (None, None) => {
+                (self.values.partition_point(|&value| is_low(value)) as f64, self.values.len() as f64)
+            }
+        };
+        match low {
+            0.0 => 0.0,
+            // All of them are as many as there are, whatever the order they were added up in.
+            low if low >= known => self.weight,
+            low => (low * (self.weight / known)).min(self.weight),
         }
     }
 
     /// Sorts the values, and how many each stands for with them.
     pub(crate) fn sort(&mut self) {
-        match &mut self.weights {
-            Some(weights) if !weights.each.is_empty() => {
-                let values = std::mem::take(&mut self.values).into_iter();
-                let mut pairs = values.zip(std::mem::take(&mut weights.each)).collect::<Vec<_>>();
-                pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-                (self.values, weights.each) = pairs.into_iter().unzip();
-            }
-            _ => self.values.sort_unstable_by(f64::total_cmp),
-        }
+        let Some(weights) = &mut self.weights else { return self.values.sort_unstable_by(f64::total_cmp) };
+        let mut pairs = self.values.drain(..).zip(weights.0.drain(..)).collect::<Vec<_>>();
+        pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        (self.values, weights.0) = pairs.into_iter().unzip();
     }
 
-    /// Forgets the values; what they come to is known still, when they stand for unequally many.
+    /// Forgets the values.
     pub(crate) fn forget(&mut self) {
-        (self.values, self.sketch) = (Vec::new(), None);
-        if let Some(weights) = &mut self.weights {
-            weights.each = Vec::new();
+        (self.values, self.weights, self.sketch) = (Vec::new(), None, None);
+    }
+
+    /// From now on values stand for different numbers; those that came until now for as many each.
+    pub(crate) fn differ(&mut self) {
+        let each = self.weight / self.len() as f64;
+        match &mut self.sketch {
+            Some(sketch) => sketch.differ(each),
+            None => _ = self.weights.get_or_insert_with(|| Box::new(Weights(vec![each; self.values.len()]))),
         }
     }
 
-    /// Takes note that the value which came last stands for so many. Those before it stood for `before` in all, and each for as
-    /// many as the others, unless this was called already.
-    pub(crate) fn weigh(&mut self, before: f64, value: f64, weight: f64) {
-        let earlier = self.len().saturating_sub(1);
-        let (values, sketch) = (&self.values, &self.sketch);
-        let weights = self.weights.get_or_insert_with(|| {
-            let mean = before / earlier as f64;
-            let (each, sum) = match sketch {
-                Some(sketch) => (Vec::new(), sketch.sum() - value),
-                None => (vec![mean; earlier], values[..earlier].iter().sum()),
-            };
-            Box::new(Weights { each, known: before, sum: sum * mean })
-        });
-        if sketch.is_none() {
-            weights.each.push(weight);
+    /// Takes note of how many the value stands for that came last, where that differs.
+    pub(crate) fn weigh(&mut self, weight: f64) {
+        if let Some(weights) = &mut self.weights {
+            weights.0.push(weight);
         }
-        weights.known += weight;
-        weights.sum += value * weight;
     }
 
     /// Puts a sketch in the place of the values.
     pub(crate) fn condense(&mut self) -> &mut Sketch {
-        let values = std::mem::take(&mut self.values);
-        if let Some(weights) = &mut self.weights {
-            weights.each = Vec::new();
-        }
-        self.sketch.get_or_insert_with(|| Box::new(Sketch::new(&values)))
+        let (values, weights) = (std::mem::take(&mut self.values), self.weights.take());
+        let each = weights.map(|weights| weights.0);
+        self.sketch.get_or_insert_with(|| Box::new(Sketch::new(&values, each.as_deref())))
     }
 }

@@ -5,13 +5,17 @@
 //! [`ERROR`] of the value itself. There are at most 2,048 bins for values from 0 on and as many for those below: magnitudes
 //! that are more than 13 decades below the highest are told as if they were just so much lower. How many values there are, the
 //! lowest and the highest, their sum, the sum of their squares, mean and standard deviation are kept apart, and exact.
+//!
+//! Values may stand for different numbers, because clients left others out. Then bins of as many as they stand for are kept
+//! beside those of the values.
 
 use libdd_ddsketch::DDSketch;
 
 /// How far a value that is told may be from the one that came: 0.78% of it, which is the crate's.
 pub const ERROR: f64 = 1.0 / 129.0;
 
-/// Bytes that one takes at most: two stores of 2,048 bins, whose room grows by doubling.
+/// Bytes that one takes at most: two stores of 2,048 bins, whose room grows by doubling. As many again where values stand for
+/// different numbers.
 pub const BYTES: usize = 2 * 4096 * 8;
 
 /// Values that are not kept.
@@ -25,19 +29,55 @@ pub struct Sketch {
     mean: f64,
     /// The sum of the squared differences from the mean, added up as Welford does (Technometrics 4, 1962).
     differences: f64,
+    stores: Stores,
+    /// `None` while all values stand for as many.
+    weighed: Option<Box<Weighed>>,
+}
+
+/// Where values are counted.
+#[derive(Clone, Debug, Default)]
+struct Stores {
     from_zero: DDSketch,
     /// Of magnitudes.
     below_zero: Option<Box<DDSketch>>,
 }
 
-/// A sketch's values in ascending order, each as its bin has it: how many there are, and which.
+/// The values, each as often as it stands for.
+#[derive(Clone, Debug)]
+struct Weighed {
+    weight: f64,
+    sum: f64,
+    stores: Stores,
+}
+
+/// A sketch's values in ascending order, each as its bin has it: how many there are, or how many they stand for, and which.
 #[derive(Debug)]
-pub struct Bins(Vec<(u64, f64)>);
+pub struct Bins(Vec<(f64, f64)>);
+
+impl Stores {
+    fn add(&mut self, value: f64, count: f64) {
+        let store = match value < 0.0 {
+            true => self.below_zero.get_or_insert_default(),
+            false => &mut self.from_zero,
+        };
+        // It refuses only what is below 0 or not finite.
+        let _ = store.add_with_count(value.abs(), count);
+    }
+
+    /// How many there are of each value.
+    fn all(&self) -> impl Iterator<Item = (f64, f64)> {
+        let bins = |store: &DDSketch| store.ordered_bins();
+        let below = self.below_zero.as_deref().map(bins).unwrap_or_default();
+        let below = below.into_iter().rev().map(|(value, count)| (count, -value));
+        let above = bins(&self.from_zero).into_iter().map(|(value, count)| (count, value));
+        below.chain(above).filter(|&(count, _)| count > 0.0)
+    }
+}
 
 impl Sketch {
-    /// One that stands for these.
+    /// One that stands for these values, of which each stands for as many as the others, or for as many as `each` has it.
     #[must_use]
-    pub fn new(values: &[f64]) -> Sketch {
+    pub fn new(values: &[f64], each: Option<&[f64]>) -> Sketch {
         let mut sketch = Sketch {
             count: 0,
             lower: f64::INFINITY,
@@ -46,15 +86,33 @@ impl Sketch {
             squares: 0.0,
             mean: 0.0,
             differences: 0.0,
-            from_zero: DDSketch::default(),
-            below_zero: None,
+            stores: Stores::default(),
+            weighed: None,
         };
-        values.iter().for_each(|&value| sketch.add(value));
+        match each {
+            Some(each) => {
+                sketch.differ(1.0);
+                values.iter().zip(each).for_each(|(&value, &weight)| sketch.add(value, weight));
+            }
+            None => values.iter().for_each(|&value| sketch.add(value, 1.0)),
+        }
         sketch
     }
 
-    /// Takes a value, which is finite.
-    pub fn add(&mut self, value: f64) {
+    /// From now on it looks at how many a value stands for; those until now stand for `each`.
+    pub fn differ(&mut self, each: f64) {
+        if self.weighed.is_some() {
+            return;
+        }
+        let mut stores = Stores::default();
+        // What stands for a bin is within it.
+        self.bins().0.into_iter().for_each(|(count, value)| stores.add(value, count * each));
+        let (weight, sum) = (self.count as f64 * each, self.sum * each);
+        self.weighed = Some(Box::new(Weighed { weight, sum, stores }));
+    }
+
+    /// Takes a value, which is finite, and stands for so many, which matters once they differ.
+    pub fn add(&mut self, value: f64, weight: f64) {
         self.count += 1;
         self.lower = self.lower.min(value);
         self.upper = self.upper.max(value);
@@ -63,12 +121,12 @@ impl Sketch {
         let before = value - self.mean;
         self.mean += before / self.count as f64;
         self.differences += before * (value - self.mean);
-        let sketch = match value < 0.0 {
-            true => self.below_zero.get_or_insert_default(),
-            false => &mut self.from_zero,
-        };
-        // It refuses only what is below 0 or not finite.
-        let _ = sketch.add(value.abs());
+        self.stores.add(value, 1.0);
+        if let Some(weighed) = &mut self.weighed {
+            weighed.weight += weight;
+            weighed.sum += value * weight;
+            weighed.stores.add(value, weight);
+        }
     }
 
     /// How many values there are.
@@ -107,22 +165,38 @@ impl Sketch {
         (self.differences / self.count as f64).sqrt()
     }
 
+    /// The sum of the values, each as often as it stands for, and how often that is in all; where all stand for as many, each
+    /// once.
+    #[must_use]
+    pub fn weighed(&self) -> (f64, f64) {
+        self.weighed.as_ref().map_or((self.sum, self.count as f64), |weighed| (weighed.sum, weighed.weight))
+    }
+
     /// What it knows of each of them.
     #[must_use]
     pub fn bins(&self) -> Bins {
-        let bins = |sketch: &DDSketch| sketch.ordered_bins();
-        let below = self.below_zero.as_deref().map(bins).unwrap_or_default();
-        let below = below.into_iter().rev().map(|(value, count)| (-value, count));
-        let all = below.chain(bins(&self.from_zero)).filter(|&(_, count)| count > 0.0);
+        self.bins_of(&self.stores)
+    }
+
+    /// The same, each as often as it stands for; where all stand for as many, each once.
+    #[must_use]
+    pub fn weighed_bins(&self) -> Bins {
+        self.bins_of(self.weighed.as_ref().map_or(&self.stores, |weighed| &weighed.stores))
+    }
+
+    fn bins_of(&self, stores: &Stores) -> Bins {
         // No bin is beyond what came.
-        Bins(all.map(|(value, count)| (count as u64, value.clamp(self.lower, self.upper))).collect())
+        Bins(stores.all().map(|(count, value)| (count, value.clamp(self.lower, self.upper))).collect())
     }
 }
 
 impl PartialEq for Sketch {
     fn eq(&self, other: &Sketch) -> bool {
         let exact = |of: &Sketch| (of.count, of.lower, of.upper, of.sum, of.squares, of.differences);
-        exact(self) == exact(other) && self.bins().0 == other.bins().0
+        exact(self) == exact(other)
+            && self.weighed() == other.weighed()
+            && self.bins().0 == other.bins().0
+            && self.weighed_bins().0 == other.weighed_bins().0
     }
 }
 
@@ -130,10 +204,10 @@ impl Bins {
     /// The value of this rank, from 0 on; the highest if it is beyond.
     #[must_use]
     pub fn at(&self, rank: u64) -> f64 {
-        let mut before = 0;
+        let mut before = 0.0_f64;
         let found = self.0.iter().find(|(count, _)| {
             before += count;
-            rank < before
+            (rank as f64) < before
         });
         found.or(self.0.last()).map_or(0.0, |&(_, value)| value)
     }
@@ -141,9 +215,9 @@ impl Bins {
     /// The sum of the values whose ranks are from the first up to before the second, and that of their squares.
     #[must_use]
     pub fn sums(&self, from: u64, to: u64) -> (f64, f64) {
-        let (mut sum, mut squares, mut before) = (0.0, 0.0, 0);
+        let (mut sum, mut squares, mut before) = (0.0, 0.0, 0.0_f64);
         for &(count, value) in &self.0 {
-            let part = (before + count).min(to).saturating_sub(before.max(from)) as f64;
+            let part = ((before + count).min(to as f64) - before.max(from as f64)).max(0.0);
             sum += value * part;
             squares += value * value * part;
             before += count;
@@ -153,7 +227,7 @@ impl Bins {
 
     /// How many of the lowest are so that `is_low` holds.
     #[must_use]
-    pub fn up_to(&self, is_low: impl Fn(f64) -> bool) -> u64 {
+    pub fn up_to(&self, is_low: impl Fn(f64) -> bool) -> f64 {
         self.0.iter().take_while(|&&(_, value)| is_low(value)).map(|&(count, _)| count).sum()
     }
 }

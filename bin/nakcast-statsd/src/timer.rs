@@ -247,10 +247,10 @@ fn of_sketch(plan: &Plan, name: &str, sketch: &Sketch, weight: f64, seconds: f64
     ]);
     let mut histogram = Vec::new();
     if let Some((wanted, first)) = plan.bins.iter().find(|(bins, _)| name.contains(&bins.metric)) {
-        let mut before = 0;
+        let mut before = 0.0;
         for (number, &bound) in (*first..).zip(&wanted.bounds) {
-            let until = if bound == f64::INFINITY { n } else { bins.up_to(|value| value < bound) };
-            histogram.push((number, (until - before) as f64));
+            let until = if bound == f64::INFINITY { n as f64 } else { bins.up_to(|value| value < bound) };
+            histogram.push((number, until - before));
             before = until;
         }
     }

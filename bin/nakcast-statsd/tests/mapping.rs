@@ -552,15 +552,47 @@ fn each_sample_stands_for_what_its_own_client_left_out() {
 }
 
 #[test]
-fn what_is_not_kept_is_weighed_as_far_as_it_is_known() {
-    // A sketch: its sum is exact, and in buckets each value is as the others on average.
+fn a_sketch_knows_what_each_sample_stands_for() {
     let sketch = Limits { timer_values: 2, ..Limits::default() };
-    assert_eq!(
-        histogram(sketch, "t:100|h\nt:10|h|@0.1\nt:10|h|@0.5\nt:100|h"),
-        buckets("0", "7", "14", "320")
-    );
-    // It is one already when rates begin to differ.
-    assert_eq!(histogram(sketch, "t:10:20:30|h\nt:100|h|@0.2"), buckets("0", "6", "8", "560"));
+    for (lines, expected) in [
+        // Rates differ before it is one, when it becomes one, and when it has been one for long.
+        ("t:100|h\nt:10|h|@0.1\nt:10|h|@0.5\nt:100|h", buckets("0", "12", "14", "320")),
+        ("t:10:20|h\nt:100|h|@0.2", buckets("0", "2", "7", "530")),
+        ("t:10:20:30|h\nt:100|h|@0.2", buckets("0", "3", "8", "560")),
+        ("t:10:20:30|h|@0.1\nt:100|h|@0.2\nt:0|h\nt:-1|h|@0.5", buckets("3", "33", "38", "1098")),
+        // One rate.
+        ("t:10:100:0:-7|h|@0.1", buckets("20", "30", "40", "1030")),
+    ] {
+        assert_eq!(histogram(sketch, lines), expected, "{lines}");
+    }
+    // In each round one of a half, ten of -3, ten of 10 and two of 100.
+    let round = "t:0.5|h\nt:-3|h|@0.1\nt:10|h|@0.1\nt:100|h|@0.5\n";
+    for timer_values in [1, 1999, 1_000_000] {
+        let limits = Limits { timer_values, ..Limits::default() };
+        let expected = buckets("11000", "21000", "23000", "270500");
+        assert_eq!(histogram(limits, &round.repeat(1000)), expected, "{timer_values}");
+    }
+    // A summary, and what was kept for it is nothing.
+    let mut told = Told::by("");
+    told.shard = Shard::new(Limits { timer_values: 1999, ..Limits::default() }, Idle::default());
+    let text = told.flush(&round.repeat(1000));
+    assert!(!told.keep && text.ends_with("t_sum 270500\nt_count 23000"), "{text}");
+    // The samples' own statistics are of those that came, whatever they stand for.
+    let own = |limits| {
+        let mut told = Told::new();
+        told.shard = Shard::new(limits, Idle::default());
+        let snapshot = told.snapshot(&round.repeat(3));
+        let field = |&(name, value): &(u16, f64)| (snapshot.plan.name(name).to_owned(), value.round());
+        let mut fields = snapshot.timers[0].fields.iter().map(field).collect::<Vec<_>>();
+        // Those in which a sketch is exact.
+        fields.retain(|(name, _)| ["count", "lower", "upper", "sum", "mean", "std"].contains(&name.as_str()));
+        fields
+    };
+    assert_eq!(own(sketch), own(Limits::default()));
+}
+
+#[test]
+fn what_is_not_kept_is_weighed_as_far_as_it_is_known() {
     // No room for the last: as the others on average.
     let none = Limits { samples: 2, sketches: 0, ..Limits::default() };
     assert_eq!(

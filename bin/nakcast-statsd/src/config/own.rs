@@ -103,7 +103,8 @@ table! {
         /// Samples of one timer in an interval up to which it is exact. With more, or when there is no room for another sample, a
         /// sketch tells its percentiles, each within 0.78% of its value; it has the statistic `sketched` then.
         timer_values: Count = Is "1000000";
-        /// Timers that are told by a sketch, which takes at most 64 KiB. Samples for which neither is room are counted.
+        /// Timers that are told by a sketch, which takes at most 64 KiB, or 128 if their sample rates differ. Samples for which
+        /// neither is room are counted.
         sketches: Count = Is "2048";
         /// Bytes of the sets' members of an interval.
         member_bytes: Bytes = Is "\"128M\"";

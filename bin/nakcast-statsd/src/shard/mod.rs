@@ -36,7 +36,8 @@ pub struct Limits {
     /// Samples of one timer in an interval up to which it is exact: 1,000,000 by default. With more, or when there is no room
     /// for another sample, it becomes a [`crate::sketch`].
     pub timer_values: usize,
-    /// Timers that are sketches in an interval, of at most 64 KiB each: 2,048 by default.
+    /// Timers that are sketches in an interval, of at most 64 KiB each, or 128 of a timer whose rates differ: 2,048 by
+    /// default.
     pub sketches: usize,
     /// Bytes of the sets' members of an interval: 128 MiB by default.
     pub member_bytes: usize,
@@ -484,16 +485,16 @@ impl Shard {
     #[cold]
     #[inline(never)]
     fn uneven(&mut self, at: u32, value: f64, weight: f64, is_time: bool) {
-        let Some(before) = self.timers.at(at).map(|timer| timer.samples.weight) else { return };
-        if !self.keep(at, value, weight, is_time) {
-            return;
-        }
-        if let Some(timer) = self.timers.at(at) {
-            timer.weigh(before, value, weight);
+        let Some(timer) = self.timers.at(at) else { return };
+        timer.differ(weight);
+        if self.keep(at, value, weight, is_time)
+            && let Some(timer) = self.timers.at(at)
+        {
+            timer.samples.weigh(weight);
         }
     }
 
-    /// A value of a timer, counted and kept; false if it was only counted.
+    /// A value of a timer, counted, and kept if there is room; tells whether it is the last of those that are kept one by one.
     #[inline(always)]
     fn keep(&mut self, at: u32, value: f64, weight: f64, is_time: bool) -> bool {
         let Some(timer) = self.timers.at(at) else { return false };
@@ -507,29 +508,29 @@ impl Shard {
             timer.push(value);
             return true;
         }
-        self.another(at, value)
+        self.another(at, value, weight)
     }
 
-    /// A value of a timer that has too many to keep them, or for which there is no room; false if it was not taken.
+    /// A value of a timer that has too many to keep them, or for which there is no room, as [`Shard::keep`] has it.
     #[cold]
     #[inline(never)]
-    fn another(&mut self, at: u32, value: f64) -> bool {
+    fn another(&mut self, at: u32, value: f64, weight: f64) -> bool {
         let Some(Timer { samples, .. }) = self.timers.at(at) else { return false };
         if let Some(sketch) = &mut samples.sketch {
-            sketch.add(value);
+            sketch.add(value, weight);
         } else if self.sketches < self.limits.sketches {
             self.sketches += 1;
             self.samples -= samples.values.len();
-            samples.condense().add(value);
+            samples.condense().add(value, weight);
         } else if self.samples < self.limits.samples {
             // There are too many sketches: while there is room, it stays exact.
             self.samples += 1;
             samples.values.push(value);
+            return true;
         } else {
             self.tally.excess_samples += 1;
-            return false;
         }
-        true
+        false
     }
 
     /// A new member of a set that has too many to keep them, or for which there is no room.

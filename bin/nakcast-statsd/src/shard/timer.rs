@@ -35,13 +35,13 @@ impl Timer {
         values.push(value);
     }
 
-    /// Takes note that the value which came last stands for so many, while all before it stood for `before`.
-    pub(super) fn weigh(&mut self, before: f64, value: f64, weight: f64) {
-        if self.samples.len() == 1 {
+    /// Takes note that the next sample has this 1 / rate, which is not as that of those before it.
+    pub(super) fn differ(&mut self, weight: f64) {
+        if self.samples.is_empty() {
             self.each = high(weight);
         } else {
             self.each = 0;
-            self.samples.weigh(before, value, weight);
+            self.samples.differ();
         }
     }
 

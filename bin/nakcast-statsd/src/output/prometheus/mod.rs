@@ -286,11 +286,9 @@ fn add(
     let field = |name: &str| {
         timer.fields.iter().find(|&&(number, _)| plan.name(number) == name).map(|&(_, value)| value)
     };
-    let count = field("count");
     // The count stands for samples that clients left out, too; so must the sum, or their quotient is no mean.
-    let sum = field("mean").zip(count).map(|(mean, count)| mean * count).or_else(|| field("sum"));
-    let sum = sum.map(|sum| timer.samples.mixed_sum().unwrap_or(sum));
-    for (total, value) in [(&mut summary.count, count), (&mut summary.sum, sum.map(&unit))] {
+    let sum = field("mean").or_else(|| field("sum")).map(|_| unit(timer.sum));
+    for (total, value) in [(&mut summary.count, field("count")), (&mut summary.sum, sum)] {
         if let Some(value) = value {
             *total.get_or_insert(0.0) += value;
         }
@@ -335,6 +333,6 @@ fn observe(histogram: &mut Histogram, timer: &Timer, unit: impl Fn(f64) -> f64) 
     for (total, &bound) in histogram.counts.iter_mut().zip(histogram.bounds.iter()) {
         *total += samples.up_to(|value| unit(value) <= bound);
     }
-    histogram.sum += unit(samples.sum());
+    histogram.sum += unit(timer.sum);
     histogram.count += samples.weight;
 }
