@@ -213,6 +213,28 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
             "percentiles = 99999999999999999999",
             "1: percentiles: invalid type: integer beyond all bounds, expected a list",
         ),
+        // More than the reader has room for.
+        ("limits = {0}", "1: limits: it takes a table of keys, not a number as large as that"),
+        (
+            "listen = {0}",
+            "1: listen: it takes a list: values between [ and ], or tables, each under its name",
+        ),
+        ("listen = [{0}]", "1: listen[0]: it takes a table of keys, not a number as large as that"),
+        ("file = -{0}", "1: file: it takes a table of keys, not a number as large as that"),
+        ("flush_interval = {0}", "1: flush_interval: it takes seconds from 0.01 to 86400"),
+        ("console = 1e999", "1: console: it takes pretty, json or none, not a number as large as that"),
+        (
+            "\n[limits]\nsamples = -{0}",
+            "3: limits.samples: it takes a whole number, 0 to 4294967295, not a number as large as that",
+        ),
+        (
+            "percentiles = [90, {0}]",
+            "1: percentiles[1]: it takes a number from -100 to 100, and not 0, as in 90, 99.9 or -10, not a number",
+        ),
+        (
+            "[graphite]\nglobal_prefix = {0}",
+            "2: graphite.global_prefix: it takes a string, in quotes, not a num",
+        ),
         (
             "listen = {}",
             "1: listen: invalid type: map, expected a list: values between [ and ], or tables, each ",
@@ -294,7 +316,8 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ("\nflush_interval 10", "2: "),
         ("a = 1\na = 2", "2: duplicate key"),
     ] {
-        let problem = parse(text).expect_err(text);
+        let text = text.replace("{0}", &"9".repeat(60));
+        let problem = parse(&text).expect_err(&text);
         assert!(problem.starts_with(expected), "{text:?}: {problem:?} does not begin with {expected:?}");
         assert_eq!(problem.lines().count(), 1, "{problem}");
     }

@@ -40,9 +40,17 @@ macro_rules! table {
     }) => {
         $(#[doc = $about])+
         #[derive(Debug, Default, serde::Deserialize)]
-        #[serde(deny_unknown_fields, default, expecting = "a table of keys")]
+        #[serde(remote = "Self", deny_unknown_fields, default, expecting = "a table of keys")]
         struct $name {
             $($(#[doc = $doc])+ $key: Option<$type>,)+
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                // What is derived, which is no trait's here.
+                $name::deserialize(deserializer)
+                    .map_err(|error| $crate::config::table::in_room(error, "it takes a table of keys"))
+            }
         }
 
         impl $name {
@@ -84,6 +92,17 @@ pub(super) fn show(text: &mut String, path: &str, keys: &[Key], mark: &str) -> f
 
 fn about(text: &mut String, key: &Key) -> fmt::Result {
     key.about.iter().try_for_each(|line| writeln!(text, "#{line}"))
+}
+
+/// The reader says only that it has no room for a number; this says what is taken there.
+pub(super) fn in_room<E: Error>(error: E, takes: impl fmt::Display) -> E {
+    let text = error.to_string();
+    match text.starts_with("integer number overflowed")
+        || text.starts_with("floating-point number overflowed")
+    {
+        true => E::custom(format_args!("{takes}, not a number as large as that")),
+        false => error,
+    }
 }
 
 /// Reads a value, in quotes or not, and says of what it does not take what it takes.
@@ -168,9 +187,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
         impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
             type Value = Many<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a list: values between [ and ], or tables, each under its name between [[ and ]]",
-                )
+                f.write_str(LIST)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Many<T>, A::Error> {
                 let mut values = Vec::new();
@@ -183,9 +200,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
                 Err(E::invalid_type(Unexpected::Other("integer beyond all bounds"), &self))
             }
         }
-        deserializer.deserialize_any(List(PhantomData))
+        let list = deserializer.deserialize_any(List(PhantomData));
+        list.map_err(|error| in_room(error, format_args!("it takes {LIST}")))
     }
 }
+
+const LIST: &str = "a list: values between [ and ], or tables, each under its name between [[ and ]]";
 
 macro_rules! values {
     (quoted: $quoted:literal; $($(#[$about:meta])+ $name:ident($type:ty) = $read:path;)+) => {$(
@@ -195,7 +215,9 @@ macro_rules! values {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                deserializer.deserialize_any(Scalar { read: $read, quoted: $quoted }).map($name)
+                let scalar = || Scalar { read: $read, quoted: $quoted };
+                let value = deserializer.deserialize_any(scalar());
+                value.map($name).map_err(|error| in_room(error, scalar()))
             }
         }
     )+};
