@@ -49,9 +49,18 @@ impl Failure {
     }
 }
 
-/// Says a line on stderr, in one write. A standard error that nobody reads is no reason to fail.
+/// Says a line on stderr, in one write: a name in it, such as a file's, may hold what would make two of it, or colour it. A
+/// standard error that nobody reads is no reason to fail.
 pub(crate) fn say(text: impl Display) {
-    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    let mut line = String::new();
+    for letter in text.to_string().chars() {
+        match letter.is_control() {
+            true => line.extend(letter.escape_default()),
+            false => line.push(letter),
+        }
+    }
+    line.push('\n');
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Says what the parser of the command line found: help and version whole, an error as one line.

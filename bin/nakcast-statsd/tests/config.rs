@@ -290,6 +290,21 @@ fn a_wrong_file_is_one_line_and_exit_code_2() {
     }
 }
 
+#[test]
+fn what_is_said_is_one_line_whatever_is_named() {
+    let file = File::new("two\n\u{1b}[31mlines.js", "{'a\\nb': 1, port: 'x'}");
+    let shown = file.name().replace('\n', "\\n").replace('\u{1b}', "\\u{1b}");
+    let mut process = start(&["--config", &file.name()]);
+    assert_eq!(process.wait(SOON).code(), Some(2));
+    assert_eq!(process.stderr(), format!("error: {shown}: port: must be a port, 1 to 65535, not \"x\"\n"));
+    let own = File::new("key.toml", "\"a\\nb\" = 1");
+    let mut process = start(&["--config", &own.name()]);
+    assert_eq!(process.wait(SOON).code(), Some(2));
+    let said = process.stderr();
+    assert!(said.starts_with(&format!("error: {}:1: a\\nb: unknown field ", own.name())), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
 /// What a server at this address answers to a line, until it closes.
 fn ask(address: SocketAddr, line: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
