@@ -113,7 +113,7 @@ pub(crate) struct Args {
     pub(crate) influx: Option<String>,
 
     /// Send what comes on as it came, to this StatsD server or group, over UDP; again for more.
-    #[arg(long, value_name = "HOST:PORT", value_parser = units::server, allow_hyphen_values = true)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = units::server_or_group, allow_hyphen_values = true)]
     pub(crate) repeat: Vec<String>,
 
     /// Publish flushes over nakcast to this group, on topic `statsd`, each as a message: a JSON object.

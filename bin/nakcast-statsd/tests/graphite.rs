@@ -3,7 +3,7 @@
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
-use nakcast::net::{Options, Socket, resolve};
+use nakcast::net::{Options, Socket, interfaces, resolve};
 use nakcast_statsd::flush::{Heard, Own, Snapshot};
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::graphite::{self, Names, Protocol};
@@ -11,10 +11,10 @@ use nakcast_statsd::output::queue::Sent;
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::{Bins, Plan};
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Process, command};
+use support::{Lab, Process, command};
 
 /// For what must come, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(60);
@@ -276,6 +276,46 @@ fn what_cannot_be_sent_at_the_end_is_told() {
     graphite.send(b"one".to_vec(), Duration::ZERO);
     graphite.send(b"two".to_vec(), Duration::ZERO);
     assert_eq!(graphite.end(Duration::ZERO), 2);
+}
+
+#[test]
+fn a_link_local_server_is_found_by_its_interface() {
+    let Some(lab) = Lab::new(1).filter(|_| std::path::Path::new("/proc/net/if_inet6").exists()) else {
+        return;
+    };
+    let host = lab.host(0);
+    host.run(|| {
+        let address = host.address_v6();
+        let all = interfaces().unwrap();
+        let eth0 = all.iter().find(|interface| interface.name == "eth0").unwrap();
+        let server = TcpListener::bind(SocketAddrV6::new(address, 0, 0, eth0.index)).unwrap();
+        let port = server.local_addr().unwrap().port();
+        server.set_nonblocking(true).unwrap();
+        for interface in ["eth0", &eth0.index.to_string()] {
+            let graphite = graphite::start(format!("[{address}%{interface}]:{port}"), 10).unwrap();
+            graphite.send(b"one".to_vec(), Duration::ZERO);
+            let mut came = None;
+            until(|| {
+                came = server.accept().ok();
+                came.is_some() || graphite.sent().last_exception > 0
+            });
+            let (mut stream, _) = came.unwrap_or_else(|| panic!("{:?}", graphite.failure()));
+            stream.set_nonblocking(false).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            drop(stream);
+            assert_eq!((&*text, graphite.end(SOON)), ("one", 0));
+        }
+        // It may come by and by.
+        let graphite = graphite::start(format!("[{address}%eth7]:{port}"), 10).unwrap();
+        graphite.send(b"one".to_vec(), Duration::ZERO);
+        until(|| graphite.sent().last_exception > 0);
+        assert_eq!(
+            graphite.failure(),
+            Some(format!("[{address}%eth7]:{port}: there is no interface eth7 now"))
+        );
+        assert_eq!(graphite.end(Duration::ZERO), 1);
+    });
 }
 
 #[test]

@@ -257,6 +257,7 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
         ("{mgmt_port: -1}", "mgmt_port: must be a port, 1 to 65535, not -1"),
         ("{servers: [{}, {port: {}}]}", "servers[1].port: must be a port, 1 to 65535, not an object"),
         ("{servers: {}}", "servers: must be a list, not an object"),
+        ("{servers: []}", "servers: must be a list of one or more, or left out"),
         ("{servers: [1]}", "servers[0]: must be an object, { key: value }, not 1"),
         ("{server: './servers/quic'}", "server: must be './servers/udp' or './servers/tcp', not \"quic\""),
         ("{address: 5}", "address: must be a string, not 5"),
@@ -300,9 +301,45 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
         ("{healthStatus: 'ill'}", "healthStatus: must be 'up' or 'down', not \"ill\""),
         ("{repeaterProtocol: 'udp'}", "repeaterProtocol: must be 'udp4', 'udp6' or 'tcp', not \"udp\""),
         ("{repeater: [{host: 'a'}]}", "repeater[0]: must be { host: 'name', port: number }"),
+        ("{address: '239.1.2.3'}", "address: must be a unicast address of this machine, not \"239.1.2.3\""),
+        (
+            "{mgmt_address: 'ff15::1'}",
+            "mgmt_address: must be a unicast address of this machine, not \"ff15::1\"",
+        ),
+        (
+            "{graphiteHost: '239.1.2.3'}",
+            "graphiteHost: it takes a name or a unicast address, since TCP connects to no multicast group, not \"239.1.2.3\"",
+        ),
+        (
+            "{graphiteHost: 'a b'}",
+            "graphiteHost: it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003, not \"a b\"",
+        ),
+        (
+            "{repeaterProtocol: 'tcp', repeater: [{host: 'a', port: 1}, {host: 'ff15::1', port: 1}]}",
+            "repeater[1].host: it takes a name or a unicast address, since TCP connects to no multicast group, not \"ff15::1\"",
+        ),
+        (
+            "{repeater: [{host: 'fe80::1', port: 1}]}",
+            "repeater[0].host: it takes a link-local address with its interface behind it, as in [fe80::1%eth0]:1, not \"fe80::1\"",
+        ),
+        // A number of more than 128 bits is one like others.
+        ("{port: 1{0}}", "port: must be a port, 1 to 65535, not 1e+60"),
+        (
+            "{flushInterval: -1{0}}",
+            "flushInterval: must be a whole number of milliseconds, 1 to 2147483647, not -1e+60",
+        ),
+        ("{servers: 1{0}}", "servers: must be a list, not 1e+60"),
     ] {
-        assert_eq!(problem(text), expected);
+        assert_eq!(problem(&text.replace("{0}", &"0".repeat(60))), expected);
     }
+    for remote in ["10.0.0.1", "a.b", "fe80::1%eth0", "2001:db8::1"] {
+        let config =
+            parse(&format!("{{graphiteHost: '{remote}', repeater: [{{host: '{remote}', port: 1}}]}}"));
+        assert_eq!(config.graphite.unwrap().remote.host, remote);
+    }
+    // A group is sent datagrams.
+    let config = parse("{repeater: [{host: '239.1.2.3', port: 1}], backends: ['repeater']}");
+    assert_eq!(config.repeater.unwrap().remotes[0].host, "239.1.2.3");
 }
 
 #[test]

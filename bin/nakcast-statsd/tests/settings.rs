@@ -180,7 +180,13 @@ fn what_would_go_round_is_not_sent_on() {
 
 #[test]
 fn servers_are_by_name_or_address() {
-    for server in ["graphite:1", "a-b.c_d:65535", "192.0.2.1:1", "[2001:db8::1]:1", "[fe80::1%eth0]:1"] {
+    let scoped = ["[fe80::1%eth0]:1", "[fe80::1%2]:1"];
+    for server in scoped {
+        assert_eq!(good(&format!("[graphite]\nserver = '{server}'")).graphite.unwrap().server, server);
+        assert_eq!(good(&format!("[[repeat]]\nudp = '{server}'")).repeat[0].server, server);
+        assert_eq!(good(&format!("[[repeat]]\ntcp = '{server}'")).repeat[0].server, server);
+    }
+    for server in ["graphite:1", "a-b.c_d:65535", "192.0.2.1:1", "[2001:db8::1]:1"] {
         assert_eq!(good(&format!("[graphite]\nserver = '{server}'")).graphite.unwrap().server, server);
         for url in [format!("http://{server}"), format!("http://me:secret@{server}/write?db=a:b")] {
             assert_eq!(good(&format!("[influx]\nurl = '{url}'")).influx.unwrap().url, url);
@@ -288,6 +294,50 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ),
         ("[graphite]\nprotocol = 'text'", "1: graphite: it takes a server, HOST:PORT, and there is none"),
         ("[graphite]\nserver = 'x'", "2: graphite.server: it takes HOST:PORT"),
+        (
+            "[graphite]\nserver = 'fe80::1%eth0:2003'",
+            "2: graphite.server: it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003; [fe80::1%eth0]:2003 would be right, not \"fe80",
+        ),
+        (
+            "[graphite]\nserver = '2001:db8::2:2003'",
+            "2: graphite.server: it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003; [2001:db8::2]:2003 would be right, not \"2001",
+        ),
+        (
+            "[graphite]\nserver = '[fe80::1]:2003'",
+            "2: graphite.server: it takes a link-local address with its interface behind it, as in [fe80::1%eth0]:2003, not ",
+        ),
+        ("[graphite]\nserver = '[fe80::1%]:2003'", "2: graphite.server: it takes HOST:PORT"),
+        ("[graphite]\nserver = '[fe80::1%a b]:2003'", "2: graphite.server: it takes HOST:PORT"),
+        ("[graphite]\nserver = '[fe80::1%eth0]:0'", "2: graphite.server: it takes HOST:PORT"),
+        (
+            "[graphite]\nserver = '[2001:db8::2%eth0]:2003'",
+            "2: graphite.server: it takes % and an interface only behind a link-local address, fe80::/10, not",
+        ),
+        (
+            "[graphite]\nserver = '239.1.2.3:2003'",
+            "2: graphite.server: it takes a name or a unicast address, since TCP connects to no multicast group, not \"239.1.2.3:2003\"",
+        ),
+        ("[graphite]\nserver = '[ff15::1]:2003'", "2: graphite.server: it takes a name or a unicast address"),
+        (
+            "[[repeat]]\ntcp = '239.1.2.3:4'",
+            "2: repeat[0].tcp: it takes a name or a unicast address, since TCP",
+        ),
+        (
+            "[[repeat]]\nudp = '[ff12::1%eth0]:4'",
+            "2: repeat[0].udp: it takes a group without %: its interface has a key, or a flag, of its own, not ",
+        ),
+        (
+            "[influx]\nurl = 'http://[fe80::1%eth0]:1/'",
+            "2: influx.url: it takes a name or an address that is not link-local: a URL has no place",
+        ),
+        (
+            "[influx]\nurl = 'http://[fe80::1]/'",
+            "2: influx.url: it takes a name or an address that is not link",
+        ),
+        (
+            "[influx]\nurl = 'http://239.1.2.3:1/'",
+            "2: influx.url: it takes a name or a unicast address, since ",
+        ),
         ("[graphite]\nserver = 'a b:1'", "2: graphite.server: it takes HOST:PORT"),
         ("[graphite]\nserver = '[::g]:1'", "2: graphite.server: it takes HOST:PORT"),
         ("[file]", "1: file: it takes a path, and there is none"),
@@ -298,7 +348,7 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ("[[repeat]]", "1: repeat[0]: it takes one of udp and tcp"),
         ("[[repeat]]\nudp = 'a:1'\ntcp = 'a:1'", "1: repeat[0]: it takes one of udp and tcp"),
         (
-            "[[repeat]]\nudp = 'a:1'\n[[repeat]]\ntcp = '239.1.2.3:4'\ninterface = 'lo'",
+            "[[repeat]]\nudp = 'a:1'\n[[repeat]]\ntcp = 'a:4'\ninterface = 'lo'",
             "3: repeat[1]: interface: it goes with a multicast group in udp",
         ),
         (

@@ -2,6 +2,7 @@
 
 use super::settings::{At, Listen, Settings};
 use crate::output::repeater::{Protocol, Target};
+use crate::output::server::scoped;
 use nakcast::net::{interfaces, resolve};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -43,7 +44,7 @@ fn hears(listener: &Listen, target: &Target) -> bool {
 fn addresses(target: &Target) -> Vec<SocketAddr> {
     let is_near =
         target.server.rsplit_once(':').is_some_and(|(host, _)| host.eq_ignore_ascii_case("localhost"));
-    if is_near || target.server.parse::<SocketAddr>().is_ok() {
+    if is_near || target.server.parse::<SocketAddr>().is_ok() || scoped(&target.server).is_some() {
         target.addresses().unwrap_or_default()
     } else {
         Vec::new()

@@ -2,6 +2,7 @@
 //!
 //! Where the original writes `value || default`, JavaScript's false values mean the default here too.
 
+use super::units;
 use super::value::{Object, Result, Value, number, wrong};
 use crate::output::graphite::{Names, Protocol};
 use crate::shard::Idle;
@@ -66,6 +67,13 @@ impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Remote { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl Remote {
+    /// Looks whether it can be, of what stands at this key.
+    fn check(&self, key: &str, read: fn(&str) -> Result<String>) -> Result<()> {
+        read(&self.to_string()).map_err(|takes| format!("{key}: {takes}, not {:?}", self.host)).map(drop)
     }
 }
 
@@ -191,6 +199,9 @@ fn read(value: Value) -> Result<Original> {
     let mut warnings = Vec::new();
 
     let listeners = match all.objects("servers")? {
+        Some(servers) if servers.is_empty() => {
+            return Err("servers: must be a list of one or more, or left out".into());
+        }
         Some(servers) => {
             // The keys of the one that would be there without a list.
             for key in ["server", "address", "address_ipv6", "port", "socket", "socket_mod"] {
@@ -313,6 +324,9 @@ fn address(object: &mut Object, host: &str, port: &str, default: u16, is_ipv6: b
         return Ok(SocketAddr::new(every, port));
     };
     if let Ok(address) = name.parse::<IpAddr>() {
+        if address.is_multicast() {
+            return wrong(&object.path(host), "a unicast address of this machine", &Value::Text(name));
+        }
         return Ok(SocketAddr::new(address, port));
     }
     let known = (name.as_str(), port).to_socket_addrs();
@@ -428,7 +442,10 @@ fn graphite(all: &mut Object, stats_prefix: &str, warnings: &mut Vec<String>) ->
         flush_counts,
     };
     unknown(keys, warnings);
-    Ok(host.map(|host| Graphite { remote: Remote { host, port }, protocol, names }))
+    let Some(host) = host else { return Ok(None) };
+    let remote = Remote { host, port };
+    remote.check("graphiteHost", units::server)?;
+    Ok(Some(Graphite { remote, protocol, names }))
 }
 
 fn repeater(all: &mut Object, warnings: &mut Vec<String>) -> Result<Option<Repeater>> {
@@ -448,7 +465,15 @@ fn repeater(all: &mut Object, warnings: &mut Vec<String>) -> Result<Option<Repea
                 remote.path("").trim_end_matches('.')
             ));
         };
-        remotes.push(Remote { host, port });
+        let server = Remote { host, port };
+        server.check(
+            &remote.path("host"),
+            match protocol {
+                RepeaterProtocol::Tcp => units::server,
+                RepeaterProtocol::Udp4 | RepeaterProtocol::Udp6 => units::server_or_group,
+            },
+        )?;
+        remotes.push(server);
         unknown(remote, warnings);
     }
     Ok((!remotes.is_empty()).then_some(Repeater { protocol, remotes }))

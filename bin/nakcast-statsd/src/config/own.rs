@@ -3,7 +3,8 @@
 use super::settings::{At, Graphite, Listen, Place, Publish, Rules, Settings, ToFile};
 use super::table::{
     Address, AtLeastOne, Bound, Bytes, Count, File, Flag, Format, Group, Interface, Interval, Legacy, Life,
-    Many, Mode, Percentile, Server, Shape, Signs, Spoken, Statistic, Takes, Text, Threads, Url, show, table,
+    Many, Mode, Percentile, Server, ServerOrGroup, Shape, Signs, Spoken, Statistic, Takes, Text, Threads,
+    Url, show, table,
 };
 use crate::line::Dialect;
 use crate::output::console::Form;
@@ -147,7 +148,7 @@ table! {
 table! {
     /// Graphite; `server` is there.
     Written {
-        /// HOST:PORT.
+        /// HOST:PORT; an IPv6 address in brackets, a link-local one with its interface, as in [fe80::1%eth0]:2003.
         server: Server = Like "\"graphite.example:2003\"";
         /// How it is spoken to: "text" (port 2003 as a rule) or "pickle" (2004).
         protocol: Spoken = Is "\"text\"";
@@ -197,7 +198,7 @@ table! {
     /// Another server; one of `udp` and `tcp` is there.
     Repeated {
         /// HOST:PORT, to which datagrams are sent; a multicast group, too.
-        udp: Server = Like "\"statsd.example:8125\"";
+        udp: ServerOrGroup = Like "\"statsd.example:8125\"";
         /// Or: HOST:PORT, to which lines are written.
         tcp: Server = Like "\"statsd.example:8125\"";
         /// A group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
@@ -256,7 +257,7 @@ impl TryFrom<Repeated> for Repeat {
 
     fn try_from(repeated: Repeated) -> Result<Repeat, String> {
         let (server, protocol, by) = match (repeated.udp, repeated.tcp) {
-            (Some(Server(server)), None) => (server, repeater::Protocol::Udp, "udp"),
+            (Some(ServerOrGroup(server)), None) => (server, repeater::Protocol::Udp, "udp"),
             (None, Some(Server(server))) => (server, repeater::Protocol::Tcp, "tcp"),
             _ => return Err("it takes one of udp and tcp".into()),
         };

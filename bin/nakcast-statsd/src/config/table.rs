@@ -252,8 +252,10 @@ values! {
     Percentile(f64) = units::percentile;
     /// A bin's upper bound.
     Bound(f64) = units::bound;
-    /// A server, `HOST:PORT`.
+    /// A server to connect to, `HOST:PORT`.
     Server(String) = units::server;
+    /// A server or a multicast group, `HOST:PORT`.
+    ServerOrGroup(String) = units::server_or_group;
     /// How many there may be.
     Count(u32) = units::count;
     /// How many there may be, one at least.

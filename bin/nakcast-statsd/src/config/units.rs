@@ -4,7 +4,8 @@ use super::settings::Console;
 use crate::line::Dialect;
 use crate::output::console::Form;
 use crate::output::graphite::Protocol;
-use std::net::{Ipv6Addr, SocketAddr};
+use crate::output::server::scoped;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -122,16 +123,48 @@ pub fn percentile(text: &str) -> Result<f64, String> {
     Ok(percentile)
 }
 
-/// A server by name or address, and its port.
+/// A server to connect to, by name or address, and its port.
 ///
 /// # Errors
 ///
 /// What it takes.
 pub fn server(text: &str) -> Result<String, String> {
+    let server = server_or_group(text)?;
+    if server.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_multicast()) {
+        return Err("it takes a name or a unicast address, since TCP connects to no multicast group".into());
+    }
+    Ok(server)
+}
+
+/// A server or a multicast group, by name or address, and its port.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn server_or_group(text: &str) -> Result<String, String> {
     let wanted = "it takes HOST:PORT, as in graphite.example:2003, 192.0.2.2:2003 or [2001:db8::2]:2003";
-    match text.rsplit_once(':') {
-        Some((host, port)) if is_host(host) && is_port(port) => Ok(text.into()),
-        _ => Err(wanted.into()),
+    let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| is_port(port)) else {
+        return Err(wanted.into());
+    };
+    if let Some((address, interface, _)) = scoped(text) {
+        return match is_interface(interface) {
+            _ if address.is_multicast() => {
+                Err("it takes a group without %: its interface has a key, or a flag, of its own".into())
+            }
+            true if address.is_unicast_link_local() => Ok(text.into()),
+            true => Err("it takes % and an interface only behind a link-local address, fe80::/10".into()),
+            false => Err(wanted.into()),
+        };
+    }
+    match address_of(host) {
+        Some(IpAddr::V6(address)) if address.is_unicast_link_local() => Err(format!(
+            "it takes a link-local address with its interface behind it, as in [{address}%eth0]:{port}"
+        )),
+        None if host.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) => {
+            Err(format!("{wanted}; [{host}]:{port} would be right"))
+        }
+        None if !is_name(host) => Err(wanted.into()),
+        _ => Ok(text.into()),
     }
 }
 
@@ -139,17 +172,20 @@ fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// A name or an address, that of IPv6 in brackets.
-fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
-        Some(inner) => inner.is_some_and(|inner| {
-            // Behind `%` is the interface of a link-local address.
-            inner.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
-        }),
-        None => {
-            let is_good = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_');
-            !text.is_empty() && text.chars().all(is_good)
-        }
+fn is_interface(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|letter: char| letter.is_whitespace() || "[]%/\0".contains(letter))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_good = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_');
+    !text.is_empty() && text.chars().all(is_good)
+}
+
+/// An address, that of IPv6 in brackets.
+fn address_of(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse().ok().filter(IpAddr::is_ipv4),
     }
 }
 
@@ -271,19 +307,27 @@ pub fn url(text: &str) -> Result<String, String> {
     let wanted = "it takes a URL of HTTP, as in http://127.0.0.1:8086/write?db=metrics";
     let server =
         text.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let is_server = |server: &str| match server.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => is_host(host) && is_port(port),
-        _ => is_host(server),
-    };
     // A name and a password may stand before the server.
     let server = server.map(|server| server.rsplit_once('@').map_or(server, |(_, server)| server));
-    match server {
-        Some(server) if is_server(server) && text.chars().all(|letter| letter.is_ascii_graphic()) => {
-            Ok(text.into())
+    let server = server.filter(|_| text.chars().all(|letter| letter.is_ascii_graphic())).ok_or(wanted)?;
+    let host = match server.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => Some(host).filter(|_| is_port(port)),
+        _ => Some(server),
+    };
+    let host = host.ok_or(wanted)?;
+    match address_of(host) {
+        Some(address) if address.is_multicast() => {
+            Err("it takes a name or a unicast address, since HTTP goes to no multicast group".into())
         }
-        _ => Err(wanted.into()),
+        Some(IpAddr::V6(address)) if address.is_unicast_link_local() => Err(LINK_LOCAL.into()),
+        None if scoped(&format!("{host}:1")).is_some() => Err(LINK_LOCAL.into()),
+        None if !is_name(host) => Err(wanted.into()),
+        _ => Ok(text.into()),
     }
 }
+
+const LINK_LOCAL: &str =
+    "it takes a name or an address that is not link-local: a URL has no place for its interface";
 
 /// A path.
 ///

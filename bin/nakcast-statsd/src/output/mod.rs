@@ -6,3 +6,4 @@ pub mod influx;
 pub mod prometheus;
 pub mod queue;
 pub mod repeater;
+pub(crate) mod server;

@@ -4,13 +4,14 @@
 //! the listeners: what finds no room is dropped, and counted.
 
 use crate::clock;
+use crate::output::server::{addresses, connect};
 use memchr::{memchr, memrchr};
 use nakcast::net::{Options, Socket, is_too_long, resolve};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -277,7 +278,7 @@ impl Target {
             Protocol::Udp6 => address.is_ipv6(),
             Protocol::Udp | Protocol::Tcp => true,
         };
-        Ok(self.server.to_socket_addrs()?.filter(is_meant).collect())
+        Ok(addresses(&self.server)?.into_iter().filter(is_meant).collect())
     }
 }
 
@@ -351,7 +352,9 @@ impl Wire {
     fn send_one(&mut self, datagram: &[u8]) -> io::Result<()> {
         if self.target.protocol == Protocol::Tcp {
             if self.stream.is_none() {
-                self.stream = Some(connect(&self.target.server)?);
+                let stream = connect(&self.target.server, PATIENCE)?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                self.stream = Some(stream);
             }
             let Some(stream) = &mut self.stream else { return Err(ErrorKind::NotConnected.into()) };
             let feed: &[u8] = if datagram.ends_with(b"\n") { b"" } else { b"\n" };
@@ -387,18 +390,4 @@ impl Wire {
         self.found = Some((found, clock::now()));
         Ok(found)
     }
-}
-
-fn connect(server: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
-    for address in server.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -4,8 +4,9 @@
 //! read to ours. What is not sure to have come is sent again: Graphite keeps one value for each path and time.
 
 use crate::output::queue::Queue;
+use crate::output::server::connect;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::Shutdown;
 use std::time::Duration;
 
 /// How long a connection, a write and the other side's closing may take.
@@ -23,7 +24,7 @@ pub fn start(server: String, most: usize) -> io::Result<Queue> {
 }
 
 fn deliver(server: &str, payload: &[u8]) -> io::Result<()> {
-    let mut stream = connect(server)?;
+    let mut stream = connect(server, PATIENCE)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(payload)?;
@@ -40,15 +41,4 @@ fn deliver(server: &str, payload: &[u8]) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn connect(server: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
-    for address in server.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
