@@ -506,7 +506,7 @@ fn counters_are_estimated_by_what_was_lost() {
     snapshot.own.loss = Some(0.2);
     assert!(text(&snapshot).contains("  counter  c;k=v  8  0.8/s  about 10 sent\n"));
     let lines = String::from_utf8(influx::lines(&snapshot, "statsd")).unwrap();
-    assert!(lines.contains(" count=8,rate=0.8,estimated=10 ") && lines.contains(",loss=0.2,"), "{lines}");
+    assert!(lines.contains(" count=8,rate=0.8,estimated=10 ") && lines.contains(",loss=0.2 "), "{lines}");
     for (legacy, path) in [(true, "stats_estimated.c;k=v"), (false, "stats.counters.c.estimated;k=v")] {
         let names = Names { legacy, ..Names::default() };
         let text = String::from_utf8(names.payload(&snapshot, Protocol::Text)).unwrap();

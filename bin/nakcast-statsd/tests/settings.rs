@@ -11,7 +11,7 @@ use nakcast_statsd::output::influx::Influx;
 use nakcast_statsd::shard::{Idle, Limits};
 use nakcast_statsd::stream::Bounds;
 use nakcast_statsd::timer::{Bins, Plan};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 fn good(text: &str) -> Settings {
@@ -137,15 +137,24 @@ fn what_would_go_round_is_not_sent_on() {
     let check = |listen: &str, repeat: &str| {
         check(&good(&format!("[[listen]]\n{listen}\n[[listen]]\nudp = '127.0.0.1:7'\n[[repeat]]\n{repeat}")))
     };
-    let here = interfaces().unwrap().into_iter().flat_map(|interface| interface.addresses);
-    let here = here.map(|ip| (SocketAddr::new([0, 0, 0, 0].into(), 9), SocketAddr::new(ip, 9)));
-    for (any, to) in here.clone().filter(|(_, to)| to.is_ipv4()) {
-        let problem = check(&format!("udp = '{any}'"), &format!("udp = '{to}'")).unwrap_err();
+    let (mut here, mut with_scope) = (Vec::new(), Vec::new());
+    for interface in interfaces().unwrap() {
+        for ip in interface.addresses {
+            match ip {
+                IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+                    with_scope.push(format!("[{ip}%{}]:9", interface.name));
+                }
+                ip => here.push(SocketAddr::new(ip, 9)),
+            }
+        }
+    }
+    for to in here.iter().filter(|to| to.is_ipv4()) {
+        let problem = check("udp = '0.0.0.0:9'", &format!("udp = '{to}'")).unwrap_err();
         let named =
             format!("repeat[0].udp: udp {to} is where the collector listens itself (listen[0].udp): ");
         assert!(problem.starts_with(&named), "{problem}");
     }
-    for (_, to) in here {
+    for to in here.iter().map(SocketAddr::to_string).chain(with_scope) {
         assert!(check("udp = '[::]:9'", &format!("udp = '{to}'")).is_err(), "{to}");
     }
     for (listen, repeat) in [
@@ -220,18 +229,29 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
             "1: percentiles: invalid type: integer beyond all bounds, expected a list",
         ),
         // More than the reader has room for.
-        ("limits = {0}", "1: limits: it takes a table of keys, not a number as large as that"),
+        ("limits = []", "1: limits: invalid type: sequence, expected a table of keys"),
+        ("listen = [['127.0.0.1:1']]", "1: listen[0]: invalid type: sequence, expected a table of keys"),
+        ("threads = 0x", "1: threads: it takes a whole number of threads, 1 to 64, not a number that"),
+        (
+            "[influx]\nurl = 'http://a/'\ntoken = \"a\\nb\"",
+            "3: influx.token: it takes a token of visible ASCII characters, in quotes, not \"a\\nb\"",
+        ),
+        (
+            "[[repeat]]\nudp = '255.255.255.255:1'",
+            "2: repeat[0].udp: it takes one server or a multicast group",
+        ),
+        ("limits = {0}", "1: limits: it takes a table of keys, not a number that cannot be read"),
         (
             "listen = {0}",
             "1: listen: it takes a list: values between [ and ], or tables, each under its name",
         ),
-        ("listen = [{0}]", "1: listen[0]: it takes a table of keys, not a number as large as that"),
-        ("file = -{0}", "1: file: it takes a table of keys, not a number as large as that"),
+        ("listen = [{0}]", "1: listen[0]: it takes a table of keys, not a number that cannot be read"),
+        ("file = -{0}", "1: file: it takes a table of keys, not a number that cannot be read"),
         ("flush_interval = {0}", "1: flush_interval: it takes seconds from 0.01 to 86400"),
-        ("console = 1e999", "1: console: it takes pretty, json or none, not a number as large as that"),
+        ("console = 1e999", "1: console: it takes pretty, json or none, not a number that cannot be read"),
         (
             "\n[limits]\nsamples = -{0}",
-            "3: limits.samples: it takes a whole number, 0 to 4294967295, not a number as large as that",
+            "3: limits.samples: it takes a whole number, 0 to 4294967295, not a number that cannot be read",
         ),
         (
             "percentiles = [90, {0}]",

@@ -307,7 +307,7 @@ fn mode(server: &mut Object) -> Result<Option<u32>> {
     let expected = "a mode in octal as a string, such as '0660'";
     let Some(value) = server.take("socket_mod") else { return Ok(None) };
     let mode = match &value {
-        Value::Text(text) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+        Value::Text(text) => u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8).ok(),
         Value::Number(number) if number.trunc() == *number && *number >= 0.0 => Some(*number as u32),
         _ => None,
     };

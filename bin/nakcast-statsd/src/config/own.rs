@@ -4,7 +4,7 @@ use super::settings::{At, Graphite, Listen, Place, Publish, Rules, Settings, ToF
 use super::table::{
     Address, AtLeastOne, Bound, Bytes, Count, File, Flag, Format, Group, Interface, Interval, Legacy, Life,
     Many, Mode, Percentile, Server, ServerOrGroup, Shape, Signs, Spoken, Statistic, Takes, Text, Threads,
-    Url, show, table,
+    Token, Url, show, table,
 };
 use crate::line::Dialect;
 use crate::output::console::Form;
@@ -190,7 +190,7 @@ table! {
         /// Where it takes writes: http://HOST:PORT/api/v2/write?org=ORG&bucket=BUCKET, or .../write?db=DB for the old versions.
         url: Url = Like "\"http://127.0.0.1:8086/api/v2/write?org=me&bucket=metrics\"";
         /// The token it knows the collector by.
-        token: Text = Is "\"\"";
+        token: Token = Is "\"\"";
     }
 }
 

@@ -40,16 +40,26 @@ macro_rules! table {
     }) => {
         $(#[doc = $about])+
         #[derive(Debug, Default, serde::Deserialize)]
-        #[serde(remote = "Self", deny_unknown_fields, default, expecting = "a table of keys")]
+        #[serde(remote = "Self", deny_unknown_fields, default)]
         struct $name {
             $($(#[doc = $doc])+ $key: Option<$type>,)+
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                // What is derived, which is no trait's here.
-                $name::deserialize(deserializer)
-                    .map_err(|error| $crate::config::table::in_room(error, "it takes a table of keys"))
+                struct Keys;
+                impl<'de> serde::de::Visitor<'de> for Keys {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a table of keys")
+                    }
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, keys: A) -> Result<$name, A::Error> {
+                        // What is derived, which is no trait's here, and takes a list of values, too.
+                        $name::deserialize(serde::de::value::MapAccessDeserializer::new(keys))
+                    }
+                }
+                let table = deserializer.deserialize_any(Keys);
+                table.map_err(|error| $crate::config::table::in_room(error, "it takes a table of keys"))
             }
         }
 
@@ -100,7 +110,7 @@ pub(super) fn in_room<E: Error>(error: E, takes: impl fmt::Display) -> E {
     match text.starts_with("integer number overflowed")
         || text.starts_with("floating-point number overflowed")
     {
-        true => E::custom(format_args!("{takes}, not a number as large as that")),
+        true => E::custom(format_args!("{takes}, not a number that cannot be read")),
         false => error,
     }
 }
@@ -231,6 +241,8 @@ values! {
     Interface(String) = units::interface;
     /// Any text, also an empty one.
     Text(String) = units::text;
+    /// What InfluxDB knows the collector by.
+    Token(String) = units::token;
 }
 
 // As they are written behind a flag: `10` is as good as `"10"`.

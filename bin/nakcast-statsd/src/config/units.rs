@@ -157,6 +157,9 @@ pub fn server_or_group(text: &str) -> Result<String, String> {
         };
     }
     match address_of(host) {
+        Some(IpAddr::V4(address)) if address.is_broadcast() => {
+            Err("it takes one server or a multicast group, since nothing here broadcasts".into())
+        }
         Some(IpAddr::V6(address)) if address.is_unicast_link_local() => Err(format!(
             "it takes a link-local address with its interface behind it, as in [{address}%eth0]:{port}"
         )),
@@ -351,6 +354,18 @@ pub fn interface(text: &str) -> Result<String, String> {
         return Err("it takes an interface's name or address, as in eth0 or 192.0.2.2".into());
     }
     Ok(text.into())
+}
+
+/// What stands in a header of HTTP.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn token(text: &str) -> Result<String, String> {
+    match text.chars().all(|letter| letter.is_ascii_graphic()) {
+        true => Ok(text.into()),
+        false => Err("it takes a token of visible ASCII characters, in quotes".into()),
+    }
 }
 
 /// Any text.
