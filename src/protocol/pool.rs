@@ -38,6 +38,9 @@ const LINE: usize = 64;
 impl Pool {
     /// A pool of `bytes`, rounded down to whole chunks, but at least `least` of them, and `staging` bytes besides. The pages are
     /// touched when they are first used. Where they cannot be had the process ends: ask [`can_be_had`] before.
+    // Pages as they come: huge ones spare a publisher some of its copying, but hardly show where a subscriber must keep up.
+    // Each can take milliseconds to be cleared when it is first touched, and that is a processor's time: also where another
+    // thread does it ahead, messages come late meanwhile if there are two processors.
     pub fn new(bytes: usize, chunk_size: usize, least: usize, staging: usize) -> Pool {
         let chunks = (bytes / chunk_size).max(least).min(u32::MAX as usize - 1);
         let free = (0..chunks as u32).rev().map(Chunk).collect();
