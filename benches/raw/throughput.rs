@@ -212,7 +212,7 @@ impl Sender {
         self.credits.set_read_timeout(Some(RETRY))?;
         let begun = Instant::now();
         while self.peers.iter().any(|peer| peer.done.is_none()) {
-            if begun.elapsed() > LOST * 10 {
+            if begun.elapsed() > ALONE {
                 return Err(io::Error::other("a receiver left without a word"));
             }
             self.tell(END, self.sent)?;
