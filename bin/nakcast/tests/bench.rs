@@ -50,6 +50,11 @@ fn consistent(case: &Value, figures: &Value) {
         let parts = of(&format!("{cpu}_user")) + of(&format!("{cpu}_system"));
         assert!(of(&cpu) > 0.0 && near(of(&cpu), parts), "{figures}");
     }
+    let all = |sender: &str, receiver: &str| of(sender) + subscribers * of(receiver);
+    let ours = all("cpu_seconds_per_million_publisher", "cpu_seconds_per_million_subscriber") * of("sent");
+    let raw =
+        all("raw_cpu_seconds_per_million_datagrams_sender", "raw_cpu_seconds_per_million_datagrams_receiver");
+    assert!(near(of("cpu_ratio_to_raw"), ours / (raw * of("datagrams"))), "{figures}");
     let calls = of("syscalls_per_message_publisher") + of("syscalls_per_message_subscriber");
     assert!(calls > 0.0 && near(of("syscalls_per_message"), calls), "{figures}");
     let percentiles = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];

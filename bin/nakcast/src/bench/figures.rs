@@ -131,6 +131,13 @@ impl Round {
         add("cpu_seconds_per_million_subscriber_system", of_subscriber("system"));
         add("raw_cpu_seconds_per_million_datagrams_sender", raw("cpu_per_datagram_sender") * 1e6);
         add("raw_cpu_seconds_per_million_datagrams_receiver", raw("cpu_per_datagram_receiver") * 1e6);
+        // Of all sides together, for as many datagrams.
+        let ours = of_publisher("user")
+            + of_publisher("system")
+            + subscribers * (of_subscriber("user") + of_subscriber("system"));
+        let raw_cpu = raw("cpu_per_datagram_sender") + subscribers * raw("cpu_per_datagram_receiver");
+        let datagrams = whole(&self.published, "datagrams") as f64;
+        add("cpu_ratio_to_raw", ours / 1e6 * sent / (raw_cpu * datagrams));
         add("syscalls_per_message", publisher_calls + subscriber_calls);
         add("syscalls_per_message_publisher", publisher_calls);
         add("syscalls_per_message_subscriber", subscriber_calls);
