@@ -272,7 +272,7 @@ impl Publisher {
                 if until.is_some_and(|until| until.is_due(shared.clock.now())) {
                     return Err(SendError::BackPressured { by });
                 }
-                shared.wait(working, until);
+                shared.wait_for_room(working, self.stream, until);
                 Ok(())
             }
         }

@@ -3,9 +3,12 @@
 //!
 //! While the application sends run after run, it takes in the NAKs itself between two of them, and the service thread is left
 //! asleep: waking it for each would cost both threads more than the answer does. When the application pauses, or waits for
-//! room, the service thread takes over.
+//! room, the service thread takes over. Where receivers of the same machine have the processors in between, the two meet more often,
+//! and the more receivers there are: so the service thread never waits for the lock, but leaves its work to who transmits.
 
 mod dispatch;
+mod turns;
+mod wait;
 
 use super::clock::{Clock, Seldom};
 use super::inlet::Inlets;
@@ -17,8 +20,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use turns::{PAUSE_MIN, SOON};
 
 /// How long to leave a socket alone that would take no more.
 const BLOCKED_RETRY: Duration = Duration::from_micros(200);
@@ -28,21 +33,9 @@ const RECEIVE_MESSAGES: usize = 32;
 const RECEIVE_BATCHES: usize = 16;
 /// How often the wall clock is compared with the monotonic one, which does not follow its corrections.
 const WALL_CLOCK_CHECK: Duration = Duration::from_secs(1);
-/// Nothing a transmit brings is due sooner: the first heartbeat is.
-const SOON: Duration = Duration::from_millis(1);
 /// Runs that are transmitted before the lock is handed to whoever waits for it: an answer to a NAK for the whole window must
 /// not hold the application up for as long as that takes.
 const MOST_RUNS: u32 = 8;
-/// An application that is busy for so many transmits takes in the NAKs itself.
-const STREAK: u32 = 8;
-/// An application that transmits with less than this between is busy.
-const BUSY: Duration = Duration::from_micros(50);
-/// When a busy application has not transmitted for a while the service thread takes over: a while in which setting the timer
-/// for it takes this part of the time, in these bounds. On a virtual machine a timer that is soon due costs as much as ten
-/// datagrams; on others it costs next to nothing.
-const TIMER_PART: u32 = 64;
-const PAUSE_MIN: Duration = Duration::from_micros(100);
-const PAUSE_MAX: Duration = Duration::from_micros(500);
 
 /// What the application's threads and the service thread share.
 #[derive(Debug)]
@@ -56,6 +49,8 @@ pub(crate) struct Shared {
     alarm: Alarm,
     /// Whether the service thread wakes for what comes to the socket.
     watch: Switch,
+    /// It woke while the lock was held: who transmits does its work.
+    missed: AtomicBool,
 }
 
 /// What the lock guards.
@@ -77,6 +72,10 @@ pub(crate) struct Working {
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
+    /// The time from one transmit of a busy application to the next.
+    pace: Duration,
+    /// How long the application may pause before the service thread takes over.
+    pause: Duration,
     /// Where messages come from that were sent in a tight loop.
     inlets: Inlets,
     /// When to look after these at the latest.
@@ -85,6 +84,11 @@ pub(crate) struct Working {
     blocked_until: Time,
     /// Live data was left by the last transmit, for the rate or the socket: there may be who waits for it to leave.
     left: bool,
+    /// The streams for whose room somebody waits, and how many wait for something else.
+    for_room: Vec<u32>,
+    for_else: usize,
+    /// When to wake the former though there is little.
+    tell_at: Time,
     /// The last datagram that was too long for its way, to be told to the next that sends.
     too_long: Option<SocketError>,
     /// Datagrams were refused: all, or those to one receiver alone.
@@ -102,43 +106,6 @@ impl Shared {
         self.working.lock()
     }
 
-    /// Waits for a change, at most until `until`; false when that has come.
-    pub(crate) fn wait(&self, working: &mut MutexGuard<'_, Working>, until: Option<Time>) -> bool {
-        working.hand_over(self);
-        let serve = working.unserved.then(|| self.clock.now() + SOON);
-        match until.into_iter().chain(serve).min().and_then(|at| self.clock.instant(at)) {
-            None => self.changed.wait(working),
-            Some(instant) => {
-                let timed_out = self.changed.wait_until(working, instant).timed_out();
-                if timed_out && serve.is_none() {
-                    return false;
-                }
-            }
-        }
-        if working.unserved {
-            working.serve(self);
-        }
-        until.is_none_or(|until| !until.is_due(self.clock.now()))
-    }
-
-    /// Waits for changes until `look` finds what it wants, at most until `until`: true when it did. After that it looks once
-    /// more, for what came just then counts.
-    pub(crate) fn wait_for(
-        &self,
-        working: &mut MutexGuard<'_, Working>,
-        until: Option<Time>,
-        mut look: impl FnMut(&Publisher) -> bool,
-    ) -> bool {
-        loop {
-            if look(&working.publisher) {
-                return true;
-            }
-            if !self.wait(working, until) {
-                return look(&working.publisher);
-            }
-        }
-    }
-
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         let begun = self.clock.now();
@@ -148,9 +115,11 @@ impl Shared {
         let mut sent = working.transmit(self);
         let now = self.clock.now();
         let mut runs = sent.runs;
-        let takes_in = !working.watched || working.unserved;
+        let missed = self.missed.swap(false, Ordering::Relaxed);
+        let takes_in = !working.watched || working.unserved || missed;
         let is_asked = takes_in && working.receive(self).received;
         // The service thread is put off, so what it would have done by now is done here.
+        working.follow_wall_clock(self, now);
         let (due, _) = working.publisher.poll_timeout(now);
         if due.is_due(now) {
             working.publisher.handle_timeout(now);
@@ -158,7 +127,7 @@ impl Shared {
         if is_asked || due.is_due(now) {
             sent = working.transmit(self);
             runs += sent.runs;
-            self.changed.notify_all();
+            self.tell(working);
         }
         working.reckon(begun, self.clock.now(), runs);
         working.put_off(self, now);
@@ -196,89 +165,15 @@ struct Sent {
 }
 
 impl Working {
-    /// Has the service thread wake by `at`.
-    fn wake_by(&mut self, shared: &Shared, at: Time) {
-        if at < self.wakes_at {
-            self.wakes_at = at;
-            self.publisher.count_sending(0, 1);
-            let before = shared.clock.now();
-            shared.alarm.after(at.since(before));
-            let took = shared.clock.now().since(before);
-            self.timer_cost = (self.timer_cost * 7 + took.min(PAUSE_MAX)) / 8;
-        }
-    }
-
-    /// How long the application may pause before the service thread takes over.
-    fn pause(&self) -> Duration {
-        (self.timer_cost * TIMER_PART).clamp(PAUSE_MIN, PAUSE_MAX)
-    }
-
-    /// Has the service thread wake when the state machine next wants it.
-    pub(crate) fn arm(&mut self, shared: &Shared) {
-        let now = shared.clock.now();
-        let at = self.due(now);
-        self.wake_by(shared, at);
-    }
-
-    /// When something can next be done. While the socket takes nothing, nothing that is due can be.
-    fn due(&mut self, now: Time) -> Time {
-        if self.blocked_until < Time::NEVER {
-            return self.blocked_until.max(now);
-        }
-        self.publisher.poll_timeout(now).0.min(self.look_again)
-    }
-
-    /// The application transmits: after a number of times without a pause it takes in the NAKs too.
-    fn take_over(&mut self, shared: &Shared, now: Time) {
-        if now.since(self.transmitted) >= BUSY {
-            self.streak = 0;
-        }
-        self.streak += 1;
-        if self.watched && self.is_busy() {
-            self.publisher.count_sending(0, 1);
-            self.watched = !shared.watch.set(&shared.socket, false);
-        }
-    }
-
-    /// The application has transmitted for a while without a pause.
-    fn is_busy(&self) -> bool {
-        self.streak > STREAK
-    }
-
-    /// The application pauses: the service thread takes in the NAKs.
-    fn hand_over(&mut self, shared: &Shared) {
-        self.streak = 0;
-        if !self.watched {
-            self.publisher.count_sending(0, 1);
-            self.watched = shared.watch.set(&shared.socket, true);
-        }
-    }
-
-    /// All that waits was transmitted: the service thread need not wake for it. Were it left to, it would meet the application
-    /// in the lock with nothing to do, every so many microseconds. The timer costs as much as dozens of messages, so it is put
-    /// off only once most of its time is over.
-    fn put_off(&mut self, shared: &Shared, now: Time) {
-        // What is sent next waits for others too, where what was sent last did.
-        let most = self.waiting.take().unwrap_or(SOON).min(if self.watched { SOON } else { self.pause() });
-        let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
-        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most / 4) {
-            self.wakes_at = Time::NEVER;
-            self.wake_by(shared, wake);
-        }
-    }
-
     /// What the service thread does when it wakes; true when there is more to do at once.
     fn serve(&mut self, shared: &Shared) -> bool {
         let now = shared.clock.now();
-        if now.since(self.transmitted) >= self.pause() {
+        if now.since(self.transmitted) >= self.pause {
             self.hand_over(shared);
         }
         let drained = self.receive(shared).drained;
         let now = shared.clock.now();
-        if now.since(self.wall_clock) >= WALL_CLOCK_CHECK {
-            self.wall_clock = now;
-            self.publisher.set_wall_offset(shared.clock.wall_offset());
-        }
+        self.follow_wall_clock(shared, now);
         self.close_inlets(now);
         self.publisher.handle_timeout(now);
         let sent = self.transmit(shared);
@@ -290,9 +185,16 @@ impl Working {
         self.arm(shared);
         if !self.watched {
             let now = shared.clock.now();
-            self.wake_by(shared, now + self.pause());
+            self.wake_by(shared, now + self.pause);
         }
         !drained || sent.more
+    }
+
+    fn follow_wall_clock(&mut self, shared: &Shared, now: Time) {
+        if now.since(self.wall_clock) >= WALL_CLOCK_CHECK {
+            self.wall_clock = now;
+            self.publisher.set_wall_offset(shared.clock.wall_offset());
+        }
     }
 
     /// Takes in NAKs and status.
@@ -300,8 +202,8 @@ impl Working {
         let before = self.receiver.system_calls();
         let mut outcome = Received { received: false, drained: false };
         for _ in 0..RECEIVE_BATCHES {
-            match self.receiver.receive(&shared.socket) {
-                Ok(_) => {}
+            let filled = match self.receiver.receive(&shared.socket) {
+                Ok(filled) => filled,
                 Err(error) => {
                     if error.kind() != ErrorKind::WouldBlock {
                         tracing::warn!(%error, "NAKs cannot be received");
@@ -309,13 +211,18 @@ impl Working {
                     outcome.drained = true;
                     break;
                 }
-            }
+            };
             outcome.received = true;
             let now = shared.clock.now();
             while self.receiver.advance() {
                 if let Some(datagram) = self.receiver.current() {
                     self.publisher.handle_datagram(now, datagram.from, datagram.bytes);
                 }
+            }
+            // A call that takes many and had room for more took all there were.
+            if cfg!(target_os = "linux") && filled < RECEIVE_MESSAGES {
+                outcome.drained = true;
+                break;
             }
         }
         self.publisher.count_sending(0, self.receiver.system_calls() - before);
@@ -382,20 +289,9 @@ impl Working {
         let mut out = net::CopyOut::default();
         self.publisher.settle(|to, from| out.copy(to, from));
         if std::mem::replace(&mut self.left, self.publisher.has_live()) && sent.runs > 0 {
-            shared.changed.notify_all();
+            shared.tell(self);
         }
         sent
-    }
-
-    /// Keeps what a transmit of the application's takes, with the NAKs, which cost as much as the datagrams.
-    fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
-        if runs > 0 {
-            self.transmitted = now;
-            let each = now.since(begun) / runs;
-            // Smoothed, and never more than a batch may wait: a thread that was put aside must not hold messages back.
-            let most = self.publisher.config().max_delay;
-            self.cost = ((self.cost * 7 + each) / 8).min(most);
-        }
     }
 
     /// A datagram to the group was refused by the system. It may be repaired; what refuses every datagram of its length is
@@ -460,6 +356,11 @@ impl Service {
                 waiting: None,
                 transmitted: Time(0),
                 cost: Duration::ZERO,
+                pace: Duration::ZERO,
+                pause: PAUSE_MIN,
+                for_room: Vec::with_capacity(4),
+                for_else: 0,
+                tell_at: Time::NEVER,
                 inlets: Inlets::default(),
                 look_again: Time::NEVER,
                 blocked_until: Time::NEVER,
@@ -477,6 +378,7 @@ impl Service {
             group,
             alarm: waiter.alarm(),
             watch: waiter.switch(0)?,
+            missed: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
         let thread =
@@ -516,16 +418,32 @@ impl Drop for Ended<'_> {
 fn serve(shared: &Shared, mut waiter: Waiter) {
     let _ended = Ended(shared);
     let mut until = Time(0);
+    let mut missed = false;
     let mut counted = 0;
     loop {
         // Where there is a timer it is armed under the lock, by whoever wants to be served first.
         let poll_until =
             if cfg!(target_os = "linux") && until > shared.clock.now() { Time::NEVER } else { until };
-        if let Err(error) = waiter.wait(poll_until, &shared.clock, |_| {}) {
-            tracing::error!(%error, "the service thread cannot wait, and ends");
-            return;
+        let waited = match std::mem::take(&mut missed) {
+            true => waiter.wait_at_most(Some(SOON), |_| {}),
+            false => waiter.wait(poll_until, &shared.clock, |_| {}).map(|()| true),
+        };
+        match waited {
+            Ok(came) if came || shared.missed.load(Ordering::Relaxed) => {}
+            Ok(_) => {
+                // Who transmitted since did what there was to do, and put the timer off.
+                until = if cfg!(target_os = "linux") { Time::NEVER } else { until };
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the service thread cannot wait, and ends");
+                return;
+            }
         }
-        let mut working = shared.lock();
+        let Some(mut working) = shared.try_lock() else {
+            missed = true;
+            continue;
+        };
         if working.stop {
             return;
         }
@@ -533,8 +451,8 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
         working.publisher.count_sending(0, calls - counted);
         counted = calls;
         until = if working.serve(shared) { Time(0) } else { working.wakes_at };
+        shared.tell(&mut working);
         MutexGuard::unlock_fair(working);
-        shared.changed.notify_all();
     }
 }
 
@@ -543,7 +461,18 @@ mod tests {
     use super::*;
     use crate::net::{Options, resolve};
     use crate::protocol::publisher::Config;
-    use crate::wire::SourceId;
+    use crate::wire::{HEADER_LENGTH, Header, Kind, Position, ReceiverId, SourceId, Status};
+
+    /// What a receiver says.
+    pub(super) fn status(position: Position, now: Time) -> Vec<u8> {
+        let mut bytes = vec![0; 200];
+        let mut list = Status::emit(&mut bytes[HEADER_LENGTH..], ReceiverId(1), 0);
+        list.push_position(&position);
+        let length = list.length();
+        Header { stamp: now.0, ..Header::new(Kind::Status, SourceId(7), 0) }.emit(&mut bytes, length);
+        bytes.truncate(HEADER_LENGTH + length);
+        bytes
+    }
 
     pub(super) fn service() -> Service {
         let group = "239.255.77.201:7701".parse::<SocketAddr>().unwrap();
@@ -555,39 +484,12 @@ mod tests {
     }
 
     /// One whose service thread has ended, and does nothing that a test wants done by others.
-    fn unserved() -> Arc<Shared> {
+    pub(super) fn unserved() -> Arc<Shared> {
         let mut service = service();
         service.shared.lock().stop = true;
         service.shared.alarm.wake();
         service.thread.take().unwrap().join().unwrap();
         Arc::clone(&service.shared)
-    }
-
-    #[test]
-    fn what_came_as_the_time_ran_out_counts() {
-        let service = service();
-        let mut working = service.shared.lock();
-        let now = service.shared.clock.now();
-        let mut looks = 0;
-        let mut second_look = |_: &Publisher| {
-            looks += 1;
-            looks == 2
-        };
-        assert!(service.shared.wait_for(&mut working, Some(now), &mut second_look));
-        assert!(!service.shared.wait_for(&mut working, Some(now), |_| false));
-    }
-
-    #[test]
-    fn who_waits_is_served_without_the_service_thread_too() {
-        let shared = unserved();
-        let mut working = shared.lock();
-        let now = shared.clock.now();
-        working.publisher.open_stream("t", now).unwrap();
-        let heartbeats = |publisher: &Publisher| publisher.stats().heartbeats >= 3;
-        assert!(shared.wait_for(&mut working, Some(now + Duration::from_secs(20)), heartbeats));
-        let soon = shared.clock.now() + Duration::from_millis(5);
-        assert!(!shared.wait_for(&mut working, Some(soon), |_| false));
-        assert!(soon.is_due(shared.clock.now()));
     }
 
     #[test]
@@ -612,36 +514,5 @@ mod tests {
             working.publisher.flush(busy);
             shared.transmit(&mut working);
         }
-    }
-
-    #[test]
-    fn who_waits_for_room_is_told_when_another_publisher_transmits() {
-        // A busy application puts the service thread off.
-        let shared = unserved();
-        let mut working = shared.lock();
-        let now = shared.clock.now();
-        let stream = working.publisher.open_stream("t", now).unwrap();
-        // Nothing is due meanwhile.
-        working.publisher.handle_timeout(now + Duration::from_secs(3_600));
-        shared.transmit(&mut working);
-        working.blocked_until = now + Duration::from_secs(3_600);
-        working.publisher.send(stream, b"the socket takes no more", now).unwrap();
-        working.publisher.flush(stream);
-        shared.transmit(&mut working);
-        assert_eq!(working.publisher.pending(stream), (1, false));
-        let (here, is_here) = std::sync::mpsc::channel();
-        let theirs = Arc::clone(&shared);
-        let waits = thread::spawn(move || {
-            let mut working = theirs.lock();
-            here.send(()).unwrap();
-            let until = theirs.clock.instant(theirs.clock.now() + Duration::from_secs(20)).unwrap();
-            !theirs.changed.wait_until(&mut working, until).timed_out()
-        });
-        MutexGuard::unlocked(&mut working, || is_here.recv().unwrap());
-        working.blocked_until = now;
-        shared.transmit(&mut working);
-        assert_eq!(working.publisher.pending(stream), (0, false));
-        drop(working);
-        assert!(waits.join().unwrap());
     }
 }

@@ -154,12 +154,7 @@ impl Waiter {
 
     /// Waits until something is readable, the time has come, or it is woken; not at all when `until` has come. Calls `ready`
     /// with the token of each socket that became readable.
-    pub(crate) fn wait(
-        &mut self,
-        until: Time,
-        clock: &Clock,
-        mut ready: impl FnMut(usize),
-    ) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, until: Time, clock: &Clock, ready: impl FnMut(usize)) -> io::Result<()> {
         let now = clock.now();
         let timeout = if until.is_due(now) {
             Some(Duration::ZERO)
@@ -168,9 +163,19 @@ impl Waiter {
             // The timer is the exact one; elsewhere the poller's own must do.
             (cfg!(not(target_os = "linux")) && until != Time::NEVER).then(|| until.since(now))
         };
+        self.wait_at_most(timeout, ready).map(drop)
+    }
+
+    /// The same for a while that is taken up to a whole millisecond, whatever the timer is set to. False when nothing came and
+    /// nobody woke it.
+    pub(crate) fn wait_at_most(
+        &mut self,
+        timeout: Option<Duration>,
+        mut ready: impl FnMut(usize),
+    ) -> io::Result<bool> {
         self.system_calls += 1;
         match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             outcome => outcome?,
         }
         let mut timer_went_off = false;
@@ -185,7 +190,7 @@ impl Waiter {
             self.clear_timer();
             self.armed = Time::NEVER;
         }
-        Ok(())
+        Ok(!self.events.is_empty())
     }
 
     /// Has the timer not be readable any more.

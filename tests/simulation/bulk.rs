@@ -16,6 +16,7 @@ fn there_is_headroom_as_far_as_the_slowest_receiver_lets_it_go() {
         let told = Position { limit: 10, ..position(stream, 1) };
         status(&mut core, NOW, 1, &[told]);
         assert_eq!((core.headroom(stream, 9, NOW), core.headroom(stream, 10, NOW)), (nine, ten), "{flow:?}");
+        assert_eq!(core.leave(stream), if ten { u64::MAX } else { 9 }, "{flow:?}");
         // Besides the one that may be packed.
         let datagrams = if ten { 11 } else { 10 };
         assert_eq!(core.memory_in_use(), datagrams * (32 << 10), "{flow:?}");

@@ -3,7 +3,7 @@
 use super::peers::emit;
 use nakcast::protocol::Time;
 use nakcast::protocol::publisher::{
-    BackPressure, Config, Flow, Laggard, Publisher, PublisherEvent, Reason, Refused, START_GRACE, To,
+    BackPressure, Config, Flow, Laggard, Onward, Publisher, PublisherEvent, Reason, Refused, START_GRACE, To,
 };
 use nakcast::wire::{
     Datagram, Header, Heartbeat, Kind, Nak, Position, Range, ReceiverId, SourceId, Status, flag,
@@ -570,4 +570,38 @@ fn a_sources_own_heartbeat_shows_all_its_streams() {
         }
     }
     assert_eq!(shown, [first, second]);
+}
+
+#[test]
+fn who_is_held_back_goes_on_once_there_is_room_for_a_run_or_a_quarter_of_what_the_slowest_has() {
+    // The room of the slowest, and by how much it must have moved on when all that it allowed was sent.
+    for (room, least) in [(10, 2), (100, 25), (1_000, 46)] {
+        let (mut core, stream) = slow(Flow::Slowest, None);
+        let told = |at| Position { limit: at + room - 1, ..position(stream, at) };
+        status(&mut core, NOW, 1, &[told(1)]);
+        status(&mut core, NOW, 2, &[position(stream, 1)]);
+        while send(&mut core, stream, NOW).is_ok() {}
+        assert!(core.stats().datagrams == room && core.onward(stream, NOW) == Onward::No);
+        status(&mut core, NOW, 1, &[told(least)]);
+        assert_eq!(core.onward(stream, NOW), Onward::Barely, "{room}");
+        status(&mut core, NOW, 1, &[told(least + 1)]);
+        assert_eq!(core.onward(stream, NOW), Onward::Well, "{room}");
+        // It has what was on its way, and told of it only lately.
+        while send(&mut core, stream, NOW).is_ok() {}
+        status(&mut core, NOW, 1, &[told(room + least + 1 - room / 4)]);
+        assert_eq!(core.onward(stream, NOW), Onward::Well, "{room}");
+    }
+}
+
+#[test]
+fn who_is_held_back_by_nobody_or_for_ever_goes_on_to_see_that() {
+    for flow in [Flow::Slowest, Flow::None] {
+        let (mut core, stream) = slow(flow, None);
+        status(&mut core, NOW, 1, &[Position { limit: 10, ..position(stream, 1) }]);
+        (0..10).for_each(|_| send(&mut core, stream, NOW).unwrap());
+        let onward = if flow == Flow::None { Onward::Well } else { Onward::No };
+        assert_eq!(core.onward(stream, NOW), onward);
+        core.close_stream(stream, NOW);
+        assert_eq!([stream, 99].map(|stream| core.onward(stream, NOW)), [Onward::Well; 2]);
+    }
 }

@@ -83,7 +83,7 @@ impl Working {
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set. A
         // burst of some messages is over before that.
         let run_after_run = tight && !self.watched && inlet.fills_runs();
-        let most = if run_after_run { self.pause() } else { self.publisher.config().max_delay };
+        let most = if run_after_run { self.pause } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
         self.wake_by(shared, now + most);
         let pile = self.pile(inlet);
@@ -91,7 +91,9 @@ impl Working {
             return;
         }
         let (sealed, packing) = self.publisher.pending(stream);
-        let left = self.publisher.max_run().saturating_sub(sealed + u64::from(packing));
+        // As a window fills, so many as there is leave for: alone they would cost a system call each.
+        let leave = self.publisher.leave(stream).saturating_sub(Inlets::SPLITS);
+        let left = self.publisher.max_run().saturating_sub(sealed + u64::from(packing)).min(leave);
         if left > 0 && self.publisher.headroom(stream, left + Inlets::SPLITS, now) {
             self.inlets.open(inlet, stream, left as usize, self.transmitted + pile);
             self.look_again = now + most;
@@ -101,7 +103,7 @@ impl Working {
     /// What publishers may push without the lock is looked after in time.
     fn look_after(&mut self, now: Time) {
         let open = self.inlets.is_open();
-        self.look_again = if open { now + self.pause() } else { Time::NEVER };
+        self.look_again = if open { now + self.pause } else { Time::NEVER };
     }
 
     /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream.
@@ -147,8 +149,10 @@ impl Working {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PAUSE_MAX, tests::service};
+    use super::super::tests::{service, status};
+    use super::super::turns::PAUSE_MAX;
     use super::*;
+    use crate::wire::Position;
 
     /// Sends a message just after a transmit, which takes `cost`; the timer takes `timer_cost`. Gives whether it waits, and when
     /// the service thread wakes from now.
@@ -200,11 +204,11 @@ mod tests {
             working.pile_up(shared, &mut inlet, stream, now);
             // As many datagrams.
             (0..messages).for_each(|_| assert!(inlet.push(&[0; 1_000]).is_taken()));
-            (working.watched, working.timer_cost) = (false, PAUSE_MAX);
+            (working.watched, working.timer_cost, working.pause) = (false, PAUSE_MAX, PAUSE_MAX);
             shared.depart(&mut working, &mut inlet, stream, now);
             assert!(inlet.is_tight());
             working.wakes_at = Time::NEVER;
-            (working.watched, working.timer_cost) = (false, PAUSE_MAX);
+            (working.watched, working.timer_cost, working.pause) = (false, PAUSE_MAX, PAUSE_MAX);
             working.pile_up(shared, &mut inlet, stream, now);
             assert_eq!(working.wakes_at.since(now), most, "after {messages}");
         }
@@ -230,5 +234,30 @@ mod tests {
             sent += 1;
             assert!(sent > 2 || !inlet.is_tight(), "one that follows another makes no streak");
         }
+    }
+
+    #[test]
+    fn as_a_window_fills_messages_share_what_there_is_leave_for() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let stream = working.publisher.open_stream("t", now).unwrap();
+        shared.transmit(&mut working);
+        // A receiver has room for 20 datagrams.
+        let told = Position { stream, ended: false, missed: 0, position: 1, limit: 20 };
+        working.publisher.handle_datagram(now, shared.group, &status(told, now));
+        let mut inlet = working.connect(stream);
+        inlet.look(now);
+        inlet.look(now + Duration::from_nanos(100));
+        (working.cost, working.transmitted) = (Duration::from_secs(1), now);
+        working.pile_up(shared, &mut inlet, stream, now);
+        // One in each.
+        let taken = (0..30).filter(|_| inlet.push(&[0; 1_000]).is_taken()).count() as u64;
+        assert_eq!(
+            taken,
+            19 - Inlets::SPLITS,
+            "as many as there is leave for, but for what others may split"
+        );
     }
 }

@@ -37,6 +37,13 @@ impl Publisher {
         self.timers.flush_by(flush_at);
     }
 
+    /// How many datagrams may follow on a stream, as far as its receivers are concerned.
+    pub fn leave(&self, id: u32) -> u64 {
+        let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return 0 };
+        let limit = stream.places.limit().filter(|_| self.config.flow == Flow::Slowest);
+        limit.map_or(u64::MAX, |(_, limit)| limit.saturating_sub(stream.window.next()))
+    }
+
     /// Whether so many datagrams may follow on a stream, and makes sure of their memory: as many [`put`](Self::put) can then
     /// begin.
     pub fn headroom(&mut self, id: u32, datagrams: u64, now: Time) -> bool {
@@ -46,9 +53,7 @@ impl Publisher {
             if stream.closed || !stream.staged.is_empty() || stream.backlog() + datagrams > BACKLOG {
                 return false;
             }
-            if self.config.flow == Flow::Slowest
-                && stream.places.limit().is_some_and(|(_, limit)| last > limit)
-            {
+            if datagrams > self.leave(id) {
                 return false;
             }
             if stream.window.has_room_up_to(last) {

@@ -88,6 +88,17 @@ pub enum BackPressure {
     Message,
 }
 
+/// How far one can go on who was held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Onward {
+    /// Not at all.
+    No,
+    /// By less than it pays to wake a thread for.
+    Barely,
+    /// By a run, or as far as can be hoped for; or it will not be held back for another reason.
+    Well,
+}
+
 /// What stands between a stream and its next datagram, and the stream in which it stands: the memory a stream needs may be
 /// another's.
 #[derive(Clone, Copy, Debug)]
@@ -357,6 +368,25 @@ impl Publisher {
         } else {
             self.spare(id, now).map(Room::OldestOf)
         }
+    }
+
+    /// How far one can go on whose message was refused on a stream. Where receivers differ each status of the slowest gives
+    /// leave for what little the next one is ahead of it.
+    pub fn onward(&self, id: u32, now: Time) -> Onward {
+        let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return Onward::Well };
+        if stream.closed {
+            return Onward::Well;
+        }
+        if !stream.staged.is_empty() || self.room(id, now).is_err() {
+            return Onward::No;
+        }
+        let limiting = stream.places.limiting().filter(|_| self.config.flow == Flow::Slowest);
+        let pays = limiting.is_none_or(|place| {
+            let room_from = |sequence| place.limit.saturating_add(1).saturating_sub(sequence);
+            // It tells of every quarter of its room: when it has what is on its way, more than that is free, however little it is.
+            room_from(stream.window.next()) >= self.max_run().min(room_from(place.position) / 4)
+        });
+        if pays { Onward::Well } else { Onward::Barely }
     }
 
     fn take_room(&mut self, id: u32, room: Room) {

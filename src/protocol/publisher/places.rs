@@ -45,10 +45,15 @@ impl Places {
         self.limit
     }
 
+    /// The place of that receiver.
+    pub(super) fn limiting(&self) -> Option<&Place> {
+        let (receiver, _) = self.limit?;
+        self.find(receiver).ok().map(|at| &self.all[at])
+    }
+
     /// How far that is, when that receiver is behind.
     pub(super) fn limit_behind(&self) -> Option<u64> {
-        let (receiver, limit) = self.limit?;
-        self.find(receiver).is_ok_and(|at| self.all[at].behind).then_some(limit)
+        self.limiting().filter(|place| place.behind).map(|place| place.limit)
     }
 
     /// The receiver in good standing that still needs the oldest sequence number, and which.

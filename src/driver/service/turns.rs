@@ -1,0 +1,215 @@
+//! Whose turn it is: the application's, which does everything itself while it sends run after run, or the service thread's.
+
+use super::{Shared, Working};
+use crate::protocol::Time;
+use parking_lot::MutexGuard;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Nothing a transmit brings is due sooner: the first heartbeat is.
+pub(super) const SOON: Duration = Duration::from_millis(1);
+/// An application that is busy for so many transmits takes in the NAKs itself.
+const STREAK: u32 = 8;
+/// An application that transmits with less than this between is busy.
+const BUSY: Duration = Duration::from_micros(50);
+/// When a busy application has not transmitted for a while the service thread takes over: a while in which setting the timer
+/// for it takes this part of the time, in these bounds. On a virtual machine a timer that is soon due costs as much as ten
+/// datagrams; on others it costs next to nothing.
+const TIMER_PART: u32 = 64;
+pub(super) const PAUSE_MIN: Duration = Duration::from_micros(100);
+pub(super) const PAUSE_MAX: Duration = Duration::from_micros(500);
+/// And a while of so many transmits, where each takes long: the receivers of this machine have the processors meanwhile, and the
+/// more there are of them the longer.
+const PAUSE_TRANSMITS: u32 = 16;
+const PAUSE_MOST: Duration = Duration::from_millis(4);
+/// The service thread tries the lock so many times, some microseconds, before it leaves its work to whoever holds it.
+const TRIES: u32 = 64;
+
+impl Shared {
+    /// The lock for the service thread, unless it is held. An application that transmits holds it for as long as the system sends,
+    /// and the receivers of this machine run in between: to wait for that would cost both threads more than what there is to
+    /// do. Who transmits does it then. Who has something else to do in there is soon gone.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Working>> {
+        for _ in 0..TRIES {
+            if let Some(working) = self.working.try_lock() {
+                return Some(working);
+            }
+            std::hint::spin_loop();
+        }
+        self.missed.store(true, Ordering::Relaxed);
+        self.working.try_lock()
+    }
+}
+
+impl Working {
+    /// Has the service thread wake by `at`.
+    pub(super) fn wake_by(&mut self, shared: &Shared, at: Time) {
+        if at < self.wakes_at {
+            self.wakes_at = at;
+            self.publisher.count_sending(0, 1);
+            let before = shared.clock.now();
+            shared.alarm.after(at.since(before));
+            let took = shared.clock.now().since(before);
+            self.timer_cost = (self.timer_cost * 7 + took.min(PAUSE_MAX)) / 8;
+        }
+    }
+
+    /// Has the service thread wake when the state machine next wants it.
+    pub(crate) fn arm(&mut self, shared: &Shared) {
+        let now = shared.clock.now();
+        let at = self.due(now);
+        self.wake_by(shared, at);
+    }
+
+    /// When something can next be done. While the socket takes nothing, nothing that is due can be.
+    pub(super) fn due(&mut self, now: Time) -> Time {
+        if self.blocked_until < Time::NEVER {
+            return self.blocked_until.max(now);
+        }
+        self.publisher.poll_timeout(now).0.min(self.look_again).min(self.tell_at)
+    }
+
+    /// The application transmits: after a number of times without a pause it takes in the NAKs too.
+    pub(super) fn take_over(&mut self, shared: &Shared, now: Time) {
+        if now.since(self.transmitted) >= BUSY {
+            self.streak = 0;
+        }
+        self.streak += 1;
+        if self.watched && self.is_busy() {
+            self.publisher.count_sending(0, 1);
+            self.watched = !shared.watch.set(&shared.socket, false);
+        }
+    }
+
+    /// The application has transmitted for a while without a pause.
+    pub(super) fn is_busy(&self) -> bool {
+        self.streak > STREAK
+    }
+
+    /// The application pauses: the service thread takes in the NAKs.
+    pub(super) fn hand_over(&mut self, shared: &Shared) {
+        self.streak = 0;
+        if !self.watched {
+            self.publisher.count_sending(0, 1);
+            self.watched = shared.watch.set(&shared.socket, true);
+        }
+    }
+
+    /// All that waits was transmitted: the service thread need not wake for it. Were it left to, it would meet the application
+    /// in the lock with nothing to do, every so many microseconds. The timer costs as much as dozens of messages, so it is put
+    /// off only once most of its time is over.
+    pub(super) fn put_off(&mut self, shared: &Shared, now: Time) {
+        // What is sent next waits for others too, where what was sent last did.
+        let most = self.waiting.take().unwrap_or(SOON).min(if self.watched { SOON } else { self.pause });
+        let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
+        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most / 4) {
+            // Kept until the next time: were it to shrink at each transmit the timer would have to be set at each.
+            let for_timer = (self.timer_cost * TIMER_PART).clamp(PAUSE_MIN, PAUSE_MAX);
+            self.pause = for_timer.max((self.pace * PAUSE_TRANSMITS).min(PAUSE_MOST));
+            self.wakes_at = Time::NEVER;
+            self.wake_by(shared, wake);
+        }
+    }
+
+    /// Keeps what a transmit of the application's takes, with the NAKs, which cost as much as the datagrams.
+    pub(super) fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
+        if runs > 0 {
+            if self.streak > 1 {
+                self.pace = (self.pace * 7 + now.since(self.transmitted).min(PAUSE_MOST)) / 8;
+            }
+            self.transmitted = now;
+            let each = now.since(begun) / runs;
+            // Smoothed, and never more than a batch may wait: a thread that was put aside must not hold messages back.
+            let most = self.publisher.config().max_delay;
+            self.cost = ((self.cost * 7 + each) / 8).min(most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Service;
+    use super::super::tests::service;
+    use super::*;
+    use std::thread;
+
+    /// Has something come to the socket while the lock is held, and the service thread find it so.
+    fn missed(service: &Service, working: &Working) {
+        assert!(working.watched);
+        let socket = &service.shared.socket;
+        let _sent = socket.as_socket().send_to(b"not ours", socket.local_addr()).unwrap();
+        let until = service.shared.clock.now() + Duration::from_secs(20);
+        while !service.shared.missed.load(Ordering::Relaxed) {
+            assert!(!until.is_due(service.shared.clock.now()));
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_transmits_takes_in_what_the_service_thread_came_for_in_one_call() {
+        let service = service();
+        let mut working = service.shared.lock();
+        missed(&service, &working);
+        let stats = |working: &Working| working.publisher.stats();
+        assert_eq!(stats(&working).rejected.iter().sum::<u64>(), 0);
+        service.shared.transmit(&mut working);
+        assert_eq!(stats(&working).rejected.iter().sum::<u64>(), 1);
+
+        missed(&service, &working);
+        let before = stats(&working).system_calls;
+        let received = working.receive(&service.shared);
+        assert!(received.received && received.drained);
+        let calls = if cfg!(target_os = "linux") { 1 } else { 2 };
+        assert_eq!(stats(&working).system_calls - before, calls);
+    }
+
+    #[test]
+    fn the_service_thread_comes_back_where_nobody_did_its_work() {
+        let service = service();
+        let working = service.shared.lock();
+        missed(&service, &working);
+        drop(working);
+        let until = service.shared.clock.now() + Duration::from_secs(20);
+        let rejected = || service.shared.lock().publisher.stats().rejected.iter().sum::<u64>();
+        while rejected() == 0 {
+            assert!(!until.is_due(service.shared.clock.now()));
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn where_a_transmit_takes_long_the_service_thread_is_put_off_for_longer() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        // So many transmits, each so long after the one before; gives the pause that follows, and how often the timer was set.
+        let transmits = |working: &mut Working, count: u64, micros: u64| {
+            let mut set = 0;
+            for _ in 0..count {
+                let now = Time(working.transmitted.0 + micros * 1_000);
+                working.reckon(now, now, 1);
+                (working.timer_cost, working.watched) = (Duration::ZERO, false);
+                let before = working.wakes_at;
+                working.waiting = Some(working.pause);
+                working.put_off(shared, now);
+                set += u64::from(working.wakes_at != before);
+            }
+            (working.pause.as_micros(), set)
+        };
+        working.streak = STREAK;
+        assert_eq!(transmits(&mut working, 200, 5).0, PAUSE_MIN.as_micros());
+        let (pause, set) = transmits(&mut working, 1_000, 200);
+        assert!((3_190..=3_200).contains(&pause), "sixteen of them: {pause}");
+        // Three quarters of the pause are twelve of them.
+        assert!((75..=95).contains(&set), "{set}");
+        let (pause, set) = transmits(&mut working, 1_000, 20);
+        assert!((320..=335).contains(&pause) && (60..=95).contains(&set), "{pause} {set}");
+        assert_eq!(transmits(&mut working, 200, 1_000_000).0, PAUSE_MOST.as_micros());
+        // One of now and then says nothing of that.
+        working.streak = 1;
+        let pace = working.pace;
+        transmits(&mut working, 1, 20);
+        assert_eq!(working.pace, pace);
+        working.watched = true;
+    }
+}
