@@ -146,15 +146,13 @@ impl Subscriber {
 
     /// The next event without waiting; when there is none, the descriptor tells when there may be.
     fn look(&mut self) -> Result<Option<Ready>, Error> {
-        if let Some(ready) = self.next()? {
-            return Ok(Some(ready));
-        }
         self.driver.look();
-        if self.woken.swap(false, Ordering::SeqCst) {
+        let mut ready = self.next()?;
+        if ready.is_none() && self.woken.swap(false, Ordering::SeqCst) {
             // Taken notice of, lest the descriptor stays readable.
             self.driver.wait(Time(0)).map_err(Error::system("waiting"))?;
+            ready = self.next()?;
         }
-        let ready = self.next()?;
         if ready.is_none() {
             self.driver.arm();
         }
@@ -178,8 +176,7 @@ impl Subscriber {
                 return Ok(None);
             }
             if self.driver.clock().now() < spin_until {
-                self.driver.look();
-                std::hint::spin_loop();
+                self.driver.spin(spin_until).map_err(Error::system("receiving"))?;
             } else {
                 slept = true;
                 self.driver.wait(until).map_err(Error::system("waiting"))?;

@@ -342,7 +342,7 @@ impl Service {
         group: SocketAddr,
         clock: Clock,
     ) -> io::Result<Service> {
-        let mut waiter = Waiter::new()?;
+        let waiter = Waiter::new()?;
         waiter.watch(&socket, 0)?;
         let shared = Arc::new(Shared {
             working: Mutex::new(Working {

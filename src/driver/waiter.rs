@@ -123,7 +123,7 @@ impl Waiter {
     }
 
     /// Has it wake when a socket becomes readable.
-    pub(crate) fn watch(&mut self, socket: &Socket, token: usize) -> io::Result<()> {
+    pub(crate) fn watch(&self, socket: &Socket, token: usize) -> io::Result<()> {
         register(self.poll.registry(), socket, token)
     }
 

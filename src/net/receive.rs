@@ -88,6 +88,16 @@ impl Receiver {
         self.path.receive(socket)
     }
 
+    /// The same for a batch of one message at the most: what is looked for again and again, and mostly is not there, is had
+    /// sooner so, for the system neither reads nor writes more than one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Receiver::receive).
+    pub fn receive_one(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.path.receive_one(socket)
+    }
+
     /// Moves to the next datagram of the batch; false when there is none left.
     pub fn advance(&mut self) -> bool {
         self.path.advance()
@@ -229,6 +239,29 @@ mod tests {
         }
         assert!(!receiver.advance());
         assert_eq!(receiver.system_calls(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn of_one_message_each_is_taken_by_itself() {
+        let (from, to) = testing::unicast_pair();
+        let run = testing::datagrams(&[1000, 1000, 10]);
+        send(&from, &to, 1000, &run);
+        send(&from, &to, 4, &[b"last".to_vec()]);
+        let mut receiver = Receiver::new(8);
+        testing::wait(&to);
+        for message in [&run[..], &[b"last".to_vec()]] {
+            assert_eq!(receiver.receive_one(&to).unwrap(), 1);
+            for datagram in message {
+                assert!(receiver.advance());
+                let expected = Received { from: from.local_addr(), bytes: datagram, truncated: false };
+                assert_eq!(receiver.current().unwrap(), expected);
+            }
+            assert!(!receiver.advance());
+        }
+        assert_eq!(receiver.receive_one(&to).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(!receiver.advance());
+        assert_eq!(receiver.system_calls(), 3);
     }
 
     #[cfg(target_os = "linux")]

@@ -1,10 +1,10 @@
-//! `recvmmsg`, and runs that `UDP_GRO` coalesced.
-#![allow(unsafe_code, reason = "recvmmsg has no safe form")]
+//! `recvmmsg` and `recvmsg`, and runs that `UDP_GRO` coalesced.
+#![allow(unsafe_code, reason = "recvmmsg and recvmsg have no safe form")]
 
 use std::io;
 use std::mem::{self, offset_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use super::{PATIENCE, Received, is_passing};
@@ -151,6 +151,38 @@ impl Receiver {
     }
 
     pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.receive_by(socket, |descriptor, headers| {
+            // SAFETY: recvmmsg(2): "The msgvec argument is a pointer to an array of mmsghdr structures. The size of this array
+            // is specified in vlen": pointer and length of one slice. "If timeout is NULL, then the operation blocks
+            // indefinitely", but the socket does not block. The headers are as `receive_by` says.
+            unsafe {
+                let length = headers.len() as libc::c_uint;
+                libc::recvmmsg(descriptor, headers.as_mut_ptr(), length, 0, ptr::null_mut())
+            }
+        })
+    }
+
+    pub(super) fn receive_one(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.receive_by(socket, |descriptor, headers| {
+            let Some(header) = headers.first_mut() else { return 0 };
+            // SAFETY: recvmsg(2): "The recvmsg() call uses a msghdr structure": that of a header, which is as `receive_by` says.
+            let length = unsafe { libc::recvmsg(descriptor, &raw mut header.msg_hdr, 0) };
+            let Ok(length) = libc::c_uint::try_from(length) else { return -1 };
+            // As recvmmsg(2) does.
+            header.msg_len = length;
+            1
+        })
+    }
+
+    /// Receives a batch by a call that gives how many headers it filled, or an error as -1. The headers are those of one vector;
+    /// recvmsg(2): msg_name "points to a caller-allocated buffer" of msg_namelen bytes, msg_iov and msg_iovlen "describe
+    /// scatter-gather locations", msg_controllen "should contain the length of the available buffer in msg_control": each has
+    /// its own share of the vectors beside it, which are as long, are borrowed here for writing with `self`, and live as long.
+    fn receive_by(
+        &mut self,
+        socket: &Socket,
+        call: impl Fn(RawFd, &mut [libc::mmsghdr]) -> libc::c_int,
+    ) -> io::Result<usize> {
         for header in &mut self.headers[..self.filled] {
             // recvmsg(2) writes msg_namelen, msg_controllen and msg_flags; the flags are not read, only written.
             header.msg_hdr.msg_namelen = NAME as libc::socklen_t;
@@ -161,22 +193,7 @@ impl Receiver {
         let mut patience = PATIENCE;
         loop {
             self.calls += 1;
-            // SAFETY: recvmmsg(2): "The msgvec argument is a pointer to an array of mmsghdr structures. The size of this array
-            // is specified in vlen": pointer and length of one vector. "If timeout is NULL, then the operation blocks
-            // indefinitely", but the socket does not block. recvmsg(2): msg_name "points to a caller-allocated buffer" of
-            // msg_namelen bytes, msg_iov and msg_iovlen "describe scatter-gather locations", msg_controllen "should contain
-            // the length of the available buffer in msg_control": each header has its own share of the vectors beside it,
-            // which are as long, are borrowed here for writing with `self`, and live as long.
-            let result = unsafe {
-                libc::recvmmsg(
-                    socket.as_raw_fd(),
-                    self.headers.as_mut_ptr(),
-                    self.headers.len() as libc::c_uint,
-                    0,
-                    ptr::null_mut(),
-                )
-            };
-            if let Ok(filled) = usize::try_from(result) {
+            if let Ok(filled) = usize::try_from(call(socket.as_raw_fd(), &mut self.headers)) {
                 self.filled = filled;
                 return Ok(filled);
             }

@@ -40,6 +40,11 @@ impl Receiver {
         }
     }
 
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn receive_one(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.receive(socket)
+    }
+
     pub(super) fn advance(&mut self) -> bool {
         self.current = self.waiting.take();
         self.current.is_some()

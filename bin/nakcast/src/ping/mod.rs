@@ -288,7 +288,9 @@ impl Ping {
             measured.stopped = stop.is_asked();
             measured.deserted = self.answers.here() == 0;
             let Some(wake) = wake.filter(|_| !measured.stopped && !measured.deserted) else { break sent_at };
-            if self.take()? == 0 {
+            // Of many under way those that are here are taken together.
+            let taken = if work.pace.is_some() { self.take()? } else { 0 };
+            if taken == 0 {
                 self.take_or_wait(wake)?;
             }
         };
