@@ -2,11 +2,14 @@
 
 use crate::line::{Key, Sample};
 
-/// Samples in the order they came, with a copy of what they are known by: what is read without the shard, so that the shard is
-/// held only to look up and add.
+/// Samples, of each kind in the order they came, with a copy of what they are known by: what is read without the shard, so that
+/// the shard is held only to look up and add.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    samples: Vec<One>,
+    /// By kind: of which one is, in the order they came, nobody could foresee, and a processor that does waits.
+    samples: [Vec<One>; 4],
+    /// How many there are of all kinds.
+    count: usize,
     /// Names, each with its tags behind it.
     keys: Vec<u8>,
     /// The sets' members, one after another.
@@ -30,15 +33,17 @@ const FULL: usize = 24 << 10;
 
 impl Staged {
     pub(crate) fn is_empty(&self) -> bool {
-        self.samples.is_empty()
+        self.count == 0
     }
 
     /// What it takes.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        self.samples.len() * size_of::<One>() + self.keys.len() + self.members.len()
+        self.count * size_of::<One>() + self.keys.len() + self.members.len()
     }
 
     /// Whether it is to be added up before more is put to it. What one datagram holds always has room.
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.bytes() >= FULL
     }
@@ -46,7 +51,8 @@ impl Staged {
     #[inline]
     pub(crate) fn push(&mut self, hash: u64, key: Key<'_>, sample: Sample<'_>) {
         let (name, tags) = (key.name.len() as u32, key.tags.len() as u32);
-        let at = match self.samples.last() {
+        let kind = sample.kind() as usize;
+        let at = match self.samples[kind].last() {
             // As many as fit a datagram may have one long name: it is kept once.
             Some(last) if last.hash == hash && self.key(last) == key => last.key,
             _ => {
@@ -69,7 +75,8 @@ impl Staged {
             Sample::Time(value, weight) => (Sample::Time(value, weight), 0),
             Sample::Value(value, weight) => (Sample::Value(value, weight), 0),
         };
-        self.samples.push(One { hash, key: at, name, tags, member, sample });
+        self.count += 1;
+        self.samples[kind].push(One { hash, key: at, name, tags, member, sample });
     }
 
     #[inline]
@@ -78,29 +85,33 @@ impl Staged {
         Key { name, tags: &tags[..one.tags as usize] }
     }
 
-    /// What it is known by, and its hash.
+    /// The hashes, in the order of [`Staged::each`].
     #[inline]
-    pub(super) fn keys(&self) -> impl Iterator<Item = (u64, Key<'_>, Sample<'static>)> {
-        self.samples.iter().map(|one| (one.hash, self.key(one), one.sample))
+    pub(super) fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.samples.iter().flatten().map(|one| one.hash)
     }
 
+    /// Tells of each its hash, what it is known by and the sample.
     #[inline]
-    pub(super) fn samples(&self) -> impl Iterator<Item = Sample<'_>> {
+    pub(super) fn each(&self, mut tell: impl FnMut(u64, Key<'_>, Sample<'_>)) {
         let mut members = &self.members[..];
-        self.samples.iter().map(move |one| match one.sample {
-            Sample::Member(_) => {
+        for one in self.samples.iter().flatten() {
+            let mut sample = one.sample;
+            if let Sample::Member(_) = sample {
                 let (member, rest) = members.split_at(one.member as usize);
-                members = rest;
-                Sample::Member(member)
+                (sample, members) = (Sample::Member(member), rest);
             }
-            sample => sample,
-        })
+            tell(one.hash, self.key(one), sample);
+        }
     }
 
     /// Empties it; a buffer that grew large is not kept.
     pub(super) fn clear(&mut self) {
-        self.samples.clear();
-        self.samples.shrink_to(2 * FULL / size_of::<One>());
+        self.count = 0;
+        for samples in &mut self.samples {
+            samples.clear();
+            samples.shrink_to(2 * FULL / size_of::<One>());
+        }
         for bytes in [&mut self.keys, &mut self.members] {
             bytes.clear();
             bytes.shrink_to(2 * FULL);
