@@ -4,9 +4,15 @@
 //! The [`Writer`] appends without a lock, and what it appended is the [`Reader`]'s to read from then on. Neither ever changes
 //! what was appended. Only with both in hand, so that nobody else can be at it, the memory is taken out in exchange for other,
 //! or filled anew.
+//!
+//! `scripts/model` tries this in every order in which two threads' steps can come, and their stores be seen.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+#[cfg(nakcast_model)]
+use loom::sync;
+#[cfg(not(nakcast_model))]
+use std::sync;
+use sync::Arc;
+use sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How far a slot is filled, from its beginning on, and with how many pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,11 +35,14 @@ struct Lane {
     filled: AtomicU64,
     /// The slots before the last: where in `memory` each is filled to.
     ends: Box<[AtomicU32]>,
+    /// Stand for the bytes of `memory`: loom does not see who reads and writes by a pointer.
+    #[cfg(nakcast_model)]
+    bytes: Box<[loom::cell::UnsafeCell<()>]>,
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        let memory = std::ptr::slice_from_raw_parts_mut(*self.memory.get_mut(), self.length);
+        let memory = std::ptr::slice_from_raw_parts_mut(self.memory.load(Ordering::Relaxed), self.length);
         #[allow(unsafe_code, reason = "it came out of a box by hand")]
         // SAFETY: `memory` came from `Box::into_raw` of a slice of this length, and neither end is there any more.
         drop(unsafe { Box::from_raw(memory) });
@@ -70,7 +79,16 @@ pub(crate) fn lane(slots: usize, stride: usize, head: usize) -> (Writer, Reader)
     assert!(u32::try_from(length).is_ok(), "a lane of {length} bytes");
     let memory = AtomicPtr::new(into_pointer(vec![0; length].into_boxed_slice()));
     let ends = (0..slots).map(|_| AtomicU32::new(0)).collect();
-    let lane = Arc::new(Lane { memory, length, stride, head, filled: AtomicU64::new(0), ends });
+    let lane = Arc::new(Lane {
+        memory,
+        length,
+        stride,
+        head,
+        filled: AtomicU64::new(0),
+        ends,
+        #[cfg(nakcast_model)]
+        bytes: (0..length).map(|_| loom::cell::UnsafeCell::new(())).collect(),
+    });
     let before = Vec::with_capacity(slots);
     let writer = Writer { lane: Arc::clone(&lane), at: 0, room: 0, begun: 0, pieces: 0, before };
     (writer, Reader { lane, slot: 0, from: head })
@@ -105,6 +123,8 @@ impl Writer {
         }
         let to = self.lane.memory.load(Ordering::Relaxed);
         debug_assert!(self.at + length <= self.lane.length);
+        #[cfg(nakcast_model)]
+        self.lane.bytes[self.at..self.at + length].iter().for_each(|byte| byte.with_mut(|_| ()));
         #[allow(unsafe_code, reason = "a slice of the memory would claim what others read")]
         // SAFETY: `room` is what is left of the slot behind `at`, so that the bytes are of the lane's memory; nobody reads them
         // before `filled` says so, and there is no other writer: this one is borrowed, and cannot be cloned. Whoever calls
@@ -161,6 +181,8 @@ impl Reader {
             let end = if is_last { last } else { self.lane.ends[self.slot].load(Ordering::Relaxed) as usize };
             if end > self.from {
                 let memory = self.lane.memory.load(Ordering::Relaxed);
+                #[cfg(nakcast_model)]
+                self.lane.bytes[self.from..end].iter().for_each(|byte| byte.with(|_| ()));
                 #[allow(unsafe_code, reason = "a slice of all of the memory would claim what is written to")]
                 // SAFETY: from here to `end` all was written before `filled` was stored, which was loaded with acquire, and is
                 // not written to again but by `exchange` and `restart`, which borrow this.
@@ -187,6 +209,8 @@ impl Reader {
     pub(crate) fn exchange(&mut self, writer: &mut Writer, other: &mut Box<[u8]>) {
         assert!(Arc::ptr_eq(&self.lane, &writer.lane), "ends of two lanes");
         assert_eq!(other.len(), self.lane.length, "memory in exchange");
+        #[cfg(nakcast_model)]
+        self.lane.bytes.iter().for_each(|byte| byte.with_mut(|_| ()));
         let theirs = into_pointer(std::mem::take(other));
         let ours = self.lane.memory.swap(theirs, Ordering::Relaxed);
         let ours = std::ptr::slice_from_raw_parts_mut(ours, self.lane.length);
@@ -207,7 +231,7 @@ impl Reader {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(nakcast_model)))]
 mod tests {
     use super::*;
     use parking_lot::Mutex;
