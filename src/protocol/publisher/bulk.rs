@@ -272,6 +272,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_staged_is_of_one_stream_alone() {
+        let mut publisher = publisher();
+        assert_eq!(publisher.open_stream("u", Time(0)), Some(2));
+        transmitted(&mut publisher);
+        publisher.send(2, &[2; 100], Time(0)).unwrap();
+        publisher.flush(2);
+        assert!(publisher.headroom(1, 1, Time(0)));
+        let (datagrams, _) = pack(&mut publisher, &[&record_head(100)[..], &[1; 100]].concat());
+        publisher.stage(1, datagrams);
+        // Both are the first of their streams.
+        let mut sent: Vec<u8> =
+            transmitted(&mut publisher).iter().map(|bytes| bytes[bytes.len() - 1]).collect();
+        sent.sort_unstable();
+        assert_eq!(sent, [1, 2]);
+    }
+
+    #[test]
     fn what_the_window_gave_up_before_it_was_copied_keeps_nothing_else_from_being_copied() {
         let config = Config { window: 4 * (32 << 10), flow: Flow::None, ..Config::new(SourceId(7)) };
         let mut publisher = Publisher::new(config, Time(0));
