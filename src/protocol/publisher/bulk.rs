@@ -289,6 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn without_headroom_memory_is_taken_as_it_is_needed_and_no_more() {
+        let (mut one, mut bulk) = (publisher(), publisher());
+        let record = [&record_head(1_000)[..], &[1; 1_000]].concat();
+        for _ in 0..100 {
+            one.send(1, &[1; 1_000], Time(0)).unwrap();
+        }
+        assert_eq!(bulk.put(1, &record.repeat(100), Time(0)), 100 * record.len());
+        assert_eq!(one.pool.left(), bulk.pool.left());
+        one.flush(1);
+        bulk.flush(1);
+        assert!(transmitted(&mut one) == transmitted(&mut bulk));
+    }
+
+    #[test]
     fn what_the_window_gave_up_before_it_was_copied_keeps_nothing_else_from_being_copied() {
         let config = Config { window: 4 * (32 << 10), flow: Flow::None, ..Config::new(SourceId(7)) };
         let mut publisher = Publisher::new(config, Time(0));
