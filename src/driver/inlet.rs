@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Messages that follow each other in less than this come in a tight loop.
-const TIGHT: Duration = Duration::from_micros(1);
 /// The clock is looked at after so many messages at the latest.
 const MOST: u32 = 255;
 
@@ -69,6 +67,8 @@ impl Pushed {
 }
 
 impl Inlet {
+    /// Messages that follow each other in less than this come in a tight loop.
+    pub(crate) const TIGHT: Duration = Duration::from_micros(1);
     /// The clock is looked at after about this time.
     pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_micros(4);
 
@@ -121,7 +121,7 @@ impl Inlet {
     /// After how many messages the clock is looked at next.
     fn reckon(&mut self, now: Time) {
         let each = now.since(self.looked) / self.since.max(1);
-        self.batch = if each < TIGHT {
+        self.batch = if each < Self::TIGHT {
             let most = Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1);
             (self.batch * 2 + 1).min(most as u32).min(MOST)
         } else {

@@ -72,6 +72,8 @@ pub(crate) struct Working {
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
+    /// Messages that left alone, each as soon as the one before had left.
+    closely: u32,
     /// The time from one transmit of a busy application to the next.
     pace: Duration,
     /// How long the application may pause before the service thread takes over.
@@ -356,6 +358,7 @@ impl Service {
                 waiting: None,
                 transmitted: Time(0),
                 cost: Duration::ZERO,
+                closely: 0,
                 pace: Duration::ZERO,
                 pause: PAUSE_MIN,
                 for_room: Vec::with_capacity(4),
