@@ -162,21 +162,33 @@ mod tests {
     use super::*;
     use crate::wire::Position;
 
+    /// A stream that is announced, and its inlet.
+    fn announced(shared: &Shared, working: &mut MutexGuard<'_, Working>) -> (u32, Inlet) {
+        let stream = working.publisher.open_stream("t", shared.clock.now()).unwrap();
+        shared.transmit(working);
+        (stream, working.connect(stream))
+    }
+
+    /// Two messages in 100 ns come to an inlet; gives when they began.
+    fn tight(shared: &Shared, inlet: &mut Inlet) -> Time {
+        let now = shared.clock.now();
+        inlet.look(now);
+        inlet.look(now + Duration::from_nanos(100));
+        now
+    }
+
     /// Sends a message just after a transmit, which takes `cost`; the timer takes `timer_cost`. Gives whether it waits, and when
     /// the service thread wakes from now.
     fn send(cost: Duration, timer_cost: Duration) -> (bool, Duration) {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let now = shared.clock.now();
-        let stream = working.publisher.open_stream("t", now).unwrap();
-        shared.transmit(&mut working);
+        let (stream, mut inlet) = announced(shared, &mut working);
         let now = shared.clock.now();
         (working.transmitted, working.cost, working.timer_cost) = (now, cost, timer_cost);
         // As after some transmits of a busy application.
         working.wakes_at = now + Duration::from_secs(1);
         working.publisher.send(stream, b"message", now).unwrap();
-        let mut inlet = working.connect(stream);
         shared.dispatch(&mut working, &mut inlet, stream, now);
         (working.publisher.pending(stream) == (0, true), working.wakes_at.since(now))
     }
@@ -198,13 +210,8 @@ mod tests {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let now = shared.clock.now();
-        let stream = working.publisher.open_stream("t", now).unwrap();
-        shared.transmit(&mut working);
-        let mut inlet = working.connect(stream);
-        // Two messages in 100 ns.
-        inlet.look(now);
-        inlet.look(now + Duration::from_nanos(100));
+        let (stream, mut inlet) = announced(shared, &mut working);
+        let now = tight(shared, &mut inlet);
         for (messages, most) in
             [(0, Duration::from_micros(50)), (10, Duration::from_micros(50)), (40, PAUSE_MAX)]
         {
@@ -227,9 +234,7 @@ mod tests {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let stream = working.publisher.open_stream("t", shared.clock.now()).unwrap();
-        shared.transmit(&mut working);
-        let mut inlet = working.connect(stream);
+        let (stream, mut inlet) = announced(shared, &mut working);
         let mut least = Inlet::TIGHT;
         // A message so long after the last one left; gives whether it is seen as one of a tight loop.
         let mut send = |gap| {
@@ -265,15 +270,11 @@ mod tests {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let now = shared.clock.now();
-        let stream = working.publisher.open_stream("t", now).unwrap();
-        shared.transmit(&mut working);
+        let (stream, mut inlet) = announced(shared, &mut working);
+        let now = tight(shared, &mut inlet);
         // A receiver has room for 20 datagrams.
         let told = Position { stream, ended: false, missed: 0, position: 1, limit: 20 };
         working.publisher.handle_datagram(now, shared.group, &status(told, now));
-        let mut inlet = working.connect(stream);
-        inlet.look(now);
-        inlet.look(now + Duration::from_nanos(100));
         (working.cost, working.transmitted) = (Duration::from_secs(1), now);
         working.pile_up(shared, &mut inlet, stream, now);
         // One in each.
