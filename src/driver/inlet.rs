@@ -10,7 +10,7 @@
 //! The flag by which it is closed is read after each push: a publisher that reads it in time comes by itself, and for one that
 //! did not the service thread looks once more.
 
-use crate::net::{self, Reader, Writer};
+use crate::net::{self, Filled, Reader, Writer};
 use crate::protocol::Time;
 use crate::protocol::publisher::Publisher;
 use crate::wire::{HEADER_LENGTH, record_head};
@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// So many full datagrams of a run tell how long those of the next will be.
+const ENOUGH: usize = 8;
 /// The clock is looked at after so many messages at the latest.
 const MOST: u32 = 255;
 
@@ -80,7 +82,7 @@ impl Inlet {
         }
         let head = record_head(message.len() as u16);
         if !self.run.append(head, message) {
-            if self.datagrams == 0 {
+            if self.datagrams == 0 || !self.run.takes(head.len() + message.len()) {
                 return self.refused();
             }
             self.datagrams -= 1;
@@ -150,6 +152,11 @@ impl Inlet {
         self.fills_runs
     }
 
+    /// How many datagrams are in a run.
+    pub(crate) fn run(&self) -> u64 {
+        self.run.slots() as u64
+    }
+
     /// Messages come in a tight loop.
     pub(crate) fn is_tight(&self) -> bool {
         self.batch > 0
@@ -202,7 +209,7 @@ impl Inlets {
     /// is never touched.
     pub(crate) fn connect(&mut self, publisher: &Publisher, stream: u32) -> Inlet {
         let slots = publisher.max_run() as usize;
-        let (run, reader) = net::lane(slots, publisher.config().datagram, HEADER_LENGTH);
+        let (run, reader) = net::lane(slots, publisher.config().datagram, HEADER_LENGTH, net::MAX_DATAGRAMS);
         let closed = Arc::new(AtomicBool::new(false));
         let at = stream as usize;
         if self.outlets.len() <= at {
@@ -249,23 +256,31 @@ impl Inlets {
     pub(crate) fn enter(&mut self, publisher: &mut Publisher, inlet: &mut Inlet, stream: u32, now: Time) {
         if let Some(outlet) = self.shut(inlet, stream) {
             outlet.take(publisher, stream, now);
-            outlet.run.restart(&mut inlet.run);
+            let stride = inlet.run.stride();
+            outlet.run.restart(&mut inlet.run, stride);
         }
     }
 
     /// The same, to be sent at once, from where it lies.
     pub(crate) fn depart(&mut self, publisher: &mut Publisher, inlet: &mut Inlet, stream: u32, now: Time) {
         let Some(outlet) = self.shut(inlet, stream) else { return };
+        let mut stride = inlet.run.stride();
         if outlet.run.is_untouched() {
             outlet.run.exchange(&mut inlet.run, publisher.staging());
             let datagrams = inlet.run.finish();
-            publisher.stage(stream, datagrams.iter().map(|slot| (slot.end, slot.pieces)));
+            publisher.stage(stream, stride, datagrams.iter().map(|slot| (slot.end, slot.pieces)));
             inlet.fills_runs = 2 * datagrams.len() as u64 >= publisher.max_run();
+            if let Some(full) = as_long_as_needed(datagrams) {
+                stride = full;
+            }
         } else {
             outlet.take(publisher, stream, now);
             publisher.flush(stream);
         }
-        outlet.run.restart(&mut inlet.run);
+        if inlet.run.is_short() {
+            stride = publisher.config().datagram;
+        }
+        outlet.run.restart(&mut inlet.run, stride);
     }
 
     /// Nothing is pushed any more.
@@ -312,11 +327,19 @@ impl Inlets {
     }
 }
 
+/// How far apart datagrams are to begin so that as many messages go into each as did into these, and those of one length follow
+/// each other without a gap. Not told by a few.
+fn as_long_as_needed(datagrams: &[Filled]) -> Option<usize> {
+    // The last may not be full.
+    let (_, full) = datagrams.split_last()?;
+    full.iter().map(|slot| usize::from(slot.end)).max().filter(|_| full.len() >= ENOUGH)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::protocol::publisher::Config;
-    use crate::wire::{Datagram, SourceId};
+    use crate::wire::{Datagram, RECORD_LENGTH, SourceId};
 
     fn publisher() -> Publisher {
         let mut publisher = Publisher::new(Config::new(SourceId(7)), Time(0));
@@ -329,6 +352,12 @@ mod tests {
         let mut inlet = inlets.connect(publisher, 1);
         inlet.batch = 8;
         inlet
+    }
+
+    /// For a run.
+    fn open(publisher: &mut Publisher, inlets: &mut Inlets, inlet: &mut Inlet) {
+        assert!(publisher.headroom(1, inlet.run() + Inlets::SPLITS, Time(0)));
+        inlets.open(inlet, 1, inlet.run() as usize, Time::NEVER);
     }
 
     /// The messages that leave now.
@@ -354,8 +383,7 @@ mod tests {
         let mut inlet = tight(&publisher, &mut inlets);
         let mut number = 0_u32;
         for _ in 0..500 {
-            assert!(publisher.headroom(1, 46 + Inlets::SPLITS, Time(0)));
-            inlets.open(&mut inlet, 1, 46, Time::NEVER);
+            open(&mut publisher, &mut inlets, &mut inlet);
             let mut pushed = Vec::new();
             for _ in 0..random.usize(..120) {
                 let mut message = number.to_be_bytes().to_vec();
@@ -368,8 +396,7 @@ mod tests {
                     Pushed::Alone => {
                         pushed.push(message);
                         inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
-                        assert!(publisher.headroom(1, 46 + Inlets::SPLITS, Time(0)));
-                        inlets.open(&mut inlet, 1, 46, Time::NEVER);
+                        open(&mut publisher, &mut inlets, &mut inlet);
                     }
                     other => assert_eq!(other, Pushed::Full, "a run is full"),
                 }
@@ -398,6 +425,41 @@ mod tests {
         }
         assert_eq!(inlet.push(&[0; 100]), Pushed::Yes, "there is room for a small one still");
         assert_eq!(inlet.push(&[0; 1_341]), Pushed::Full, "it is longer than goes this way");
+    }
+
+    /// Messages of a length, run after run, lie in datagrams that are no longer than they need, and so more of these share a run;
+    /// what has no room in them makes them longer again.
+    #[test]
+    fn datagrams_are_as_long_as_messages_need_them() {
+        let (mut publisher, mut inlets) = (publisher(), Inlets::default());
+        let mut inlet = tight(&publisher, &mut inlets);
+        let (mut pushed, mut came) = (Vec::new(), Vec::new());
+        let mut run = |lengths: &mut dyn Iterator<Item = usize>| {
+            open(&mut publisher, &mut inlets, &mut inlet);
+            let stride = inlet.run.stride();
+            for length in lengths {
+                let message = vec![pushed.len() as u8; length];
+                if inlet.push(&message) == Pushed::Full {
+                    break;
+                }
+                pushed.push(message);
+            }
+            inlets.depart(&mut publisher, &mut inlet, 1, Time(0));
+            came.extend(transmitted(&mut publisher));
+            assert!(came == pushed);
+            stride
+        };
+        let of = |messages: usize, length: usize| HEADER_LENGTH + messages * (RECORD_LENGTH + length);
+        let mut all = |length| run(&mut std::iter::repeat(length));
+        assert_eq!([all(1_000), all(1_000), all(1_000)], [1_408, of(1, 1_000), of(1, 1_000)]);
+        // 1,002 bytes have no room: the first run is empty.
+        assert_eq!([all(1_002), all(1_002), all(1_002)], [of(1, 1_000), 1_408, of(1, 1_002)]);
+        // Two of 600 would share a datagram of 1,408 bytes.
+        assert_eq!([all(600), all(600), all(600)], [of(1, 1_002), 1_408, of(2, 600)]);
+        // A few of another length tell nothing of what follows.
+        assert_eq!([run(&mut [10; 70].into_iter()), run(&mut [1_300; 8].into_iter())], [of(2, 600); 2]);
+        assert_eq!([run(&mut [600; 9].into_iter()), run(&mut [600; 19].into_iter())], [1_408; 2]);
+        assert_eq!(run(&mut [600; 2].into_iter()), of(2, 600));
     }
 
     /// By `flush`, or by another publisher's transmits, which take in what there is, and see to what is due.

@@ -27,19 +27,31 @@ impl Drop for CopyOut {
 fn copy(to: &mut [u8], from: &[u8]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
     const STEP: usize = size_of::<__m128i>();
+    /// A line of the caches, which is written in one go: half of one must be kept while the other half is waited for.
+    const LINE: usize = 4;
+    let load = |bytes: &[u8]| {
+        assert_eq!(bytes.len(), STEP);
+        // SAFETY: `bytes` is as long as what is loaded, and _mm_loadu_si128 asks for no alignment.
+        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+    };
+    let store = |to: &mut __m128i, value| {
+        // SAFETY: `to` is an exclusive reference to an aligned `__m128i`. The store is ordered before what other threads are
+        // handed by the fence that follows when `CopyOut` is dropped; this thread sees its own stores in order.
+        unsafe { _mm_stream_si128(to, value) };
+    };
     // SAFETY: any bytes are a value of `__m128i`, and it has neither padding nor a destructor.
-    let (head, lines, tail) = unsafe { to.align_to_mut::<__m128i>() };
+    let (head, steps, tail) = unsafe { to.align_to_mut::<__m128i>() };
     let (from_head, rest) = from.split_at(head.len());
-    let (from_lines, from_tail) = rest.split_at(lines.len() * STEP);
+    let (from_steps, from_tail) = rest.split_at(steps.len() * STEP);
     head.copy_from_slice(from_head);
     tail.copy_from_slice(from_tail);
-    for (line, bytes) in lines.iter_mut().zip(from_lines.chunks_exact(STEP)) {
-        // SAFETY: `bytes` is STEP long, and _mm_loadu_si128 asks for no alignment.
-        let value = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-        // SAFETY: `line` is an exclusive reference to an aligned `__m128i`. The store is ordered before what other threads are
-        // handed by the fence that follows when `CopyOut` is dropped; this thread sees its own stores in order.
-        unsafe { _mm_stream_si128(line, value) };
+    let (mut lines, mut from_lines) = (steps.chunks_exact_mut(LINE), from_steps.chunks_exact(LINE * STEP));
+    for (line, bytes) in (&mut lines).zip(&mut from_lines) {
+        let values: [__m128i; LINE] = std::array::from_fn(|at| load(&bytes[at * STEP..(at + 1) * STEP]));
+        line.iter_mut().zip(values).for_each(|(to, value)| store(to, value));
     }
+    let rest = from_lines.remainder().chunks_exact(STEP);
+    lines.into_remainder().iter_mut().zip(rest).for_each(|(to, bytes)| store(to, load(bytes)));
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -27,7 +27,7 @@ struct Lane {
     /// `length` bytes, which belong to it.
     memory: AtomicPtr<u8>,
     length: usize,
-    /// Bytes from a slot to the next, and of the room before its first piece.
+    /// Bytes from a slot to the next at the most, and of the room before its first piece.
     stride: usize,
     head: usize,
     /// How many slots were begun (upper half), and where in `memory` the last of them is filled to. What lies before that is
@@ -53,9 +53,14 @@ impl Drop for Lane {
 #[derive(Debug)]
 pub(crate) struct Writer {
     lane: Arc<Lane>,
-    /// Where the next piece goes, and how much the slot still takes.
+    /// Bytes from a slot to the next.
+    stride: usize,
+    /// Where the next piece goes, how much the slot still takes, and how much more it would if slots were as long as they can be.
     at: usize,
     room: usize,
+    spare: usize,
+    /// A slot would have taken more if it had been longer.
+    is_short: bool,
     /// Slots begun, and pieces in the last of them.
     begun: u32,
     pieces: u16,
@@ -67,18 +72,20 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 pub(crate) struct Reader {
     lane: Arc<Lane>,
+    stride: usize,
     /// The slot it reads, and where in the memory it goes on.
     slot: usize,
     from: usize,
 }
 
-/// A lane of so many slots, `stride` bytes apart, in each of which `head` bytes are left free. At most 65,535 bytes a slot.
-pub(crate) fn lane(slots: usize, stride: usize, head: usize) -> (Writer, Reader) {
+/// A lane of so many slots, `stride` bytes apart, in each of which `head` bytes are left free. At most 65,535 bytes a slot. Where
+/// they are made shorter there are more of them, but no more than `most`.
+pub(crate) fn lane(slots: usize, stride: usize, head: usize, most: usize) -> (Writer, Reader) {
     assert!(head < stride && stride <= usize::from(u16::MAX), "slots of {stride} bytes");
     let length = slots * stride;
     assert!(u32::try_from(length).is_ok(), "a lane of {length} bytes");
     let memory = AtomicPtr::new(into_pointer(vec![0; length].into_boxed_slice()));
-    let ends = (0..slots).map(|_| AtomicU32::new(0)).collect();
+    let ends = (0..most).map(|_| AtomicU32::new(0)).collect();
     let lane = Arc::new(Lane {
         memory,
         length,
@@ -89,9 +96,18 @@ pub(crate) fn lane(slots: usize, stride: usize, head: usize) -> (Writer, Reader)
         #[cfg(nakcast_model)]
         bytes: (0..length).map(|_| loom::cell::UnsafeCell::new(())).collect(),
     });
-    let before = Vec::with_capacity(slots);
-    let writer = Writer { lane: Arc::clone(&lane), at: 0, room: 0, begun: 0, pieces: 0, before };
-    (writer, Reader { lane, slot: 0, from: head })
+    let writer = Writer {
+        lane: Arc::clone(&lane),
+        stride,
+        at: 0,
+        room: 0,
+        spare: 0,
+        is_short: false,
+        begun: 0,
+        pieces: 0,
+        before: Vec::with_capacity(most),
+    };
+    (writer, Reader { lane, stride, slot: 0, from: head })
 }
 
 /// The address of bytes that are to be boxed again by hand, with their length.
@@ -103,15 +119,38 @@ impl Writer {
     /// Begins the next slot; false when there is none.
     pub(crate) fn next(&mut self) -> bool {
         let slot = self.begun as usize;
-        if slot == self.lane.ends.len() {
+        if slot == self.slots() {
             return false;
         }
         self.leave();
         self.begun += 1;
-        self.at = slot * self.lane.stride + self.lane.head;
-        self.room = self.lane.stride - self.lane.head;
+        self.at = slot * self.stride + self.lane.head;
+        self.room = self.stride - self.lane.head;
+        self.spare = self.lane.stride - self.stride;
         self.publish();
         true
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> usize {
+        (self.lane.length / self.stride).min(self.lane.ends.len())
+    }
+
+    /// Bytes from a slot to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Whether a slot, since all began anew, would have taken a piece if slots were as long as they can be.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// Whether an empty slot takes a piece of so many bytes.
+    pub(crate) fn takes(&mut self, length: usize) -> bool {
+        let room = self.stride - self.lane.head;
+        self.is_short |= (room + 1..=self.lane.stride - self.lane.head).contains(&length);
+        length <= room
     }
 
     /// Appends a piece of two parts, if the slot has room for it.
@@ -119,6 +158,7 @@ impl Writer {
     pub(crate) fn append<const N: usize>(&mut self, first: [u8; N], second: &[u8]) -> bool {
         let length = N + second.len();
         if length > self.room {
+            self.is_short |= length <= self.room + self.spare;
             return false;
         }
         let to = self.lane.memory.load(Ordering::Relaxed);
@@ -147,13 +187,14 @@ impl Writer {
             self.leave();
         }
         // As if there were no more slots.
-        (self.begun, self.room) = (self.lane.ends.len() as u32, 0);
+        self.begun = self.slots() as u32;
+        self.shut();
         &self.before
     }
 
     /// Nothing more is appended until the next slot.
     pub(crate) fn shut(&mut self) {
-        self.room = 0;
+        (self.room, self.spare) = (0, 0);
     }
 
     fn publish(&self) {
@@ -164,7 +205,7 @@ impl Writer {
     fn leave(&mut self) {
         if let Some(slot) = (self.begun as usize).checked_sub(1) {
             self.lane.ends[slot].store(self.at as u32, Ordering::Relaxed);
-            let end = (self.at - slot * self.lane.stride) as u16;
+            let end = (self.at - slot * self.stride) as u16;
             self.before.push(Filled { end, pieces: self.pieces });
             self.pieces = 0;
         }
@@ -193,7 +234,7 @@ impl Reader {
                 break;
             }
             self.slot += 1;
-            self.from = self.slot * self.lane.stride + self.lane.head;
+            self.from = self.slot * self.stride + self.lane.head;
         }
     }
 
@@ -221,10 +262,16 @@ impl Reader {
         *other = ours;
     }
 
-    /// Begins anew: what was appended is forgotten.
-    pub(crate) fn restart(&mut self, writer: &mut Writer) {
+    /// Begins anew, with slots so many bytes apart: what was appended is forgotten.
+    ///
+    /// # Panics
+    /// When the two ends are not of one lane, or slots are longer than they can be, or have no room but for their heads.
+    pub(crate) fn restart(&mut self, writer: &mut Writer, stride: usize) {
         assert!(Arc::ptr_eq(&self.lane, &writer.lane), "ends of two lanes");
-        (writer.at, writer.room, writer.begun, writer.pieces) = (0, 0, 0, 0);
+        assert!(self.lane.head < stride && stride <= self.lane.stride, "slots of {stride} bytes");
+        (self.stride, writer.stride) = (stride, stride);
+        (writer.at, writer.begun, writer.pieces, writer.is_short) = (0, 0, 0, false);
+        writer.shut();
         writer.before.clear();
         writer.publish();
         (self.slot, self.from) = (0, self.lane.head);
@@ -241,9 +288,12 @@ mod tests {
     #[test]
     fn what_was_appended_is_read_once_and_lies_where_it_is_said_to() {
         let mut random = fastrand::Rng::with_seed(1);
-        let (mut writer, mut reader) = lane(3, 100, 10);
+        let (mut writer, mut reader) = lane(3, 100, 10, 4);
         let mut other = vec![0xee; 300].into_boxed_slice();
         for _ in 0..if cfg!(miri) { 20 } else { 200 } {
+            let stride = random.usize(52..=100);
+            reader.restart(&mut writer, stride);
+            assert_eq!(writer.slots(), (300 / stride).min(4));
             assert!(!writer.append([0; 2], &[]), "no slot was begun");
             assert!(reader.is_untouched());
             let (mut appended, mut slots, mut read) = (Vec::new(), vec![], Vec::<u8>::new());
@@ -251,6 +301,7 @@ mod tests {
                 let piece = vec![number as u8; random.usize(..=40)];
                 if !writer.append([7, number as u8], &piece) {
                     if !writer.next() {
+                        assert_eq!(slots.len(), writer.slots());
                         break;
                     }
                     slots.push(Filled { end: 10, pieces: 0 });
@@ -269,17 +320,17 @@ mod tests {
             assert!(!writer.next() && !writer.append([0; 1], &[]), "it begins anew first");
             reader.exchange(&mut writer, &mut other);
             let inside = slots.iter().enumerate().flat_map(|(slot, filled)| {
-                other[slot * 100 + 10..slot * 100 + usize::from(filled.end)].to_vec()
+                other[slot * stride + 10..slot * stride + usize::from(filled.end)].to_vec()
             });
             assert!(inside.eq(appended.iter().copied()));
-            reader.restart(&mut writer);
+            reader.restart(&mut writer, stride);
             reader.read(|_| panic!("it began anew"));
         }
     }
 
     #[test]
     fn who_shuts_it_appends_no_more_before_the_next_slot() {
-        let (mut writer, mut reader) = lane(2, 100, 10);
+        let (mut writer, mut reader) = lane(2, 100, 10, 2);
         assert!(writer.next() && writer.append([1], &[2]));
         writer.shut();
         assert!(!writer.append([1], &[]));
@@ -290,16 +341,35 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_short_where_longer_ones_would_have_taken_more() {
+        let (mut writer, mut reader) = lane(2, 100, 10, 2);
+        reader.restart(&mut writer, 50);
+        assert!(!writer.append([0], &[0; 4]) && !writer.is_short(), "none was begun");
+        assert!(writer.next() && writer.append([0], &[0; 29]) && !writer.append([0], &[0; 60]));
+        assert!(!writer.is_short(), "10 and 50 more are not enough for that");
+        assert!(!writer.append([0], &[0; 59]) && writer.is_short());
+        reader.restart(&mut writer, 50);
+        assert!(writer.takes(40) && !writer.takes(91) && !writer.is_short());
+        assert!(!writer.takes(41) && writer.is_short());
+        reader.restart(&mut writer, 100);
+        assert!(writer.takes(90) && !writer.takes(91) && !writer.is_short());
+        reader.restart(&mut writer, 50);
+        assert!(writer.next());
+        writer.shut();
+        assert!(!writer.append([0], &[0; 4]) && !writer.is_short(), "it was shut");
+    }
+
+    #[test]
     #[should_panic(expected = "ends of two lanes")]
     fn memory_is_not_exchanged_by_the_ends_of_two() {
-        let ((mut writer, _one), (_two, mut reader)) = (lane(1, 10, 1), lane(1, 10, 1));
+        let ((mut writer, _one), (_two, mut reader)) = (lane(1, 10, 1, 1), lane(1, 10, 1, 1));
         reader.exchange(&mut writer, &mut vec![0; 10].into_boxed_slice());
     }
 
     #[test]
     #[should_panic(expected = "memory in exchange")]
     fn memory_is_not_exchanged_for_less() {
-        let (mut writer, mut reader) = lane(2, 10, 1);
+        let (mut writer, mut reader) = lane(2, 10, 1, 2);
         reader.exchange(&mut writer, &mut vec![0; 10].into_boxed_slice());
     }
 
@@ -307,7 +377,7 @@ mod tests {
     #[test]
     fn another_thread_may_read_meanwhile() {
         let rounds = if cfg!(miri) { 10 } else { 3_000 };
-        let (mut writer, reader) = lane(4, 64, 8);
+        let (mut writer, reader) = lane(4, 64, 8, 4);
         let mut other = vec![0; 256].into_boxed_slice();
         let (reader, over) = (Mutex::new((reader, 0_u32)), AtomicBool::new(false));
         // Reads what is there: numbers, one after the other.
@@ -340,7 +410,7 @@ mod tests {
                 read(&mut both);
                 assert_eq!(both.1, number);
                 both.0.exchange(&mut writer, &mut other);
-                both.0.restart(&mut writer);
+                both.0.restart(&mut writer, 64);
             }
             over.store(true, Ordering::Relaxed);
         });

@@ -71,7 +71,7 @@ mod timer;
 pub(crate) use copy::CopyOut;
 pub use error::{BufferWarning, SocketError, is_too_long};
 pub use interface::{Family, Interface, InterfaceError, Local, interfaces, resolve};
-pub(crate) use lane::{Reader, Writer, lane};
+pub(crate) use lane::{Filled, Reader, Writer, lane};
 pub use receive::{Received, Receiver};
 pub use send::{MAX_DATAGRAM, MAX_DATAGRAMS, Sender, Sent, max_run};
 pub use socket::{Options, Socket};

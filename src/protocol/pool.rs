@@ -33,7 +33,7 @@ pub struct Pool {
 }
 
 /// Bytes of a line of the caches: datagrams that begin with one share none.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 impl Pool {
     /// A pool of `bytes`, rounded down to whole chunks, but at least `least` of them, and `staging` bytes besides. The pages are
@@ -64,8 +64,9 @@ impl Pool {
         &mut self.staging
     }
 
-    /// Bytes of the staging area from `from` on, and as many of a chunk from `to` on, to be copied there.
+    /// Bytes of the staging area from `from` on, `length` or to its end, and as many of a chunk from `to` on, to be copied there.
     pub fn staged(&mut self, from: usize, chunk: Chunk, to: usize, length: usize) -> (&mut [u8], &[u8]) {
+        let length = length.min(self.staging.len() - from);
         let start = self.base + chunk.0 as usize * self.chunk_size + to;
         (&mut self.memory[start..start + length], &self.staging[from..from + length])
     }

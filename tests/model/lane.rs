@@ -47,7 +47,7 @@ impl Numbers {
 #[test]
 fn another_thread_may_read_meanwhile() {
     loom::model(|| {
-        let (mut writer, reader) = lane(3, STRIDE, HEAD);
+        let (mut writer, reader) = lane(3, STRIDE, HEAD, 3);
         let appends = thread::spawn(move || {
             append(&mut writer, 0..5);
             writer
@@ -67,7 +67,7 @@ fn another_thread_may_read_meanwhile() {
 #[test]
 fn who_has_the_lock_exchanges_and_restarts() {
     loom::model(|| {
-        let (mut writer, reader) = lane(2, STRIDE, HEAD);
+        let (mut writer, reader) = lane(2, STRIDE, HEAD, 2);
         let shared = Arc::new(Mutex::new(Numbers { reader, next: 0 }));
         let reads = thread::spawn({
             let shared = Arc::clone(&shared);
@@ -84,7 +84,7 @@ fn who_has_the_lock_exchanges_and_restarts() {
             both.read();
             assert_eq!(both.next, 3 * (round + 1));
             both.reader.exchange(&mut writer, &mut other);
-            both.reader.restart(&mut writer);
+            both.reader.restart(&mut writer, STRIDE);
         }
         append(&mut writer, 6..7);
         reads.join().unwrap();

@@ -65,7 +65,7 @@ fn what_is_staged_is_copied_to_the_window_afterwards() {
         if staged {
             let end = HEADER_LENGTH + records.len();
             core.staging()[HEADER_LENGTH..end].copy_from_slice(&records);
-            core.stage(stream, [(end as u16, 1)]);
+            core.stage(stream, end, [(end as u16, 1)]);
         } else {
             core.put(stream, &records, NOW);
             core.flush(stream);

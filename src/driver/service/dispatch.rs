@@ -101,7 +101,7 @@ impl Working {
         let (sealed, packing) = self.publisher.pending(stream);
         // As a window fills, so many as there is leave for: alone they would cost a system call each.
         let leave = self.publisher.leave(stream).saturating_sub(Inlets::SPLITS);
-        let left = self.publisher.max_run().saturating_sub(sealed + u64::from(packing)).min(leave);
+        let left = inlet.run().saturating_sub(sealed + u64::from(packing)).min(leave);
         if left > 0 && self.publisher.headroom(stream, left + Inlets::SPLITS, now) {
             self.inlets.open(inlet, stream, left as usize, self.transmitted + pile);
             self.look_again = now + most;

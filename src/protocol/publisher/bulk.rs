@@ -6,7 +6,7 @@
 
 use super::window::Place;
 use super::{BACKLOG, Flow, Publisher, Room};
-use crate::protocol::pool::Pool;
+use crate::protocol::pool::{LINE, Pool};
 use crate::protocol::time::Time;
 use crate::wire::{HEADER_LENGTH, RECORD_LENGTH, data};
 
@@ -17,13 +17,19 @@ pub(super) struct Staged {
     stream: u32,
     first: u64,
     end: u64,
+    /// Bytes from one to the next.
+    pub(super) stride: usize,
 }
 
 impl Staged {
-    /// Where a datagram of `size` bytes at the most is, if it is one of them.
-    pub(super) fn place(&self, stream: u32, sequence: u64, pool: &Pool, size: usize) -> Option<Place> {
+    /// Where a datagram is, if it is one of them.
+    pub(super) fn place(&self, stream: u32, sequence: u64, pool: &Pool) -> Option<Place> {
         let here = self.stream == stream && (self.first..self.end).contains(&sequence);
-        here.then(|| Place { chunk: pool.staging(), offset: (sequence - self.first) as usize * size })
+        here.then(|| Place { chunk: pool.staging(), offset: self.offset(sequence) })
+    }
+
+    fn offset(&self, sequence: u64) -> usize {
+        (sequence - self.first) as usize * self.stride
     }
 }
 
@@ -124,10 +130,12 @@ impl Publisher {
     }
 
     /// Takes datagrams of whole records, for as many of which [`headroom`](Self::headroom) has made sure, and which lie in
-    /// [`staging`](Self::staging): `config().datagram` bytes apart, each with room for its header before its records. Of each,
-    /// in order, how long it is with its header, and how many messages are in it. They stay there until
-    /// [`settle`](Self::settle), and meanwhile nothing is written to the stream.
-    pub fn stage(&mut self, id: u32, datagrams: impl IntoIterator<Item = (u16, u16)>) {
+    /// [`staging`](Self::staging): `stride` bytes apart, each with room for its header before its records. Of each, in order,
+    /// how long it is with its header, and how many messages are in it. They stay there until [`settle`](Self::settle), and
+    /// meanwhile nothing is written to the stream.
+    ///
+    /// Datagrams of one length that follow each other without a gap cost the system least: it copies them as one.
+    pub fn stage(&mut self, id: u32, stride: usize, datagrams: impl IntoIterator<Item = (u16, u16)>) {
         debug_assert!(self.staged.stream == 0, "something is staged");
         self.seal(id);
         let Some(stream) = self.streams.get_mut((id as usize).wrapping_sub(1)) else { return };
@@ -138,25 +146,24 @@ impl Publisher {
             self.stats.bytes += usize::from(length).saturating_sub(heads) as u64;
             stream.packed(length, messages);
         }
-        self.staged = Staged { stream: id, first, end: stream.window.next() };
+        self.staged = Staged { stream: id, first, end: stream.window.next(), stride };
         self.enqueue(id);
     }
 
     /// Copies what was staged to where it stays: to be called when it was transmitted, as far as it could be, and
     /// before anything else is asked for.
     pub fn settle(&mut self, mut copy: impl FnMut(&mut [u8], &[u8])) {
-        let Staged { stream: id, first, end } = std::mem::take(&mut self.staged);
-        if id == 0 {
+        let staged = std::mem::take(&mut self.staged);
+        if staged.stream == 0 {
             return;
         }
-        let window = &self.streams[id as usize - 1].window;
-        for sequence in first..end {
+        let window = &self.streams[staged.stream as usize - 1].window;
+        for sequence in staged.first..staged.end {
             // What the window gave up meanwhile, for another stream, is no more.
             let (Some(slot), Some(place)) = (window.slot(sequence), window.place(sequence)) else { continue };
-            let from = (sequence - first) as usize * self.config.datagram;
             // Whole lines: what lies behind the datagram in its slot is nobody's.
-            let length = usize::from(slot.length).next_multiple_of(64).min(self.config.datagram);
-            let (to, from) = self.pool.staged(from, place.chunk, place.offset, length);
+            let length = usize::from(slot.length).next_multiple_of(LINE).min(self.config.datagram);
+            let (to, from) = self.pool.staged(staged.offset(sequence), place.chunk, place.offset, length);
             copy(to, from);
         }
     }
@@ -164,7 +171,7 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, To};
+    use super::super::{Config, To, Transmit};
     use super::*;
     use crate::wire::{HEADER_LENGTH, SourceId, record_head};
 
@@ -194,9 +201,10 @@ mod tests {
         publisher.pool.bytes(place.chunk, place.offset, usize::from(slot.length))
     }
 
-    /// Packs records in the staging area, as many as it takes; gives the datagrams, and the bytes they took.
-    fn pack(publisher: &mut Publisher, records: &[u8]) -> (Vec<(u16, u16)>, usize) {
-        let (datagram, most) = (publisher.config.datagram, publisher.max_run() as usize);
+    /// Packs records in the staging area, as many as it takes, in datagrams that begin every `datagram` bytes; gives these, and
+    /// the bytes they took.
+    fn pack(publisher: &mut Publisher, records: &[u8], datagram: usize) -> (Vec<(u16, u16)>, usize) {
+        let most = (publisher.staging().len() / datagram).min(64);
         let (mut datagrams, mut at): (Vec<(u16, u16)>, _) = (Vec::new(), 0);
         while let Some((_, next)) = data::next_message(records, at) {
             let fits = datagrams.last().is_some_and(|&(end, _)| usize::from(end) + next - at <= datagram);
@@ -237,8 +245,8 @@ mod tests {
             let mut at = 0;
             let mut sent_in_bulk = Vec::new();
             if round % 3 > 0 {
-                let (datagrams, taken) = pack(&mut bulk, &records);
-                bulk.stage(1, datagrams);
+                let (datagrams, taken) = pack(&mut bulk, &records, 1_408);
+                bulk.stage(1, 1_408, datagrams);
                 at = taken;
                 sent_in_bulk = transmitted(&mut bulk);
                 bulk.settle(|to, from| to.copy_from_slice(from));
@@ -271,6 +279,42 @@ mod tests {
         assert!(sequence > 500);
     }
 
+    /// Whatever the distance, the messages are those that were packed, the window has what was sent, and what has the length of
+    /// the distance lies without a gap.
+    #[test]
+    fn datagrams_may_be_packed_closer_and_more_of_them_share_a_run() {
+        let mut publisher = publisher();
+        let mut sequence = 1;
+        for length in (1..=1_340).step_by(13).chain([955, 956, 957, 1_340]) {
+            let each = (1_408 - HEADER_LENGTH) / (length + RECORD_LENGTH);
+            for short in [false, true] {
+                let datagram = HEADER_LENGTH + each * (length + RECORD_LENGTH) + 7 * usize::from(short);
+                if datagram > 1_408 {
+                    continue;
+                }
+                let record = [&record_head(length as u16)[..], &vec![length as u8; length]].concat();
+                let (datagrams, _) = pack(&mut publisher, &record.repeat(64 * each), datagram);
+                let most = (46 * 1_408 / datagram).min(64);
+                assert_eq!(datagrams.len(), most, "{datagram}");
+                assert!(publisher.headroom(1, most as u64, Time(0)));
+                publisher.stage(1, datagram, datagrams);
+                let transmit = publisher.poll_transmit(Time(0)).unwrap();
+                assert_eq!(transmit, Transmit { to: To::Group, segment: datagram, count: most });
+                let run: Vec<&[u8]> = publisher.datagrams().collect();
+                let is_without_gaps = run.windows(2).all(|two| two[0].as_ptr_range().end == two[1].as_ptr());
+                assert!(is_without_gaps, "{datagram}");
+                let sent: Vec<Vec<u8>> = run.iter().map(|bytes| bytes.to_vec()).collect();
+                assert!(publisher.poll_transmit(Time(0)).is_none());
+                publisher.settle(|to, from| to.copy_from_slice(from));
+                for bytes in sent {
+                    let kept = in_window(&publisher, sequence);
+                    assert!(bytes.starts_with(kept) && kept[HEADER_LENGTH..] == record.repeat(each));
+                    sequence += 1;
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_staged_is_of_one_stream_alone() {
         let mut publisher = publisher();
@@ -279,8 +323,9 @@ mod tests {
         publisher.send(2, &[2; 100], Time(0)).unwrap();
         publisher.flush(2);
         assert!(publisher.headroom(1, 1, Time(0)));
-        let (datagrams, _) = pack(&mut publisher, &[&record_head(100)[..], &[1; 100]].concat());
-        publisher.stage(1, datagrams);
+        let records = [&record_head(100)[..], &[1; 100]].concat();
+        let (datagrams, _) = pack(&mut publisher, &records, 1_408);
+        publisher.stage(1, 1_408, datagrams);
         // Both are the first of their streams.
         let mut sent: Vec<u8> =
             transmitted(&mut publisher).iter().map(|bytes| bytes[bytes.len() - 1]).collect();
@@ -313,7 +358,7 @@ mod tests {
         transmitted(&mut publisher);
         let most = publisher.max_run();
         assert!(publisher.headroom(1, most, Time(0)));
-        publisher.stage(1, (0..most).map(|_| (1_408, 1)));
+        publisher.stage(1, 1_408, (0..most).map(|_| (1_408, 1)));
         transmitted(&mut publisher);
         let two_chunks = vec![1; 50_000];
         publisher.send(2, &two_chunks, Time(0)).unwrap();

@@ -16,9 +16,12 @@ use std::net::SocketAddr;
 /// Control datagrams that may wait; more are dropped and counted, for every one of them is said again.
 const MOST_CONTROL: usize = 1_024;
 
+/// Datagrams that go out in one run, at the most.
+const MOST: usize = 64;
+
 /// Datagrams of `size` bytes that go out in one run: at most 64, and at most what a UDP length can say.
 pub(super) fn max_run(size: usize) -> usize {
-    (MAX_DATAGRAM / size).clamp(1, 64)
+    (MAX_DATAGRAM / size).clamp(1, MOST)
 }
 
 /// Where a datagram goes.
@@ -105,7 +108,7 @@ impl Outbox {
             staging: false,
             rotation: 0,
             buffer: vec![0; datagram].into(),
-            run: Vec::with_capacity(64),
+            run: Vec::with_capacity(MOST),
             last: Last::Control(0),
         }
     }
@@ -131,22 +134,26 @@ impl Outbox {
     }
 }
 
-/// Which datagrams share a run: equal lengths, made equal by padding where that wastes little.
+/// Which datagrams share a run: equal lengths, made equal by padding where that wastes little and there is room for it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     count: usize,
     longest: usize,
     bytes: usize,
     over: bool,
+    /// How long all of them can be made.
+    room: usize,
 }
 
 impl Run {
-    /// Whether a datagram of `length` joins. A shorter one that would waste too much joins as the last.
-    fn admit(&mut self, length: usize, most: usize) -> bool {
-        if self.over || self.count == most {
+    /// Whether a datagram of `length` joins, which has room for padding up to `room`. A shorter one that would waste too much
+    /// joins as the last.
+    fn admit(&mut self, length: usize, room: usize) -> bool {
+        let longest = self.longest.max(length);
+        let room = if self.count == 0 { room } else { room.min(self.room) };
+        if self.over || longest > room || self.count >= max_run(room) {
             return false;
         }
-        let longest = self.longest.max(length);
         let padded = longest * (self.count + 1);
         let fits = padded <= MAX_DATAGRAM;
         // An eighth of what is sent may be padding.
@@ -160,6 +167,7 @@ impl Run {
             return false;
         }
         self.over = last;
+        self.room = room;
         self.longest = longest;
         self.bytes += length;
         self.count += 1;
@@ -430,7 +438,6 @@ impl Publisher {
 
     /// Live data: a run from the first stream that has any.
     fn live_run(&mut self, now: Time) -> Option<Transmit> {
-        let most = max_run(self.config.datagram);
         loop {
             let id = *self.outbox.ready.front()?;
             if self.streams[id as usize - 1].backlog() == 0 {
@@ -443,14 +450,19 @@ impl Publisher {
             }
             self.outbox.run.clear();
             let (source, wall) = (self.config.source, now.0.wrapping_add(self.config.wall_offset));
-            let (staged, datagram) = (self.staged, self.config.datagram);
+            let datagram = self.config.datagram;
             let stream = &mut self.streams[id as usize - 1];
             let mut run = Run::default();
             while let Some(slot) = stream.window.slot(stream.unsent) {
-                let staged = staged.place(id, stream.unsent, &self.pool, datagram);
+                let staged = self.staged.place(id, stream.unsent, &self.pool);
                 let Some(place) = staged.or_else(|| stream.window.place(stream.unsent)) else { break };
+                let room = if staged.is_some() { self.staged.stride } else { datagram };
                 let length = usize::from(slot.length);
-                if stream.backlog() == 0 || !run.admit(length, most) {
+                if staged.is_some() && run.count == 0 && length * 16 >= room * 15 {
+                    // A little padding has them lie without gaps: the system copies them as one.
+                    run.longest = room;
+                }
+                if stream.backlog() == 0 || !run.admit(length, room) {
                     break;
                 }
                 let header = Header {
@@ -481,7 +493,6 @@ impl Publisher {
 
     /// Repairs: a run of those at the front of a queue that go to the same place.
     fn repair_run(&mut self, queue: RepairQueue, paid: Share, now: Time) -> Option<Transmit> {
-        let most = max_run(self.config.datagram);
         if self.outbox.queue(queue).is_empty()
             || !self.shares.may_repair(queue, paid, !self.outbox.ready.is_empty(), now)
         {
@@ -500,7 +511,8 @@ impl Publisher {
             };
             let alone = if slot.group { None } else { self.receivers.address(ReceiverId(slot.asker)) };
             let there = alone.map_or(To::Group, To::Receiver);
-            if *to.get_or_insert(there) != there || !run.admit(usize::from(slot.length), most) {
+            if *to.get_or_insert(there) != there || !run.admit(usize::from(slot.length), self.config.datagram)
+            {
                 break;
             }
             slot.queued = false;
@@ -552,7 +564,7 @@ mod tests {
             let (mut run, mut lengths) = (Run::default(), Vec::new());
             loop {
                 let length = if even { datagram } else { random.usize(HEADER_LENGTH + 1..=datagram) };
-                if !run.admit(length, most) {
+                if !run.admit(length, datagram) {
                     break;
                 }
                 lengths.push(length);
