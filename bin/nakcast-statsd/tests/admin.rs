@@ -1,5 +1,6 @@
 //! The admin port: the original's commands, and its answers to the byte.
 
+mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
@@ -10,17 +11,14 @@ use nakcast_statsd::line::Dialect;
 use nakcast_statsd::listen::Listener;
 use nakcast_statsd::shard::{Idle, Limits};
 use serde_json::Value;
+use shared::{SOON, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 use support::{Process, command};
-
-/// For what must come, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
 
 struct Collector {
     process: Process,
@@ -50,12 +48,8 @@ impl Collector {
 
     /// Asks on a connection of its own until the answer holds `text`: a datagram is on its way for a while.
     fn until(&self, question: &str, text: &str) -> String {
-        loop {
-            let answer = self.ask(question);
-            if answer.contains(text) {
-                return answer;
-            }
-        }
+        let what = format!("{text:?} to {question:?}");
+        until(&what, || Some(self.ask(question)).filter(|answer| answer.contains(text)))
     }
 
     fn ask(&self, question: &str) -> String {
@@ -257,12 +251,13 @@ fn many_connections_are_answered_and_too_many_are_closed() {
     assert!(matches!(one_more.read(&mut [0; 1]), Ok(0) | Err(_)));
     // As soon as one has gone there is room.
     open.pop();
-    let mut answer = [0; 11];
-    while answer != *b"health: up\n" {
+    until("room for a connection", || {
         let mut stream = TcpStream::connect(collector.admin).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
-        let _ = stream.write_all(b"health\n").and_then(|()| stream.read_exact(&mut answer));
-    }
+        let mut answer = [0; 11];
+        stream.write_all(b"health\n").and_then(|()| stream.read_exact(&mut answer)).ok()?;
+        (answer == *b"health: up\n").then_some(())
+    });
     collector.end();
 }
 

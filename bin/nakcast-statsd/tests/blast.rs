@@ -1,10 +1,12 @@
 //! The blast: what was sent is what was counted and what the kernel dropped, exactly.
 
+mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
 use nakcast_statsd::clock;
 use serde_json::Value;
+use shared::until;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -156,7 +158,7 @@ fn above_its_capacity_it_answers_and_all_is_explained() {
     // All series are there.
     (0..500).for_each(|at| send(&socket(), at));
     let before = (queues(), resident());
-    let until = clock::now() + Duration::from_secs(seconds);
+    let enough = clock::now() + Duration::from_secs(seconds);
     let going = AtomicBool::new(true);
     let mut answers = Vec::new();
     let sent = std::thread::scope(|scope| {
@@ -174,7 +176,7 @@ fn above_its_capacity_it_answers_and_all_is_explained() {
             let (told, took) = ask(&admin);
             answers.push(took);
             let now = clock::now();
-            if now > give_up || (now > until && told["kernel_drops"] > 0) {
+            if now > give_up || (now > enough && told["kernel_drops"] > 0) {
                 break;
             }
         }
@@ -184,15 +186,14 @@ fn above_its_capacity_it_answers_and_all_is_explained() {
     // The queues are the whole machine's, so they count only for what is missing when nothing comes any more.
     let settled = |sent: u64| {
         let (mut last, mut still) = (0, 0);
-        loop {
+        until("all that was sent", || {
             let (told, _) = ask(&admin);
             let missing = sent - told["received"] - told["kernel_drops"];
             still = if missing == last { still + 1 } else { 0 };
             last = missing;
-            if missing == 0 || (still > 1000 && missing <= queues() - before.0) {
-                return (told, missing);
-            }
-        }
+            let is_explained = missing == 0 || (still > 1000 && missing <= queues() - before.0);
+            is_explained.then_some((told, missing))
+        })
     };
     let (told, before_it) = settled(sent);
     answers.sort();

@@ -1,5 +1,6 @@
 //! What STATSD.md says of Graphite: names, both protocols, and a server that is away.
 
+mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
@@ -7,17 +8,15 @@ use nakcast::net::{Options, Socket, interfaces, resolve};
 use nakcast_statsd::flush::{Heard, Own, Snapshot};
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::output::graphite::{self, Names, Protocol};
-use nakcast_statsd::output::queue::Sent;
+use nakcast_statsd::output::queue::{Queue, Sent};
 use nakcast_statsd::shard::{Idle, Limits, Shard};
 use nakcast_statsd::timer::{Bins, Plan};
+use shared::{SOON, until};
 use std::io::Read;
 use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Lab, Process, command};
-
-/// For what must come, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
 
 fn snapshot(lines: &str) -> Snapshot {
     let bins = [Bins { metric: String::new(), bounds: vec![5.5, f64::INFINITY] }];
@@ -218,11 +217,9 @@ fn away(last: u8) -> SocketAddr {
     TcpListener::bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap().local_addr().unwrap()
 }
 
-/// Asks again until it is so.
-fn until(mut is_so: impl FnMut() -> bool) {
-    while !is_so() {
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
+/// Waits until something could not be sent.
+fn until_failed(graphite: &Queue) {
+    until("a failure", || (graphite.sent().last_exception > 0).then_some(()));
 }
 
 #[test]
@@ -230,14 +227,14 @@ fn what_a_server_misses_while_it_is_away_comes_later() {
     let address = away(2);
     let graphite = graphite::start(address.to_string(), 10).unwrap();
     graphite.send(b"one".to_vec(), Duration::ZERO);
-    until(|| graphite.sent().last_exception > 0);
+    until_failed(&graphite);
     let failure = graphite.failure().unwrap();
     assert!(failure.starts_with(&address.to_string()), "{failure}");
     assert_eq!(graphite.failure(), None, "it is told once");
     graphite.send(b"two".to_vec(), Duration::ZERO);
     let server = TcpListener::bind(address).unwrap();
     assert_eq!((read_all(&server), read_all(&server)), ("one".into(), "two".into()));
-    until(|| graphite.sent().flush_length == 3);
+    until("the second flush", || (graphite.sent().flush_length == 3).then_some(()));
     assert_eq!(graphite.sent().flushes_dropped, 0);
     assert_eq!(graphite.end(SOON), 0);
 }
@@ -249,7 +246,7 @@ fn the_oldest_are_given_up_when_too_many_wait() {
     for text in ["one", "two", "three", "four", "five"] {
         graphite.send(text.into(), Duration::ZERO);
     }
-    until(|| graphite.sent().last_exception > 0);
+    until_failed(&graphite);
     let server = TcpListener::bind(address).unwrap();
     let mut came = vec![read_all(&server)];
     while came.last().is_some_and(|last| last != "five") {
@@ -294,12 +291,11 @@ fn a_link_local_server_is_found_by_its_interface() {
         for interface in ["eth0", &eth0.index.to_string()] {
             let graphite = graphite::start(format!("[{address}%{interface}]:{port}"), 10).unwrap();
             graphite.send(b"one".to_vec(), Duration::ZERO);
-            let mut came = None;
-            until(|| {
-                came = server.accept().ok();
-                came.is_some() || graphite.sent().last_exception > 0
+            let came = until("a connection", || match server.accept() {
+                Ok((stream, _)) => Some(Ok(stream)),
+                Err(_) => graphite.failure().map(Err),
             });
-            let (mut stream, _) = came.unwrap_or_else(|| panic!("{:?}", graphite.failure()));
+            let mut stream = came.unwrap();
             stream.set_nonblocking(false).unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
@@ -309,7 +305,7 @@ fn a_link_local_server_is_found_by_its_interface() {
         // It may come by and by.
         let graphite = graphite::start(format!("[{address}%eth7]:{port}"), 10).unwrap();
         graphite.send(b"one".to_vec(), Duration::ZERO);
-        until(|| graphite.sent().last_exception > 0);
+        until_failed(&graphite);
         assert_eq!(
             graphite.failure(),
             Some(format!("[{address}%eth7]:{port}: there is no interface eth7 now"))
