@@ -1,9 +1,11 @@
 //! Listeners beside UDP: TCP, and sockets of the file system. A bad line never takes a good one, and nothing grows for ever.
 
+mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
 use serde_json::Value;
+use shared::{SOON, until};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,11 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 use support::{Process, command};
-
-/// For what must come, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
 
 fn start(flags: &[&str]) -> Process {
     let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
@@ -109,12 +107,16 @@ fn is_closed(stream: &mut TcpStream) {
 
 /// Says a line on one connection after the other until there is room for one, and it is told.
 fn until_told(process: &mut Process, address: SocketAddr, name: &str) {
-    while !process.stdout().contains(&format!("\"{name}\":")) {
+    until(name, || {
+        if process.stdout().contains(&format!("\"{name}\":")) {
+            return Some(());
+        }
         let mut stream = TcpStream::connect(address).unwrap();
         let _ = stream.write_all(format!("{name}:1|c\n").as_bytes());
         let _ = stream.shutdown(Shutdown::Write);
         is_closed(&mut stream);
-    }
+        None
+    });
 }
 
 #[test]
@@ -239,25 +241,32 @@ fn what_is_taken_or_no_socket_is_left_alone() {
     fs::write(&file, "precious").unwrap();
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = tcp.local_addr().unwrap().to_string();
-    for (flag, place) in [
-        ("--unix", taken.to_str().unwrap()),
-        ("--unix", datagram.to_str().unwrap()),
-        ("--unix", file.to_str().unwrap()),
-        ("--unix", "/no-such-folder/socket"),
-        ("--tcp", &tcp),
+    let folder = std::env::temp_dir();
+    let link = path("link");
+    std::os::unix::fs::symlink("/no-such-file", &link).unwrap();
+    for (flag, place, why) in [
+        (
+            "--unix",
+            taken.to_str().unwrap(),
+            "there is a socket that is in use; it takes a path where nothing is",
+        ),
+        ("--unix", datagram.to_str().unwrap(), "there is a socket that is in use; "),
+        ("--unix", file.to_str().unwrap(), "there is a file that is no socket; "),
+        ("--unix", folder.to_str().unwrap(), "there is a folder; "),
+        ("--unix", link.to_str().unwrap(), "there is a symbolic link; "),
+        ("--unix", "/no-such-folder/socket", "No such file"),
+        ("--tcp", &tcp, "in use"),
     ] {
         let mut process = start(&[flag, place]);
         assert_eq!(process.wait(SOON).code(), Some(2), "{place}");
         let said = process.stderr();
         let kind = flag.trim_start_matches('-');
-        assert!(
-            said.starts_with(&format!("error: {flag}: {kind} {place} cannot be listened to: ")),
-            "{said}"
-        );
+        let expected = format!("error: {flag}: {kind} {place} cannot be listened to: ");
+        assert!(said.starts_with(&expected) && said.contains(why), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-    for place in [taken, datagram, file] {
+    for place in [taken, datagram, file, link] {
         fs::remove_file(place).unwrap();
     }
 }

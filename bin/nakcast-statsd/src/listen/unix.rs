@@ -42,6 +42,7 @@ fn bind<S>(
             fs::remove_file(path)?;
             bind(path)
         }
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(in_the_way(path, &error)),
         bound => bound,
     }?;
     let place = Place(path.to_owned());
@@ -49,6 +50,19 @@ fn bind<S>(
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     Ok((bound, place))
+}
+
+/// Says what is at a path that cannot be bound, and what would be right.
+fn in_the_way(path: &Path, error: &io::Error) -> io::Error {
+    let there = match fs::symlink_metadata(path).map(|file| file.file_type()) {
+        Ok(kind) if kind.is_socket() => "a socket that is in use",
+        Ok(kind) if kind.is_dir() => "a folder",
+        Ok(kind) if kind.is_symlink() => "a symbolic link",
+        Ok(kind) if kind.is_file() => "a file that is no socket",
+        _ => "something that is no socket",
+    };
+    let wanted = "it takes a path where nothing is, or a socket that nobody has open any more";
+    io::Error::new(error.kind(), format!("{error}: there is {there}; {wanted}"))
 }
 
 /// Whether a socket is there that refuses: nobody has it open.
