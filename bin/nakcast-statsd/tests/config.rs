@@ -1,11 +1,12 @@
 //! Configurations as files of a running collector: which is which, flags over them, and SIGHUP.
 
+mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
 use nakcast::net::{Options, Socket, resolve};
-use nakcast_statsd::clock;
 use serde_json::Value;
+use shared::{SOON, ask_on, until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,11 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
-use support::{Process, command};
-
-/// For what must come, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
+use support::{Process, Scratch, command};
 
 /// A file of this test's own, which goes with it.
 struct File(PathBuf);
@@ -207,6 +204,48 @@ fn a_change_is_seen_by_whoever_watches() {
     end(process);
 }
 
+/// One that is being written may be half of it: it is read when it was left alone for a second.
+#[test]
+fn a_file_that_is_being_written_is_not_read() {
+    let whole = "watch = true\nflush_interval = '50ms'\nconsole = 'json'\n[[listen]]\nudp = '127.0.0.1:0'\n";
+    let file = File::new("growing.toml", whole);
+    let mut process = start(&["--config", &file.name()]);
+    listens(&mut process);
+    // Again, should this test or the collector be kept waiting for as long: then it is rightly read.
+    until("flushes without a reading while the file goes on changing", || {
+        let before = process.stderr().matches("the old configuration stays").count();
+        for _ in 0..4 {
+            file.write("watch = tr");
+            // It is looked at behind each flush.
+            process.wait_for_output("interval", SOON);
+        }
+        file.write(whole);
+        process.wait_for_line("the configuration was read again", SOON);
+        let after = process.stderr().matches("the old configuration stays").count();
+        (before == after).then_some(())
+    });
+    end(process);
+}
+
+/// What stands behind the dot tells, whatever stands before it.
+#[test]
+fn a_file_may_have_nothing_before_the_dot() {
+    let folder = Scratch::new();
+    for (name, text, says) in [
+        (".toml", "percentile = 90", ":1: percentile: unknown field"),
+        (".js", "{port: 65536}", ": port: must be a port, 1 to 65535"),
+        (".json", "{\"port\": 65536}", ": port: must be a port, 1 to 65535"),
+        ("toml", "", ": its name must end in .toml, or in .js or .json"),
+    ] {
+        let file = folder.path(name);
+        fs::write(&file, text).unwrap();
+        let mut process = start(&["--config", file.to_str().unwrap()]);
+        assert_eq!(process.wait(SOON).code(), Some(2), "{name}");
+        let (said, expected) = (process.stderr(), format!("error: {}{says}", file.display()));
+        assert!(said.starts_with(&expected), "{said:?} does not begin with {expected:?}");
+    }
+}
+
 #[test]
 fn the_example_is_printed() {
     let mut process = start(&["--example-config"]);
@@ -346,7 +385,6 @@ fn ports_are_swapped() {
     }
     // What cannot be had leaves all as it was: connections, too.
     let mut kept = TcpStream::connect(a).unwrap();
-    kept.set_read_timeout(Some(SOON)).unwrap();
     let mut lines = TcpStream::connect(b).unwrap();
     lines.set_read_timeout(Some(SOON)).unwrap();
     lines.write_all(b"d:1|c\nd:").unwrap();
@@ -363,22 +401,12 @@ fn ports_are_swapped() {
         process.signal(libc::SIGHUP);
         let warning = process.wait_for_line("warning: ", SOON);
         assert!(warning.contains(why) && warning.ends_with("; the old configuration stays"), "{warning}");
-        kept.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"up\n") {
-            let mut byte = [0];
-            kept.read_exact(&mut byte).unwrap();
-            answer.extend(byte);
-        }
+        ask_on(&mut kept, "/health", "up\n");
         assert!(is_prometheus(a) && is_admin(c));
         ask_nothing(b, "c:1|c\n");
     }
     // One that has ended is listed for a moment longer, perhaps before as well.
-    let until = clock::now() + SOON;
-    while threads() > before {
-        assert!(clock::now() < until, "threads are left behind: {} and not {before}", threads());
-        std::thread::yield_now();
-    }
+    until("the end of threads that were begun", || (threads() <= before).then_some(()));
     lines.write_all(b"2|c\n").unwrap();
     lines.shutdown(Shutdown::Write).unwrap();
     assert_eq!(lines.read(&mut [0]).unwrap(), 0);

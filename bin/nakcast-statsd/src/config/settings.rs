@@ -234,7 +234,9 @@ impl Settings {
     ///
     /// One line that names the file, and if they are known the line and the key, what is wrong and what would be right.
     pub fn read(file: &Path) -> Result<(Settings, Vec<String>), String> {
-        let (mut settings, warnings) = match file.extension().and_then(|extension| extension.to_str()) {
+        // What stands behind the last dot, also in a name that has nothing before it.
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let (mut settings, warnings) = match name.rsplit_once('.').map(|(_, behind)| behind) {
             Some("toml") => (own::read(file)?, Vec::new()),
             Some("js" | "json") => {
                 let original = Original::read(file)?;
