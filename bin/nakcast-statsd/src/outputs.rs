@@ -99,7 +99,7 @@ pub(crate) fn try_file(now: &Settings, next: &Settings) -> Result<(), Failure> {
     appendable(file).map(drop).map_err(|error| {
         let (by, path) = (&file.by, file.path.display());
         Failure::usage(format_args!(
-            "{by}: {path} cannot be opened: {error}; it takes a file that can be written, or a new one in a folder that is there"
+            "{by}: {path} cannot be opened: {error}; it takes a file that can be written, a new one in a folder that is there, or a pipe that somebody reads"
         ))
     })
 }
@@ -263,7 +263,27 @@ fn warn(repeater: &Repeater) {
 }
 
 fn appendable(file: &ToFile) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(&file.path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    return open_without_waiting(&mut options, &file.path);
+    #[cfg(not(unix))]
+    options.open(&file.path)
+}
+
+/// Opens a file. A pipe that nobody reads is an error: it would be waited for until somebody does.
+#[cfg(unix)]
+fn open_without_waiting(options: &mut OpenOptions, path: &std::path::Path) -> io::Result<File> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    let file = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path).map_err(|error| {
+        let is_pipe = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
+        let is_unread = is_pipe && error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+        if is_unread { io::Error::new(error.kind(), "it is a pipe that nobody reads") } else { error }
+    })?;
+    // Once it is open it is written to as any other.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 fn append(file: &ToFile, snapshot: &Snapshot) -> io::Result<()> {

@@ -45,12 +45,14 @@ impl Signals {
 
 #[cfg(unix)]
 fn catch(signals: Arc<Signals>) -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut caught = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    let mut caught = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGXFSZ])?;
     let main = thread::current();
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in caught.forever() {
             match signal {
+                // A file that may not grow any more: whoever writes to it is told, too.
+                SIGXFSZ => continue,
                 SIGHUP => signals.again.store(true, Ordering::Relaxed),
                 _ => signals.told_to_end(),
             }

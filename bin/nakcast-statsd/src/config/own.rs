@@ -177,7 +177,7 @@ table! {
 table! {
     /// A file; `path` is there.
     Appended {
-        /// Where it is.
+        /// Where it is. A pipe must have a reader at each flush, who sees an end behind it; and one that does not read is waited for.
         path: File = Like "\"/var/log/nakcast-statsd.json\"";
         /// How flushes are shown: "json" (one object a line) or "pretty".
         format: Shape = Is "\"json\"";
