@@ -42,7 +42,7 @@ pub struct Timer {
     /// were to be kept.
     pub samples: Samples,
     /// As of [`Samples::sum`], also when the values were not kept.
-    pub sum: f64,
+    pub sum: Option<f64>,
 }
 
 impl Timer {

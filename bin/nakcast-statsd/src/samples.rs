@@ -34,9 +34,10 @@ impl Samples {
         self.len() == 0
     }
 
-    /// The sum of all that the values stand for; 0 without values. What there was no room for is as the others are on average.
+    /// The sum of all that the values stand for. What there was no room for is as the others are on average; `None` if there
+    /// was room for none.
     #[must_use]
-    pub fn sum(&self) -> f64 {
+    pub fn sum(&self) -> Option<f64> {
         let (sum, known) = match (&self.sketch, &self.weights) {
             (Some(sketch), _) => sketch.weighed(),
             (None, Some(weights)) => {
@@ -45,7 +46,10 @@ impl Samples {
             }
             (None, None) => (self.values.iter().sum(), self.values.len() as f64),
         };
-        if known > 0.0 { sum * (self.weight / known) } else { 0.0 }
+        match known > 0.0 {
+            true => Some(sum * (self.weight / known)),
+            false => (self.weight == 0.0).then_some(0.0),
+        }
     }
 
     /// Of values that ascend the highest of this part of them, from 0 to 1, which is rounded half up to whole ones; `None`

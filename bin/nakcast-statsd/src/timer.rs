@@ -124,6 +124,11 @@ impl Plan {
         self.percentiles.iter().map(|&(percentile, first)| (percentile, first + 2))
     }
 
+    /// Whether a timer's sum is told, or its mean, from which it follows.
+    pub(crate) fn tells_sum(&self) -> bool {
+        [SUM, MEAN].iter().any(|&number| self.told[usize::from(number)])
+    }
+
     /// All names, by number.
     #[must_use]
     pub fn names(&self) -> &[String] {

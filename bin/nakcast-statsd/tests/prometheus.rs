@@ -1,5 +1,6 @@
 //! What Prometheus is told: totals that never shrink, names and labels it takes, each once.
 
+mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 mod told;
@@ -7,15 +8,16 @@ mod told;
 use nakcast::net::{Options, Socket, resolve};
 use nakcast_statsd::flush::Heard;
 use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Server};
-use nakcast_statsd::shard::Idle;
+use nakcast_statsd::shard::{Idle, Limits};
 use nakcast_statsd::timer::Plan;
+use shared::{SOON, ask_on, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use support::{Process, command};
-use told::{SOON, Told, places};
+use told::{Told, places};
 
 fn up() -> Arc<AtomicBool> {
     Arc::new(AtomicBool::new(true))
@@ -64,6 +66,38 @@ fn timers_are_summaries() {
     );
     let mut told = Told::with(1000, Idle::default(), Plan::new(&[90.0], &[], &["count".into()]).unwrap());
     assert_eq!(told.flush("t:2:4|ms"), "t_count 2", "what is not told is not told as 0");
+}
+
+/// Count and sum are of the same samples, so that their quotient is a mean: what there was no room for at all adds to neither.
+#[test]
+fn a_summary_has_a_sum_for_what_it_counts() {
+    for rules in ["", "defaults: { observer_type: histogram, histogram_options: { buckets: [10] } }"] {
+        let mut told = if rules.is_empty() { Told::new() } else { Told::by(rules) };
+        let limits = |samples| Limits { samples, sketches: 0, ..Limits::default() };
+        let totals = |told: &str| {
+            let lines = told.lines().filter(|line| line.starts_with("t_sum") || line.starts_with("t_count"));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        told.shard.set(limits(0), Idle::default());
+        let first = told.flush("t:1:2:3|h");
+        assert_eq!(
+            totals(&first),
+            totals(if rules.is_empty() { "" } else { "t_sum 0\nt_count 0" }),
+            "{first}"
+        );
+        told.shard.set(limits(2), Idle::default());
+        // The third is as the others on average.
+        let second = told.flush("t:1:3:100|h");
+        assert_eq!(totals(&second), "t_sum 6\nt_count 3", "{second}");
+        told.shard.set(limits(0), Idle::default());
+        let third = told.flush("t:7:7|h");
+        assert_eq!(totals(&third), "t_sum 6\nt_count 3", "{third}");
+        assert_eq!(told.own("excess_samples_total"), "6");
+    }
+    // One that was there before it was told has both, too.
+    let mut told = Told::new();
+    told.snapshot("t:1|ms");
+    assert_eq!(told.flush(""), "t_sum 0\nt_count 0");
 }
 
 #[test]
@@ -250,25 +284,37 @@ fn the_last_text_is_served() {
     assert!(ask(address, "POST", "/metrics").0.starts_with("HTTP/1.1 405 "));
     // A connection is kept from one question to the next, until the server ends; so is that of who asks and does not read.
     let mut kept = TcpStream::connect(address).unwrap();
-    kept.set_read_timeout(Some(SOON)).unwrap();
     for _ in 0..2 {
-        kept.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"up\n") {
-            let mut byte = [0];
-            kept.read_exact(&mut byte).unwrap();
-            answer.extend(byte);
-        }
+        ask_on(&mut kept, "/health", "up\n");
     }
     server.set("a 1\n".repeat(16 << 20));
     let mut deaf = TcpStream::connect(address).unwrap();
-    deaf.set_read_timeout(Some(SOON)).unwrap();
-    deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    deaf.read_exact(&mut [0]).unwrap();
+    ask_on(&mut deaf, "/metrics", "H");
     let mut silent = TcpStream::connect(address).unwrap();
     drop(server);
     assert!(is_closed(&mut kept) && is_closed(&mut silent));
     TcpListener::bind(address).unwrap();
+}
+
+/// It would keep the text of a flush that is over.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_does_not_read_is_closed() {
+    let server = Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), up()).unwrap();
+    server.set("a 1\n".repeat(16 << 20));
+    let mut deaf = TcpStream::connect(server.address()).unwrap();
+    ask_on(&mut deaf, "/metrics", "H");
+    // By the kernel's list, in which an address is shown as the processor has it; 01 is a connection that is open.
+    let shown = |address: SocketAddr| match address {
+        SocketAddr::V4(address) => {
+            format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+        }
+        SocketAddr::V6(address) => panic!("{address}"),
+    };
+    let open = format!(" {} {} 01 ", shown(server.address()), shown(deaf.local_addr().unwrap()));
+    let is_open = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&open);
+    assert!(is_open());
+    until("the end of a connection", || (!is_open()).then_some(()));
 }
 
 #[test]

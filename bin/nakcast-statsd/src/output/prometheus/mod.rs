@@ -282,12 +282,14 @@ fn add(
     asked: Option<&[f64]>,
     unit: impl Fn(f64) -> f64,
 ) -> bool {
+    // Of samples for which there was no room at all only the count is known: with it alone the total's quotient would be no mean.
+    let Some(sum) = timer.sum else { return true };
     let plan = &snapshot.plan;
     let field = |name: &str| {
         timer.fields.iter().find(|&&(number, _)| plan.name(number) == name).map(|&(_, value)| value)
     };
     // The count stands for samples that clients left out, too; so must the sum, or their quotient is no mean.
-    let sum = field("mean").or_else(|| field("sum")).map(|_| unit(timer.sum));
+    let sum = plan.tells_sum().then(|| unit(sum));
     for (total, value) in [(&mut summary.count, field("count")), (&mut summary.sum, sum)] {
         if let Some(value) = value {
             *total.get_or_insert(0.0) += value;
@@ -327,12 +329,10 @@ fn add(
 /// Adds a timer to a histogram. Each value stands for those of its own that its client left out, too.
 fn observe(histogram: &mut Histogram, timer: &Timer, unit: impl Fn(f64) -> f64) {
     let samples = &timer.samples;
-    if samples.is_empty() {
-        return;
-    }
+    let (false, Some(sum)) = (samples.is_empty(), timer.sum) else { return };
     for (total, &bound) in histogram.counts.iter_mut().zip(histogram.bounds.iter()) {
         *total += samples.up_to(|value| unit(value) <= bound);
     }
-    histogram.sum += unit(timer.sum);
+    histogram.sum += unit(sum);
     histogram.count += samples.weight;
 }

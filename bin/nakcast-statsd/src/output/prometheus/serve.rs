@@ -22,16 +22,19 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutWriter;
 
 /// Connections at one time; for one more the oldest is closed.
 const CONNECTIONS: usize = 64;
 
-/// After how long a connection is closed, so that one that says nothing, or does not read what it asked for, has no place and no
-/// text for ever.
+/// After how long a connection is closed, so that one that says nothing, or reads slowly, has no place and no text for ever.
 const LIFE: Duration = Duration::from_secs(120);
 
 /// How long an answer may take that is on its way by then.
 const LAST: Duration = Duration::from_secs(10);
+
+/// How long a connection that does not read what it asked for is waited for: it keeps the text of a flush that is over.
+const STALL: Duration = Duration::from_secs(10);
 
 /// How long it waits before it tries again to take connections.
 const SHORT: Duration = Duration::from_millis(100);
@@ -128,7 +131,9 @@ async fn converse(stream: TcpStream, text: Text, up: Arc<AtomicBool>) {
     let answer = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request, &text, &up))));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(LIFE);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer));
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(STALL));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(Box::pin(stream)), answer));
     // Whoever asked may go away, or ask for what is no HTTP: that is told to them alone.
     if timeout(LIFE, &mut connection).await.is_err() {
         connection.as_mut().graceful_shutdown();
