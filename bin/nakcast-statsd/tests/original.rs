@@ -257,6 +257,11 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
         ("{mgmt_port: -1}", "mgmt_port: must be a port, 1 to 65535, not -1"),
         ("{servers: [{}, {port: {}}]}", "servers[1].port: must be a port, 1 to 65535, not an object"),
         ("{servers: {}}", "servers: must be a list, not an object"),
+        ("{prefixStats: 'a b'}", "prefixStats: must be a string without white space, not \"a b\""),
+        (
+            "{graphite: {globalSuffix: 'a\\nb'}}",
+            "graphite.globalSuffix: must be a string without white space, not \"a\\nb\"",
+        ),
         (
             "{socket_mod: '0o0o660'}",
             "socket_mod: must be a mode in octal as a string, such as '0660', not \"0o0o660\"",

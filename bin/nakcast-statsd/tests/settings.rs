@@ -259,7 +259,7 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ),
         (
             "[graphite]\nglobal_prefix = {0}",
-            "2: graphite.global_prefix: it takes a string, in quotes, not a num",
+            "2: graphite.global_prefix: it takes a string, in quotes, without white space, not a num",
         ),
         (
             "listen = {}",
@@ -270,7 +270,18 @@ fn what_is_wrong_is_named_with_its_line_and_what_would_be_right() {
         ("prometheus_mapping = ''", "1: prometheus_mapping: it takes a path, in quotes, not \"\""),
         ("prometheus_mapping = 7", "1: prometheus_mapping: it takes a path, in quotes, not 7"),
         ("prometheus = '239.1.2.3:4'", "1: prometheus: it takes a unicast address of this machine, not "),
-        ("[graphite]\nglobal_prefix = 7", "2: graphite.global_prefix: it takes a string, in quotes, not 7"),
+        (
+            "[graphite]\nglobal_prefix = 7",
+            "2: graphite.global_prefix: it takes a string, in quotes, without white space, not 7",
+        ),
+        (
+            "[graphite]\nprefix_timer = 'a b'",
+            "2: graphite.prefix_timer: it takes a string, in quotes, without white space, not \"a b\"",
+        ),
+        (
+            "[graphite]\nglobal_suffix = \"\\n\"",
+            "2: graphite.global_suffix: it takes a string, in quotes, without white space, not \"\\n\"",
+        ),
         ("[limits]\nseries = 0", "2: limits.series: it takes a whole number, 1 to 4294967295, not 0"),
         ("[limits]\nconnections = 0", "2: limits.connections: it takes a whole number, 1 to "),
         (

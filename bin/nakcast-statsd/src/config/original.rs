@@ -226,6 +226,7 @@ fn read(value: Value) -> Result<Original> {
         f64::from(i32::MAX),
     )?;
     let stats_prefix = all.text("prefixStats")?.unwrap_or_else(|| "statsd".into());
+    let stats_prefix = affix("prefixStats", stats_prefix)?;
     let plan = plan(&mut all)?;
     let idle = idle(&mut all)?;
     let backends = backends(&mut all, &mut warnings)?;
@@ -428,7 +429,10 @@ fn graphite(all: &mut Object, stats_prefix: &str, warnings: &mut Vec<String>) ->
     let flush_counts = all.bool("flush_counts")?.unwrap_or(true);
     let mut keys = all.object("graphite")?;
     let legacy = keys.bool("legacyNamespace")?.unwrap_or(true);
-    let mut text = |key: &str, default: String| -> Result<String> { Ok(keys.text(key)?.unwrap_or(default)) };
+    let mut text = |key: &str, default: String| match keys.text(key)? {
+        Some(text) => affix(&keys.path(key), text),
+        None => Ok(default),
+    };
     let default = Names::default();
     let names = Names {
         legacy,
@@ -446,6 +450,14 @@ fn graphite(all: &mut Object, stats_prefix: &str, warnings: &mut Vec<String>) ->
     let remote = Remote { host, port };
     remote.check("graphiteHost", units::server)?;
     Ok(Some(Graphite { remote, protocol, names }))
+}
+
+/// Part of a name.
+fn affix(path: &str, text: String) -> Result<String> {
+    match units::affix(&text) {
+        Ok(text) => Ok(text),
+        Err(_) => wrong(path, "a string without white space", &Value::Text(text)),
+    }
 }
 
 fn repeater(all: &mut Object, warnings: &mut Vec<String>) -> Result<Option<Repeater>> {

@@ -2,9 +2,9 @@
 
 use super::settings::{At, Graphite, Listen, Place, Publish, Rules, Settings, ToFile};
 use super::table::{
-    Address, AtLeastOne, Bound, Bytes, Count, File, Flag, Format, Group, Interface, Interval, Legacy, Life,
-    Many, Mode, Percentile, Server, ServerOrGroup, Shape, Signs, Spoken, Statistic, Takes, Text, Threads,
-    Token, Url, show, table,
+    Address, Affix, AtLeastOne, Bound, Bytes, Count, File, Flag, Format, Group, Interface, Interval, Legacy,
+    Life, Many, Mode, Percentile, Server, ServerOrGroup, Shape, Signs, Spoken, Statistic, Takes, Text,
+    Threads, Token, Url, show, table,
 };
 use crate::line::Dialect;
 use crate::output::console::Form;
@@ -156,19 +156,19 @@ table! {
         /// stats.counters.X.rate and .count ("new").
         namespace: Legacy = Is "\"legacy\"";
         /// Before everything.
-        global_prefix: Text = Is "\"stats\"";
+        global_prefix: Affix = Is "\"stats\"";
         /// Before counters.
-        prefix_counter: Text = Is "\"counters\"";
+        prefix_counter: Affix = Is "\"counters\"";
         /// Before timers.
-        prefix_timer: Text = Is "\"timers\"";
+        prefix_timer: Affix = Is "\"timers\"";
         /// Before gauges.
-        prefix_gauge: Text = Is "\"gauges\"";
+        prefix_gauge: Affix = Is "\"gauges\"";
         /// Before sets.
-        prefix_set: Text = Is "\"sets\"";
+        prefix_set: Affix = Is "\"sets\"";
         /// Before what the collector tells of itself.
-        prefix_stats: Text = Is "\"statsd\"";
+        prefix_stats: Affix = Is "\"statsd\"";
         /// Behind everything but tags, with a dot between; empty for none.
-        global_suffix: Text = Is "\"\"";
+        global_suffix: Affix = Is "\"\"";
         /// Whether counters are told as counts, too.
         flush_counts: Flag = Is "true";
     }

@@ -241,6 +241,8 @@ values! {
     Interface(String) = units::interface;
     /// Any text, also an empty one.
     Text(String) = units::text;
+    /// Part of a name.
+    Affix(String) = units::affix;
     /// What InfluxDB knows the collector by.
     Token(String) = units::token;
 }

@@ -368,6 +368,18 @@ pub fn token(text: &str) -> Result<String, String> {
     }
 }
 
+/// What stands before or behind names that Graphite knows: it takes white space for the end of one.
+///
+/// # Errors
+///
+/// What it takes.
+pub fn affix(text: &str) -> Result<String, String> {
+    match text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        true => Err("it takes a string, in quotes, without white space".into()),
+        false => Ok(text.into()),
+    }
+}
+
 /// Any text.
 ///
 /// # Errors
