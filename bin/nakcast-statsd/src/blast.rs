@@ -20,27 +20,27 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Blast {
     /// Where to: a collector's address, or a group it listens to.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address, default_value = "127.0.0.1:8125")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address, default_value = "127.0.0.1:8125", allow_hyphen_values = true)]
     to: SocketAddr,
 
     /// A group's interface, by name or address. Default: the only one that is up, can multicast and is not loopback.
-    #[arg(short, long, value_name = "NAME|IP")]
+    #[arg(short, long, value_name = "NAME|IP", value_parser = units::interface)]
     interface: Option<String>,
 
     /// The collector's admin port, which tells what came.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::listen, allow_hyphen_values = true)]
     admin: Option<SocketAddr>,
 
     /// How many metrics; rounded up to whole datagrams.
-    #[arg(short, long, value_name = "N", default_value = "1000000", value_parser = count)]
+    #[arg(short, long, value_name = "N", default_value = "1000000", value_parser = count, allow_hyphen_values = true)]
     metrics: u64,
 
     /// How many metrics in each datagram.
-    #[arg(short, long, value_name = "N", default_value = "10", value_parser = count)]
+    #[arg(short, long, value_name = "N", default_value = "10", value_parser = count, allow_hyphen_values = true)]
     per_datagram: u64,
 
     /// How many different names.
-    #[arg(short, long, value_name = "N", default_value = "1000", value_parser = count)]
+    #[arg(short, long, value_name = "N", default_value = "1000", value_parser = count, allow_hyphen_values = true)]
     names: u64,
 
     /// Types, in turn by name: c, g, ms, h, d, s, m.
@@ -48,15 +48,15 @@ pub(crate) struct Blast {
     types: Vec<String>,
 
     /// The rate that counters and timers say they are sampled at, above 0 and up to 1: none is said for 1.
-    #[arg(long, value_name = "R", default_value = "1", value_parser = sampled)]
+    #[arg(long, value_name = "R", default_value = "1", value_parser = sampled, allow_hyphen_values = true)]
     sample_rate: f64,
 
     /// Shortest line, in bytes: names are made longer.
-    #[arg(long, value_name = "BYTES", default_value = "0")]
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = size, allow_hyphen_values = true)]
     size: usize,
 
     /// Metrics a second; as fast as it goes without.
-    #[arg(short, long, value_name = "N", value_parser = count)]
+    #[arg(short, long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     rate: Option<u64>,
 }
 
@@ -82,6 +82,11 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
 fn sampled(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= 1.0);
     rate.ok_or_else(|| "it takes a number above 0 and up to 1".into())
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|&size| size <= LONGEST);
+    size.ok_or_else(|| format!("it takes a whole number of bytes up to {LONGEST}"))
 }
 
 /// What a collector has counted since it started.
@@ -117,6 +122,17 @@ impl Counts {
         let drops = lines.iter().filter(|(key, _)| key.ends_with(".kernel_drops"));
         let drops = drops.filter_map(|(key, text)| Some((key.clone(), text.parse().ok()?))).collect();
         Ok(Counts { metrics, bad, drops, before: dropped_by_queues() })
+    }
+
+    /// What a collector at this admin port has counted since `before`, which it must not have forgotten.
+    fn ask_again(admin: SocketAddr, before: &Counts) -> Result<Counts, Failure> {
+        let now = Counts::ask(admin)?;
+        if now.metrics < before.metrics || now.bad < before.bad {
+            return Err(Failure::at_run_time(format_args!(
+                "the collector at {admin} was started anew meanwhile: it does not know what came before"
+            )));
+        }
+        Ok(now)
     }
 
     fn dropped_before_since(&self, then: &Counts) -> u64 {
@@ -185,7 +201,7 @@ fn settle(
     sent: u64,
     text: &mut String,
 ) -> Result<i64, Failure> {
-    let mut now = Counts::ask(admin)?;
+    let mut now = Counts::ask_again(admin, before)?;
     let mut changed = clock::now();
     loop {
         let explained = now.metrics - before.metrics + now.dropped_since(before) * blast.per_datagram;
@@ -193,7 +209,7 @@ fn settle(
             break;
         }
         thread::park_timeout(Duration::from_millis(20));
-        let next = Counts::ask(admin)?;
+        let next = Counts::ask_again(admin, before)?;
         if next.metrics != now.metrics || next.dropped_since(&now) > 0 {
             changed = clock::now();
         }
@@ -277,6 +293,9 @@ fn datagrams(blast: &Blast) -> Result<Vec<Vec<u8>>, Failure> {
 
 fn socket(blast: &Blast) -> Result<Socket, Failure> {
     let options = Options::default();
+    if blast.interface.is_some() && !blast.to.ip().is_multicast() {
+        return Err(Failure::usage("--interface: it goes with a group in --to"));
+    }
     let socket = if blast.to.ip().is_multicast() {
         let local = resolve(blast.interface.as_deref(), blast.to.ip())
             .map_err(|error| Failure::usage(format_args!("--interface: {error}")))?;

@@ -3,9 +3,11 @@
 
 use crate::blast;
 use crate::exit::{Exit, Failure};
+use crate::open;
 use clap::Args;
 use nakcast::net::{Options, Sender, Socket};
 use nakcast::{Event, Publisher, Subscriber};
+use nakcast_statsd::config::units;
 use nakcast_statsd::intake::Intake;
 use nakcast_statsd::line::Dialect;
 use nakcast_statsd::listen::Listener;
@@ -24,11 +26,11 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Demo {
     /// How many metrics, ten in each datagram.
-    #[arg(short, long, value_name = "N", default_value = "1000000", value_parser = blast::count)]
+    #[arg(short, long, value_name = "N", default_value = "1000000", value_parser = blast::count, allow_hyphen_values = true)]
     metrics: u64,
 
     /// The interface of the reliable part.
-    #[arg(short, long, value_name = "NAME|IP", default_value = "lo")]
+    #[arg(short, long, value_name = "NAME|IP", default_value = "lo", value_parser = units::interface)]
     interface: String,
 }
 
@@ -45,6 +47,9 @@ const BUFFER: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(demo: &Demo) -> Result<Exit, Failure> {
+    // At first: what cannot be is said before anything is done.
+    let datagram = open::datagram(GROUP, Some(&demo.interface))
+        .map_err(|error| Failure::usage(format_args!("--interface: {error}")))?;
     let datagrams = blast::load(demo.metrics, EACH);
     let sent = datagrams.len() as u64 * EACH;
     let failed = |error: &dyn Display| Failure::at_run_time(error);
@@ -61,7 +66,7 @@ pub(crate) fn run(demo: &Demo) -> Result<Exit, Failure> {
         tally.metrics
     );
     print(&text)?;
-    let (tally, gaps) = reliable(&datagrams, &demo.interface)?;
+    let (tally, gaps) = reliable(&datagrams, &demo.interface, datagram)?;
     let lost = sent as i64 - tally.metrics as i64;
     print(&format!(
         "reliable multicast, the same datagrams:\n  sent {sent}, counted {}, lost {lost}, gaps {gaps}\n",
@@ -126,13 +131,13 @@ fn best_effort(datagrams: &[Vec<u8>]) -> io::Result<(Tally, u64)> {
 }
 
 /// What was counted, and how many gaps there were.
-fn reliable(datagrams: &[Vec<u8>], interface: &str) -> Result<(Tally, u64), Failure> {
+fn reliable(datagrams: &[Vec<u8>], interface: &str, datagram: usize) -> Result<(Tally, u64), Failure> {
     let failed = |error: nakcast::Error| Failure::usage(format_args!("--interface: {error}"));
     let topic = format!("demo.{}", std::process::id());
     let subscriber = Subscriber::builder(GROUP).topic(&topic).interface(interface);
     let mut subscriber = subscriber.open().map_err(failed)?;
-    let mut publisher =
-        Publisher::builder(GROUP).topic(&topic).interface(interface).open().map_err(failed)?;
+    let publisher = Publisher::builder(GROUP).topic(&topic).interface(interface).datagram(datagram);
+    let mut publisher = publisher.open().map_err(failed)?;
     let intake = intake();
     let its = intake.clone();
     let counting = thread::spawn(move || {

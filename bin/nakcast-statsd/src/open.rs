@@ -2,7 +2,7 @@
 //! kept until all of them are open.
 
 use crate::exit::Failure;
-use nakcast::net::{Options, Socket, SocketError, resolve};
+use nakcast::net::{InterfaceError, Options, Socket, SocketError, resolve};
 use nakcast_statsd::admin::Admin;
 use nakcast_statsd::config::settings::Settings;
 use nakcast_statsd::config::settings::{At, Listen, Place};
@@ -149,6 +149,16 @@ fn unicast(
     }
     Ok(vec![first])
 }
+
+/// The largest datagram that is published to a group, in bytes: nakcast's default, or less where the interface's MTU has no
+/// room for it, as that of a tunnel.
+pub(crate) fn datagram(group: SocketAddr, interface: Option<&str>) -> Result<usize, InterfaceError> {
+    let room = resolve(interface, group.ip())?.longest_datagram();
+    Ok(room.map_or(DATAGRAM, |room| room.min(DATAGRAM)))
+}
+
+/// nakcast's default.
+const DATAGRAM: usize = 1408;
 
 /// Is to listen once it begins, and wakes `main` should it end.
 pub(crate) fn listener(

@@ -110,8 +110,11 @@ pub(crate) fn anew<'a>(now: Option<&Place>, next: Option<&'a Place>) -> Option<&
 }
 
 fn publisher_of(publish: &Publish) -> Result<Publisher, Failure> {
-    let mut builder = Publisher::builder(publish.group).topic(&publish.topic);
-    if let Some(interface) = &publish.interface {
+    let interface = publish.interface.as_deref();
+    let datagram = open::datagram(publish.group, interface)
+        .map_err(|error| Failure::usage(format_args!("{}: {error}", publish.by)))?;
+    let mut builder = Publisher::builder(publish.group).topic(&publish.topic).datagram(datagram);
+    if let Some(interface) = interface {
         builder = builder.interface(interface);
     }
     builder.open().map_err(|error| Failure::usage(format_args!("{}: {error}", publish.by)))

@@ -9,11 +9,11 @@ use serde_json::Value;
 use shared::until;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Process, command};
+use support::{Lab, Process, command};
 
 /// For what must come, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(120);
@@ -250,9 +250,13 @@ fn what_cannot_be_is_one_line() {
     for (flags, code, says) in [
         (vec!["--to", "8125"], 2, "ADDR:PORT"),
         (vec!["--metrics", "0"], 2, "1 to 1000000000000"),
+        (vec!["--metrics", "-1"], 2, "'-1' for '--metrics <N>': it takes a whole number from 1 to"),
+        (vec!["--sample-rate", "-1"], 2, "'-1' for '--sample-rate <R>': it takes a number above 0"),
+        (vec!["--size", "-1"], 2, "'-1' for '--size <BYTES>': it takes a whole number of bytes up to 65507"),
+        (vec!["--to", "127.0.0.1:1", "--interface", "lo"], 2, "--interface: it goes with a group in --to"),
         (vec!["--types", "x"], 2, "--types"),
         (vec!["--sample-rate", "2"], 2, "above 0 and up to 1"),
-        (vec!["--size", "70000"], 2, "--per-datagram, --size: 10 metrics are longer than 65507 bytes"),
+        (vec!["--size", "60000"], 2, "--per-datagram, --size: 10 metrics are longer than 65507 bytes"),
         (vec!["--admin", "127.0.0.1:1"], 1, "the admin port at 127.0.0.1:1: "),
     ] {
         let (ended, text, said) = blast(&flags);
@@ -260,6 +264,69 @@ fn what_cannot_be_is_one_line() {
         assert_eq!(said.lines().count(), 1, "{flags:?}: {said}");
         assert!(said.contains(says), "{flags:?}: {said}");
     }
+}
+
+/// An admin port that has counted less than before is another collector's.
+#[test]
+fn a_collector_that_began_anew_is_told() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let admin = server.local_addr().unwrap().to_string();
+    let nowhere =
+        nakcast::net::Socket::listen("127.0.0.1:0".parse().unwrap(), &nakcast::net::Options::default());
+    let to = nowhere.unwrap().local_addr().to_string();
+    let flags = ["--to", &to, "--admin", &admin, "--metrics", "10"];
+    let (code, text, said) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for count in [1000, 10] {
+                let (mut stream, _) = until("a question", || server.accept().ok());
+                let stats =
+                    format!("messages.bad_lines_seen: 0\nmessages.metrics_received: {count}\nEND\n\n");
+                stream.write_all(stats.as_bytes()).unwrap();
+                // Until the other side has read it: to close with something unread would take it back.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        blast(&flags)
+    });
+    assert_eq!((code, &*text), (Some(1), ""), "{said}");
+    assert!(said.starts_with(&format!("error: the collector at {admin} was started anew")), "{said}");
+}
+
+#[test]
+fn the_demo_says_at_first_what_cannot_be() {
+    for (flag, value, says) in [
+        ("--interface", "no-such", "--interface: no interface is called \"no-such\""),
+        ("--interface", "", "'' for '--interface <NAME|IP>': it takes an interface's name"),
+        ("--metrics", "-1", "'-1' for '--metrics <N>': it takes a whole number from 1"),
+    ] {
+        let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+        command.args(["demo", flag, value]).stdout(Stdio::piped());
+        let mut process = Process::spawn(command);
+        assert_eq!(process.wait(SOON).code(), Some(2));
+        let (text, said) = (process.stdout(), process.stderr());
+        assert!(text.is_empty() && said.contains(says) && said.lines().count() == 1, "{text}{said}");
+    }
+}
+
+/// As a tunnel's: smaller datagrams than usual go through it.
+#[test]
+fn a_small_mtu_has_room_for_the_demo_and_for_publication() {
+    let Some(lab) = Lab::new(1) else { return };
+    let host = lab.host(0);
+    Process::spawn_and_read(host, "ip", &["link", "set", "eth0", "mtu", "1300"]);
+    let mut demo = host.command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    demo.args(["demo", "--metrics", "10000", "--interface", "eth0"]).stdout(Stdio::piped());
+    let mut demo = Process::spawn(demo);
+    demo.succeed(SOON);
+    assert!(demo.stdout().contains("sent 10000, counted 10000, lost 0, gaps 0"), "{}", demo.stdout());
+    let mut collector = host.command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    collector.args(["--listen", "127.0.0.1:0", "--publish", "239.255.78.12:7700", "--interface", "eth0"]);
+    let mut collector = Process::spawn(collector);
+    collector.wait_for_line("listening on ", SOON);
+    collector.signal(libc::SIGTERM);
+    collector.succeed(SOON);
+    assert!(!collector.stderr().contains("not published"), "{}", collector.stderr());
 }
 
 #[test]
