@@ -87,7 +87,7 @@ pub(crate) struct Args {
     pub(crate) max_series: Option<u32>,
 
     /// How flushes are shown on standard output: for people, one JSON object a line, or not at all [default: pretty; with
-    /// --graphite or --prometheus: none].
+    /// another output: none].
     #[arg(long, value_enum, allow_hyphen_values = true)]
     pub(crate) format: Option<FormatArg>,
 

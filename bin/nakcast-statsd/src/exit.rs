@@ -71,10 +71,26 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
         let _ = error.print();
         return Exit::Done;
     }
-    let text = error.to_string();
-    let parts = text.lines().map(str::trim);
-    let kept = parts
-        .filter(|part| !part.is_empty() && !part.starts_with("Usage:") && !part.starts_with("For more "));
-    say(kept.collect::<Vec<_>>().join("; "));
+    say(one_line(&error.to_string()));
     Exit::Usage
+}
+
+/// What stands before the usage, of one line or several, and the advice; a tip is kept.
+fn one_line(text: &str) -> String {
+    let parts = text.lines().map(str::trim).take_while(|part| !part.starts_with("Usage:"));
+    let kept = parts.filter(|part| !part.is_empty() && !part.starts_with("For more "));
+    kept.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        let text = "error: unexpected argument '--nope' found\n\n  tip: to pass it, use '-- --nope'\n\n\
+                    Usage: nakcast-statsd [OPTIONS]\n       nakcast-statsd <COMMAND>\n\nFor more information, try '--help'.\n";
+        let line = "error: unexpected argument '--nope' found; tip: to pass it, use '-- --nope'";
+        assert_eq!(one_line(text), line);
+    }
 }
