@@ -233,19 +233,17 @@ impl Outputs {
 
     /// Ends them all, once what waits has gone or had its time.
     pub(crate) fn end(self) -> Result<(), Failure> {
-        let mut result = Ok(());
+        let mut failures = Vec::new();
         for (queue, who) in [(self.graphite, "Graphite"), (self.influx, "InfluxDB")] {
             let waiting = queue.map_or(0, |queue| queue.end(LINGER));
             if waiting > 0 {
-                result = Err(Failure::at_run_time(format_args!(
-                    "{who} did not take {waiting} of the flushes that waited for it"
-                )));
+                failures.push(format!("{who} did not take {waiting} of the flushes that waited for it"));
             }
         }
         if let Some(Err(error)) = self.publisher.map(|publisher| publisher.close(LINGER)) {
-            result = Err(Failure::at_run_time(format_args!("publishing: {error}")));
+            failures.push(format!("publishing: {error}"));
         }
-        result
+        if failures.is_empty() { Ok(()) } else { Err(Failure::at_run_time(failures.join("; "))) }
     }
 }
 

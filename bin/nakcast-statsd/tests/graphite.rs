@@ -346,20 +346,19 @@ fn the_collector_sends_its_last_flush() {
 }
 
 #[test]
-fn a_server_that_stays_away_is_exit_code_1_and_one_line() {
+fn servers_that_stay_away_are_exit_code_1_and_one_line() {
     let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
-    command.args([
-        "--listen",
-        "127.0.0.1:0",
-        "--flush-interval",
-        "86400",
-        "--graphite",
-        &away(5).to_string(),
-    ]);
+    command.args(["--listen", "127.0.0.1:0", "--flush-interval", "86400"]);
+    command.args(["--graphite", &away(5).to_string(), "--influx", &format!("http://{}/", away(6))]);
     let mut process = Process::spawn(command);
     process.wait_for_line("listening on ", SOON);
     process.signal(libc::SIGTERM);
     assert_eq!(process.wait(SOON).code(), Some(1));
     let said = process.stderr();
-    assert!(said.lines().any(|line| line.starts_with("error: Graphite did not take 1 ")), "{said}");
+    let expected = "error: Graphite did not take 1 of the flushes that waited for it; InfluxDB did not take 1 of the flushes that waited for it";
+    assert_eq!(
+        said.lines().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>(),
+        [expected],
+        "{said}"
+    );
 }
