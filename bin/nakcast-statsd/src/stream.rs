@@ -53,14 +53,16 @@ impl Accepts for TcpListener {
 pub struct Bounds {
     /// Connections at one time; more are closed at once, and counted.
     pub connections: usize,
-    /// How long a connection may say nothing, or not read, before it is closed.
+    /// How long a connection may say nothing before it is closed.
     pub idle: Duration,
+    /// How long it may not read what it is answered, which takes memory, before it is closed.
+    pub stall: Duration,
 }
 
 impl Default for Bounds {
-    /// 1,024 connections, an hour.
+    /// 1,024 connections, an hour, a minute.
     fn default() -> Bounds {
-        Bounds { connections: 1024, idle: Duration::from_secs(3600) }
+        Bounds { connections: 1024, idle: Duration::from_secs(3600), stall: Duration::from_secs(60) }
     }
 }
 
@@ -71,7 +73,7 @@ pub struct Counts {
     pub taken: AtomicU64,
     /// Connections for which there was no room.
     pub refused: AtomicU64,
-    /// Connections that were closed because nothing came.
+    /// Connections that were closed because nothing came, or went.
     pub idle: AtomicU64,
 }
 
@@ -261,13 +263,13 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
         if self.is_short {
             return Some(SHORT);
         }
-        let oldest = self.connections.values().map(|connection| connection.last).min()?;
-        Some((oldest + self.bounds.idle).saturating_duration_since(clock::now()) + Duration::from_millis(1))
+        let first = self.connections.values().map(|connection| connection.until(&self.bounds)).min()?;
+        Some(first.saturating_duration_since(clock::now()) + Duration::from_millis(1))
     }
 
     fn close_idle(&mut self) {
-        let Some(since) = clock::now().checked_sub(self.bounds.idle) else { return };
-        let idle = self.connections.iter().filter(|(_, connection)| connection.last < since);
+        let now = clock::now();
+        let idle = self.connections.iter().filter(|(_, connection)| connection.until(&self.bounds) < now);
         for token in idle.map(|(&token, _)| token).collect::<Vec<_>>() {
             self.counts.idle.fetch_add(1, Ordering::Relaxed);
             self.close(token);
@@ -318,6 +320,13 @@ impl<L: Accepts, F: FnMut() -> C, C: Conversation> Server<L, F, C> {
     fn turn(&mut self, token: Token) -> Left {
         let Some(connection) = self.connections.get_mut(&token) else { return Left::Waiting };
         connection.turn(&mut self.buffer).unwrap_or(Left::Closed)
+    }
+}
+
+impl<S, C> Connection<S, C> {
+    /// When it is closed, if nothing comes or goes until then.
+    fn until(&self, bounds: &Bounds) -> Instant {
+        self.last + if self.answer.is_empty() { bounds.idle } else { bounds.stall }
     }
 }
 

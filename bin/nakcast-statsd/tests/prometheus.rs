@@ -10,7 +10,7 @@ use nakcast_statsd::flush::Heard;
 use nakcast_statsd::output::prometheus::{CONTENT_TYPE, Server};
 use nakcast_statsd::shard::{Idle, Limits};
 use nakcast_statsd::timer::Plan;
-use shared::{SOON, ask_on, until};
+use shared::{SOON, ask_on, is_open, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
@@ -304,17 +304,8 @@ fn who_does_not_read_is_closed() {
     server.set("a 1\n".repeat(16 << 20));
     let mut deaf = TcpStream::connect(server.address()).unwrap();
     ask_on(&mut deaf, "/metrics", "H");
-    // By the kernel's list, in which an address is shown as the processor has it; 01 is a connection that is open.
-    let shown = |address: SocketAddr| match address {
-        SocketAddr::V4(address) => {
-            format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
-        }
-        SocketAddr::V6(address) => panic!("{address}"),
-    };
-    let open = format!(" {} {} 01 ", shown(server.address()), shown(deaf.local_addr().unwrap()));
-    let is_open = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&open);
-    assert!(is_open());
-    until("the end of a connection", || (!is_open()).then_some(()));
+    assert!(is_open(&deaf));
+    until("the end of a connection", || (!is_open(&deaf)).then_some(()));
 }
 
 #[test]

@@ -91,7 +91,10 @@ fn every_key_is_taken() {
     };
     let idle = Idle { delete_counters: true, delete_timers: true, delete_sets: true, gauge_life: Some(3) };
     assert_eq!((settings.limits, settings.idle), (limits, idle));
-    assert_eq!(settings.streams, Bounds { connections: 5, idle: Duration::from_secs(120) });
+    assert_eq!(
+        settings.streams,
+        Bounds { connections: 5, idle: Duration::from_secs(120), ..Bounds::default() }
+    );
     let listeners = settings.listeners.iter().map(|one| (&one.at, one.dialect, &*one.by)).collect::<Vec<_>>();
     assert_eq!(
         listeners,

@@ -4,15 +4,19 @@ mod shared;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
+use nakcast_statsd::stream::{Bounds, Conversation, Streams};
 use serde_json::Value;
-use shared::{SOON, until};
+use shared::{SOON, is_open, until};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use support::{Process, command};
 
 fn start(flags: &[&str]) -> Process {
@@ -155,6 +159,40 @@ fn connections_that_say_nothing_for_too_long_make_room() {
     fs::remove_file(file).unwrap();
 }
 
+/// Answers anything with more than the kernel holds for a connection.
+struct Long;
+
+impl Conversation for Long {
+    fn hear(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> bool {
+        answer.resize(if bytes.is_empty() { 0 } else { 64 << 20 }, b'x');
+        true
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>) {}
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_does_not_read_an_answer_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounds = Bounds { stall: Duration::from_millis(100), ..Bounds::default() };
+    let listener = mio::net::TcpListener::from_std(listener);
+    let counts = Arc::default();
+    let streams = Streams::start(listener, bounds, Arc::clone(&counts), || Long).unwrap();
+    streams.begin();
+    let silent = TcpStream::connect(address).unwrap();
+    let mut deaf = TcpStream::connect(address).unwrap();
+    deaf.set_read_timeout(Some(SOON)).unwrap();
+    deaf.write_all(b"x").unwrap();
+    deaf.read_exact(&mut [0]).unwrap();
+    until("the end of a connection", || (!is_open(&deaf)).then_some(()));
+    // It keeps nothing.
+    assert!(is_open(&silent));
+    assert_eq!(counts.idle.load(Ordering::Relaxed), 1);
+}
+
 /// Connections that cannot be taken for want of descriptors wait, and are taken when there are some again.
 #[test]
 fn connections_wait_for_descriptors() {
@@ -239,7 +277,7 @@ fn what_is_taken_or_no_socket_is_left_alone() {
     let _socket = UnixDatagram::bind(&datagram).unwrap();
     let file = path("file");
     fs::write(&file, "precious").unwrap();
-    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = tcp.local_addr().unwrap().to_string();
     let folder = std::env::temp_dir();
     let link = path("link");

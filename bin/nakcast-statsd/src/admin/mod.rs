@@ -18,7 +18,6 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// What the admin port tells of, beside what the shards have.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ impl Admin {
         listener.set_nonblocking(true)?;
         let listener = mio::net::TcpListener::from_std(listener);
         let admin = Arc::clone(self);
-        let bounds = Bounds { connections: 64, idle: Duration::from_secs(3600) };
+        let bounds = Bounds { connections: 64, ..Bounds::default() };
         let converse = move || Talk { admin: Arc::clone(&admin), begun: Vec::new() };
         Streams::start(listener, bounds, Arc::default(), converse)
     }

@@ -410,6 +410,7 @@ impl TryFrom<All> for Settings {
         let streams = stream::Bounds {
             connections: bounds.connections.map_or(default.streams.connections, |most| most.0 as usize),
             idle: bounds.connection_idle.map_or(default.streams.idle, |idle| idle.0),
+            stall: default.streams.stall,
         };
         let idle = Idle {
             delete_counters: idle.delete_counters.map_or(default.idle.delete_counters, |flag| flag.0),

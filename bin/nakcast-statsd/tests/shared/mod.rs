@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use nakcast_statsd::clock;
+use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -33,4 +34,18 @@ pub(crate) fn ask_on(stream: &mut TcpStream, path: &str, end: &str) -> String {
         answer.extend(byte);
     }
     String::from_utf8(answer).unwrap()
+}
+
+/// Whether a connection is open at its other end, by the kernel's list: who does not read is not told.
+pub(crate) fn is_open(stream: &TcpStream) -> bool {
+    // An address stands there as the processor has it.
+    let shown = |address: SocketAddr| match address {
+        SocketAddr::V4(address) => {
+            format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+        }
+        SocketAddr::V6(address) => panic!("{address}"),
+    };
+    let [there, here] = [stream.peer_addr(), stream.local_addr()].map(|address| shown(address.unwrap()));
+    // 01 is a connection that neither side has closed.
+    fs::read_to_string("/proc/net/tcp").unwrap().contains(&format!(" {there} {here} 01 "))
 }
