@@ -167,18 +167,19 @@ impl Publisher {
     fn send_inner(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<(), SendError> {
         let shared = &*self.endpoint.service.shared;
         let pushed = self.inlet.push(message);
-        let mut now = match pushed {
+        let looked = match pushed {
             Pushed::Yes => return Ok(()),
             Pushed::Look => {
                 let now = shared.clock.now();
                 if self.inlet.may_wait(now) {
                     return Ok(());
                 }
-                now
+                Some(now)
             }
-            _ => shared.clock.now(),
+            _ => None,
         };
         let mut working = shared.lock();
+        let mut now = looked.unwrap_or_else(|| shared.clock.now());
         let taken = pushed.is_taken();
         if !taken {
             self.look(&mut working)?;
@@ -285,8 +286,10 @@ impl Publisher {
     pub fn flush(&mut self) -> Result<(), SendError> {
         let shared = self.endpoint.shared();
         let mut working = self.lock();
-        working.publisher.flush(self.stream);
-        shared.transmit(&mut working);
+        if working.publisher.pending(self.stream) != (0, false) {
+            working.publisher.flush(self.stream);
+            shared.transmit(&mut working);
+        }
         self.look(&mut working)
     }
 

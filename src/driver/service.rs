@@ -29,6 +29,9 @@ use turns::{PAUSE_MIN, SOON};
 const BLOCKED_RETRY: Duration = Duration::from_micros(200);
 /// Messages of one system call in which NAKs and status are received.
 const RECEIVE_MESSAGES: usize = 32;
+/// A busy application looks for NAKs no more often: as long as a run takes to fill. Who sends messages one by one, and waits for an
+/// answer to each, would have it late for that.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(16);
 /// System calls that receive before what is due is looked at again.
 const RECEIVE_BATCHES: usize = 16;
 /// How often the wall clock is compared with the monotonic one, which does not follow its corrections.
@@ -69,6 +72,8 @@ pub(crate) struct Working {
     timer_cost: Duration,
     /// How long messages wait for others at the most, where some do since the last transmit.
     waiting: Option<Duration>,
+    /// When it was last looked for NAKs.
+    received: Time,
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
@@ -110,16 +115,21 @@ impl Shared {
 
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
-        let begun = self.clock.now();
+        self.transmit_at(working, self.clock.now());
+    }
+
+    /// The same, by who has just looked at the clock: a look costs as much as all else that is done with a small message.
+    fn transmit_at(&self, working: &mut MutexGuard<'_, Working>, begun: Time) {
         working.take_over(self, begun);
         working.take_in_all(begun);
         // What the application sends does not wait for what else there is to do.
-        let mut sent = working.transmit(self);
+        let mut sent = working.transmit(self, begun);
         let now = self.clock.now();
         let mut runs = sent.runs;
         let missed = self.missed.swap(false, Ordering::Relaxed);
-        let takes_in = !working.watched || working.unserved || missed;
-        let is_asked = takes_in && working.receive(self).received;
+        let looks = !working.watched && now.since(working.received) >= BETWEEN_LOOKS;
+        let takes_in = looks || working.unserved || missed;
+        let is_asked = takes_in && working.receive(self, now).received;
         // The service thread is put off, so what it would have done by now is done here.
         working.follow_wall_clock(self, now);
         let (due, _) = working.publisher.poll_timeout(now);
@@ -127,7 +137,7 @@ impl Shared {
             working.publisher.handle_timeout(now);
         }
         if is_asked || due.is_due(now) {
-            sent = working.transmit(self);
+            sent = working.transmit(self, now);
             runs += sent.runs;
             self.tell(working);
         }
@@ -136,7 +146,7 @@ impl Shared {
         // What is live is the application's; the service thread sees to repairs that are left.
         while sent.more && working.publisher.has_live() {
             MutexGuard::bump(working);
-            sent = working.transmit(self);
+            sent = working.transmit(self, self.clock.now());
         }
         if sent.more {
             let now = self.clock.now();
@@ -173,12 +183,12 @@ impl Working {
         if now.since(self.transmitted) >= self.pause {
             self.hand_over(shared);
         }
-        let drained = self.receive(shared).drained;
+        let drained = self.receive(shared, now).drained;
         let now = shared.clock.now();
         self.follow_wall_clock(shared, now);
         self.close_inlets(now);
         self.publisher.handle_timeout(now);
-        let sent = self.transmit(shared);
+        let sent = self.transmit(shared, now);
         if sent.runs > 0 {
             self.transmitted = shared.clock.now();
         }
@@ -200,7 +210,8 @@ impl Working {
     }
 
     /// Takes in NAKs and status.
-    fn receive(&mut self, shared: &Shared) -> Received {
+    fn receive(&mut self, shared: &Shared, now: Time) -> Received {
+        self.received = now;
         let before = self.receiver.system_calls();
         let mut outcome = Received { received: false, drained: false };
         for _ in 0..RECEIVE_BATCHES {
@@ -237,8 +248,7 @@ impl Working {
     }
 
     /// Transmits what there is, but for a number of runs at the most.
-    fn transmit(&mut self, shared: &Shared) -> Sent {
-        let mut now = shared.clock.now();
+    fn transmit(&mut self, shared: &Shared, mut now: Time) -> Sent {
         let mut sent = Sent { runs: 0, more: false };
         let blocked = self.blocked_until > now && self.blocked_until < Time::NEVER;
         if !blocked {
@@ -249,11 +259,22 @@ impl Working {
                 To::Group => shared.group,
                 To::Receiver(address) => address,
             };
-            let mut slices = [IoSlice::new(&[]); net::MAX_DATAGRAMS];
+            let (mut one, mut many);
+            let slices = match transmit.count {
+                1 => {
+                    one = [IoSlice::new(&[])];
+                    &mut one[..]
+                }
+                // Takes as long to make as to send one takes in here.
+                count => {
+                    many = [IoSlice::new(&[]); net::MAX_DATAGRAMS];
+                    &mut many[..count]
+                }
+            };
             for (slice, datagram) in slices.iter_mut().zip(self.publisher.datagrams()) {
                 *slice = IoSlice::new(datagram);
             }
-            let datagrams = &slices[..transmit.count];
+            let datagrams = &*slices;
             let mut run =
                 judge(self.sender.send(&shared.socket, to, transmit.segment, datagrams), transmit.count);
             let (mut failures, mut calls) = (run.failed as u64, u64::from(run.system_calls));
@@ -356,6 +377,7 @@ impl Service {
                 wakes_at: Time::NEVER,
                 timer_cost: Duration::ZERO,
                 waiting: None,
+                received: Time(0),
                 transmitted: Time(0),
                 cost: Duration::ZERO,
                 closely: 0,
@@ -410,8 +432,9 @@ impl Drop for Ended<'_> {
         let mut working = self.0.lock();
         working.unserved = true;
         // Nobody looks after what is pushed any more.
-        working.close_inlets(self.0.clock.now());
-        working.transmit(self.0);
+        let now = self.0.clock.now();
+        working.close_inlets(now);
+        working.transmit(self.0, now);
         drop(working);
         self.0.changed.notify_all();
     }

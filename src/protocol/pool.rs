@@ -192,6 +192,12 @@ impl<T> Row<T> {
         self.items.push_back(item);
     }
 
+    /// Writes behind the last thing, without adding one.
+    pub fn prepare(&mut self, item: T) {
+        self.items.push_back(item);
+        self.items.pop_back();
+    }
+
     /// Adds a thing before the first; false when that is number 0.
     pub fn push_first(&mut self, item: T) -> bool {
         if self.first == 0 {

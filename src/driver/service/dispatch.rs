@@ -34,10 +34,11 @@ impl Shared {
             if !full {
                 working.publisher.flush(stream);
             }
-            self.transmit(working);
+            self.transmit_at(working, now);
             if inlet.is_tight() {
                 working.go_on(self, inlet, stream);
             } else {
+                working.publisher.prepare(stream);
                 working.closely = if follows { working.closely + 1 } else { 0 };
                 if working.closely > CLOSELY {
                     // What sends message after message without a pause is not slow for what sending takes.

@@ -129,7 +129,7 @@ impl Working {
 #[cfg(test)]
 mod tests {
     use super::super::Service;
-    use super::super::tests::service;
+    use super::super::tests::{service, unserved};
     use super::*;
     use std::thread;
 
@@ -157,10 +157,27 @@ mod tests {
 
         missed(&service, &working);
         let before = stats(&working).system_calls;
-        let received = working.receive(&service.shared);
+        let received = working.receive(&service.shared, Time(0));
         assert!(received.received && received.drained);
         let calls = if cfg!(target_os = "linux") { 1 } else { 2 };
         assert_eq!(stats(&working).system_calls - before, calls);
+    }
+
+    #[test]
+    fn who_is_busy_looks_for_naks_once_in_the_time_of_a_run() {
+        // The service thread is not there to look.
+        let shared = unserved();
+        let mut working = shared.lock();
+        (working.unserved, working.watched) = (false, false);
+        let now = shared.clock.now();
+        for (looked, come) in [(now + Duration::from_secs(3_600), 0), (Time(0), 1)] {
+            working.received = looked;
+            let _sent = shared.socket.as_socket().send_to(b"not ours", shared.socket.local_addr()).unwrap();
+            shared.transmit(&mut working);
+            // Both are there by then.
+            assert_eq!(working.publisher.stats().rejected.iter().sum::<u64>(), 2 * come, "{come}");
+        }
+        (working.unserved, working.watched) = (true, true);
     }
 
     #[test]

@@ -240,7 +240,9 @@ mod tests {
                 records.extend(record_head(message.len() as u16));
                 records.extend(message);
             }
+            one.prepare(1);
             one.flush(1);
+            one.prepare(1);
             assert!(bulk.headroom(1, 100, Time(0)));
             let mut at = 0;
             let mut sent_in_bulk = Vec::new();

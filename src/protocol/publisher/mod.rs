@@ -236,6 +236,16 @@ impl Publisher {
         stream.record(&mut self.pool, length).ok_or(Refused::Closed)
     }
 
+    /// Writes to where the next datagram of a stream goes, if it has that already: the window is larger than the caches, and who
+    /// waits for that memory now need not when there is something to send.
+    pub fn prepare(&mut self, id: u32) {
+        let Some(stream) = self.streams.get_mut((id as usize).wrapping_sub(1)) else { return };
+        let length = stream.window.prepare();
+        if let Some(place) = stream.window.place(stream.window.next()).filter(|_| !stream.is_packing()) {
+            self.pool.bytes_mut(place.chunk, place.offset, length).fill(0);
+        }
+    }
+
     /// The room that `claim` gave last, once more.
     pub fn claimed_mut(&mut self, id: u32, length: usize) -> &mut [u8] {
         let stream = self.streams.get((id as usize).wrapping_sub(1));

@@ -114,6 +114,12 @@ impl Window {
         self.slots.push(slot);
     }
 
+    /// Has the next `seal` write to memory that was just written to; gives how long the last datagram was.
+    pub(super) fn prepare(&mut self) -> usize {
+        self.slots.prepare(Slot::default());
+        self.slots.get(self.next() - 1).map_or(0, |slot| usize::from(slot.length))
+    }
+
     pub(super) fn slot(&self, sequence: u64) -> Option<&Slot> {
         self.slots.get(sequence)
     }
