@@ -1,6 +1,6 @@
 //! Messages in tight loops, over real sockets on `lo`: they go another way than those that come one by one, and nobody must see.
 
-use nakcast::{Endpoint, Event, Publisher, Subscriber};
+use nakcast::{Endpoint, Event, Flow, Publisher, Subscriber};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -144,6 +144,51 @@ fn small_ones_in_a_loop_share_their_datagrams_and_runs() {
 }
 
 /// What was pushed without a lock is taken in by each flush, and sealed: that takes more datagrams than packing alone.
+#[test]
+fn every_topic_has_memory_when_all_have_sent_in_tight_loops() {
+    // As many as the window has room for; none goes on while the next does.
+    let builder = Publisher::builder(group(9)).interface("lo").window(128 << 10).flow(Flow::None);
+    let endpoint = Endpoint::open(builder).unwrap();
+    let mut publishers: Vec<Publisher> =
+        (0..4).map(|topic| endpoint.publisher(format!("t{topic}")).unwrap()).collect();
+    for publisher in &mut publishers {
+        (0..2_000).for_each(|number| publisher.send_timeout(&message(number), DEADLINE).unwrap());
+    }
+    assert_eq!(endpoint.stats().messages, 8_000);
+}
+
+/// Threads that each open a topic, send in a tight loop and close it, again and again, while the window has memory for little
+/// more than one datagram's chunk of each: everything arrives, and nobody waits for ever.
+#[test]
+fn topics_that_come_and_go_share_a_small_window() {
+    const THREADS: usize = 4;
+    const TOPICS: usize = 6;
+    let heard = read(Subscriber::builder(group(10)).interface("lo").open().unwrap(), THREADS * TOPICS);
+    let endpoint = Endpoint::open(Publisher::builder(group(10)).interface("lo").window(128 << 10)).unwrap();
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let endpoint = &endpoint;
+            scope.spawn(move || {
+                for round in 0..TOPICS {
+                    let mut publisher = endpoint.publisher(format!("{number}.{round}")).unwrap();
+                    publisher.wait_for(1, Some(DEADLINE)).unwrap();
+                    // Of some all stays in the chunk that is being filled.
+                    for message_number in 1..=[60, 3_000, 500][round % 3] {
+                        publisher.send_timeout(&message(message_number), DEADLINE).unwrap();
+                    }
+                    publisher.close(DEADLINE).unwrap();
+                }
+            });
+        }
+    });
+    let mut last = std::collections::HashMap::new();
+    while let Ok((topic, number)) = heard.recv_timeout(DEADLINE) {
+        last.insert(topic, number);
+    }
+    assert_eq!(last.len(), THREADS * TOPICS);
+    assert_eq!(last.values().sum::<u64>(), 4 * 2 * (60 + 3_000 + 500));
+}
+
 #[test]
 fn flushes_between_messages_lose_none() {
     for (number, datagram) in [(11, 1_408), (12, 8_900), (13, 60_000)] {

@@ -3,7 +3,7 @@
 use super::endpoint::{NOW, drain, position, send, status, windowed};
 use super::peers::{SOURCE, emit};
 use nakcast::protocol::Event;
-use nakcast::protocol::publisher::Flow;
+use nakcast::protocol::publisher::{BackPressure, Flow, Publisher, Refused};
 use nakcast::protocol::subscriber::{Config, Contract, Subscriber};
 use nakcast::wire::{Announce, HEADER_LENGTH, Header, Kind, Position, ReceiverId, flag, record_head};
 use std::net::SocketAddr;
@@ -32,6 +32,29 @@ fn headroom_is_made_where_something_may_be_given_up() {
         (0..4).for_each(|_| send(&mut core, stream, NOW).unwrap());
         assert_eq!(core.headroom(stream, 2, NOW), given_up, "{flow:?}");
     }
+}
+
+#[test]
+fn what_a_stream_made_sure_of_and_does_not_come_to_use_is_there_for_others() {
+    let mut core = windowed(4, Flow::None);
+    let streams = ["a", "b", "c", "d"].map(|topic| core.open_stream(topic, NOW).unwrap());
+    assert!(core.headroom(streams[0], 3, NOW), "all the memory there is");
+    let takes = |core: &mut Publisher| streams.map(|stream| core.send(stream, &[1; 100], NOW).is_ok());
+    assert_eq!(takes(&mut core), [true, false, false, false]);
+    core.forgo(streams[0]);
+    assert_eq!(takes(&mut core), [true; 4]);
+}
+
+#[test]
+fn of_a_stream_that_is_over_nothing_is_to_be_had() {
+    let mut core = windowed(4, Flow::None);
+    let [over, one, other] = ["a", "b", "c"].map(|topic| core.open_stream(topic, NOW).unwrap());
+    assert!(core.headroom(over, 3, NOW));
+    core.close_stream(over, NOW);
+    core.release_stream(over);
+    assert!(core.headroom(one, 3, NOW), "it gave all back");
+    let by = BackPressure::Window;
+    assert_eq!(core.send(other, &[1; 100], NOW), Err(Refused::BackPressured { by }));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Publisher {
     }
 
     /// Whether so many datagrams may follow on a stream, and makes sure of their memory: as many [`put`](Self::put) can then
-    /// begin.
+    /// begin. Their memory is the stream's alone until it is written to or [given back](Self::forgo).
     pub fn headroom(&mut self, id: u32, datagrams: u64, now: Time) -> bool {
         loop {
             let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return false };
@@ -63,6 +63,7 @@ impl Publisher {
                 return false;
             }
             if stream.window.has_room_up_to(last) {
+                self.streams[id as usize - 1].promised = last;
                 return true;
             }
             if !self.make_room(id, now) {
@@ -71,10 +72,17 @@ impl Publisher {
         }
     }
 
+    /// No more than one datagram is going to follow by what [`headroom`](Self::headroom) gave last: another stream that has no
+    /// memory may have the rest of it.
+    pub fn forgo(&mut self, id: u32) {
+        if let Some(stream) = self.stream(id) {
+            stream.promised = 0;
+        }
+    }
+
     /// Gives a stream memory for more datagrams, if there is some.
     fn make_room(&mut self, id: u32, now: Time) -> bool {
-        let room =
-            if self.pool.left() > 0 { Ok(Room::Free) } else { self.spare(id, now).map(Room::OldestOf) };
+        let room = if self.pool.left() > 0 { Ok(Room::Free) } else { self.spare(id, now) };
         match room {
             Ok(room) => self.take_room(id, room),
             Err(_) => return false,

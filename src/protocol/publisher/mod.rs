@@ -116,6 +116,8 @@ enum Room {
     Free,
     /// The oldest chunk of this stream.
     OldestOf(u32),
+    /// The newest chunk of this stream, in which there is nothing.
+    NewestOf(u32),
 }
 
 /// The state machine. See the module's documentation.
@@ -376,7 +378,7 @@ impl Publisher {
         } else if self.pool.left() > 0 {
             Ok(Room::Free)
         } else {
-            self.spare(id, now).map(Room::OldestOf)
+            self.spare(id, now)
         }
     }
 
@@ -404,14 +406,19 @@ impl Publisher {
             Room::Here => None,
             Room::Free => self.pool.take(),
             Room::OldestOf(other) => self.streams[other as usize - 1].window.shrink(),
+            Room::NewestOf(other) => {
+                let Stream { window, promised, .. } = &mut self.streams[other as usize - 1];
+                window.give_back(*promised)
+            }
         };
         if let Some(chunk) = chunk {
             self.streams[id as usize - 1].window.grow(chunk);
         }
     }
 
-    /// The stream that gives up its oldest chunk for one that needs memory: one that has more than its share.
-    fn spare(&self, id: u32, now: Time) -> Result<u32, Hold> {
+    /// The stream that gives up its oldest chunk for one that needs memory: one that has more than its share. Where none can, one
+    /// that had made sure of more than it came to use gives that back.
+    fn spare(&self, id: u32, now: Time) -> Result<Room, Hold> {
         let mine = self.streams[id as usize - 1].window.chunks();
         let holding = self.streams.iter().filter(|stream| stream.window.chunks() > 0).count();
         let share = self.pool.capacity() / holding.max(1);
@@ -424,13 +431,14 @@ impl Publisher {
         let mut refusal = Hold { by: BackPressure::Window, stream: id };
         for candidate in [richest, id] {
             match self.may_lose(candidate, now) {
-                Ok(()) => return Ok(candidate),
+                Ok(()) => return Ok(Room::OldestOf(candidate)),
                 // A stream that has nothing to give says nothing of what must come first.
                 Err(BackPressure::Window) => {}
                 Err(by) => refusal = Hold { by, stream: candidate },
             }
         }
-        Err(refusal)
+        let unused = self.streams.iter().find(|s| s.id != id && s.window.is_above(s.promised));
+        unused.map_or(Err(refusal), |stream| Ok(Room::NewestOf(stream.id)))
     }
 
     /// Whether a stream may lose the oldest chunk of its window.
@@ -517,6 +525,7 @@ impl Publisher {
             && !stream.closed
         {
             stream.closed = true;
+            stream.promised = 0;
             self.changed(id, now);
             self.end_soon(id);
         }

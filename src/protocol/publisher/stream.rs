@@ -23,6 +23,8 @@ pub(super) struct Stream {
     pub(super) flush_at: Time,
     /// The first sequence number that was not transmitted yet.
     pub(super) unsent: u64,
+    /// Up to here memory is the stream's to be used, though nothing may come.
+    pub(super) promised: u64,
     /// When the first datagram left.
     pub(super) first_sent: Option<Time>,
     /// Since when a receiver holds the next datagram back.
@@ -101,6 +103,7 @@ impl Stream {
             next_message: 1,
             flush_at: Time::NEVER,
             unsent: 1,
+            promised: 0,
             first_sent: None,
             held: None,
             queued: false,

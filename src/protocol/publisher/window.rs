@@ -101,6 +101,17 @@ impl Window {
         self.chunks.pop_first()
     }
 
+    /// Whether there is a chunk in which there is nothing, not even room for a datagram up to `sequence` or the one that is being
+    /// packed.
+    pub(super) fn is_above(&self, sequence: u64) -> bool {
+        !self.chunks.is_empty() && self.layout.chunk_of(sequence.max(self.next())) + 1 < self.chunks.end()
+    }
+
+    /// Gives back the newest chunk. Only when it `is_above` that sequence number.
+    pub(super) fn give_back(&mut self, sequence: u64) -> Option<Chunk> {
+        if self.is_above(sequence) { self.chunks.pop_last() } else { None }
+    }
+
     /// Gives up everything for good: the window is empty behind the lead, and has no memory of its own any more.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Chunk> + use<> {
         self.slots = Row::new(self.slots.end(), 0);
