@@ -255,26 +255,11 @@ impl Network {
         if !self.publishers[index as usize].alive {
             return;
         }
+        self.look_at_bulk(index);
         loop {
             self.publisher_transmits(index);
-            let PublisherNode { core, waiting, batching, .. } = &mut self.publishers[index as usize];
-            let mut taken = false;
-            for (&stream, messages) in waiting.iter_mut() {
-                while let Some(message) = messages.front() {
-                    if let Err(why) = core.send(stream, message, now) {
-                        if let Some(observer) = &mut self.observer {
-                            observer.refused(now, PublisherId(index), core, why);
-                        }
-                        break;
-                    }
-                    taken = true;
-                    messages.pop_front();
-                    if !*batching {
-                        core.flush(stream);
-                    }
-                }
-            }
-            if !taken {
+            let sends_in_bulk = self.publishers[index as usize].bulk.chance > 0.0;
+            if !(if sends_in_bulk { self.take_in_bulk(index) } else { self.take_waiting(index) }) {
                 break;
             }
         }
@@ -293,7 +278,29 @@ impl Network {
         self.look_publisher(index);
     }
 
-    fn publisher_transmits(&mut self, index: u32) {
+    /// Tries messages that wait; whether one was taken.
+    fn take_waiting(&mut self, index: u32) -> bool {
+        let PublisherNode { core, waiting, batching, .. } = &mut self.publishers[index as usize];
+        let mut taken = false;
+        for (&stream, messages) in waiting.iter_mut() {
+            while let Some(message) = messages.front() {
+                if let Err(why) = core.send(stream, message, self.now) {
+                    if let Some(observer) = &mut self.observer {
+                        observer.refused(self.now, PublisherId(index), core, why);
+                    }
+                    break;
+                }
+                taken = true;
+                messages.pop_front();
+                if !*batching {
+                    core.flush(stream);
+                }
+            }
+        }
+        taken
+    }
+
+    pub(super) fn publisher_transmits(&mut self, index: u32) {
         let now = self.now;
         let at = index as usize;
         if self.publishers[at].refused_until.is_some_and(|until| until > now) {

@@ -91,6 +91,7 @@
 //! several at a time for more seeds. Virtual time stands still when a node asks to be woken more than 16 times at one instant:
 //! the run then panics, and names the node.
 
+mod bulk;
 mod engine;
 mod link;
 mod network;

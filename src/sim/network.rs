@@ -1,5 +1,6 @@
 //! The network as its user sees it: what is on it, what is done to it.
 
+use super::bulk::Bulk;
 use super::link::{Link, LinkStats, Wire};
 use super::node::{Branch, Buffer, Clock, Host, PublisherNode, SubscriberNode, Told};
 use super::observe::Observer;
@@ -100,6 +101,7 @@ impl Network {
             alive: true,
             waiting: BTreeMap::new(),
             batching: false,
+            bulk: Bulk::default(),
             refusals: 0.0,
             refused_until: None,
             reason: publisher::Reason::Heartbeat,
@@ -181,7 +183,9 @@ impl Network {
 
     /// Does something to a publisher's state machine, and sends what comes of it.
     pub fn with_publisher<T>(&mut self, id: PublisherId, act: impl FnOnce(&mut Publisher, Time) -> T) -> T {
-        let done = act(&mut self.publishers[id.0 as usize].core, self.now);
+        let node = &mut self.publishers[id.0 as usize];
+        node.bulk.enter_all(&mut node.core, self.now);
+        let done = act(&mut node.core, self.now);
         self.settle_publisher(id.0);
         done
     }
@@ -200,7 +204,8 @@ impl Network {
 
     /// Messages that wait to be taken by a publisher.
     pub fn waiting(&self, id: PublisherId) -> usize {
-        self.publishers[id.0 as usize].waiting.values().map(VecDeque::len).sum()
+        let node = &self.publishers[id.0 as usize];
+        node.waiting.values().map(VecDeque::len).sum::<usize>() + node.bulk.packed()
     }
 
     /// A subscriber's state machine.
@@ -282,6 +287,17 @@ impl Network {
         self.publishers[id.0 as usize].batching = batching;
     }
 
+    /// The chance, from 0 (default) to 1, that behind a message that a publisher took others are packed beside its state machine,
+    /// as far as there is headroom, and are handed over together within its configured delay, as those of a tight loop are.
+    pub fn set_bulk(&mut self, id: PublisherId, chance: f64) {
+        self.publishers[id.0 as usize].bulk.chance = chance;
+    }
+
+    /// Runs that a publisher was handed over in bulk.
+    pub fn bulk_runs(&self, id: PublisherId) -> u64 {
+        self.publishers[id.0 as usize].bulk.runs
+    }
+
     /// The chance, from 0 (default) to 1, that a publisher's socket takes only a part of a run, and then nothing for 100 us.
     pub fn set_refusals(&mut self, id: PublisherId, chance: f64) {
         self.publishers[id.0 as usize].refusals = chance;
@@ -292,6 +308,7 @@ impl Network {
         let node = &mut self.publishers[id.0 as usize];
         node.alive = false;
         node.waiting.clear();
+        node.bulk.clear();
     }
 
     /// Whether a publisher was not ended.

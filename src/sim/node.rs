@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::bulk::Bulk;
 use super::link::Wire;
 
 /// A publisher's endpoint, at a host.
@@ -19,6 +20,7 @@ pub(super) struct PublisherNode {
     /// Messages that were not taken yet, by stream.
     pub(super) waiting: BTreeMap<u32, VecDeque<Vec<u8>>>,
     pub(super) batching: bool,
+    pub(super) bulk: Bulk,
     pub(super) refusals: f64,
     /// The socket takes nothing until then.
     pub(super) refused_until: Option<Time>,

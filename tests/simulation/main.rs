@@ -138,6 +138,7 @@ fn every_seed_holds() {
         "narrow ways",
         "changes of weather",
         "repairs",
+        "runs in bulk",
         "gone",
         "overruns",
         "kernel drops",

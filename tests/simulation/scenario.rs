@@ -60,6 +60,8 @@ struct Run {
     sources: u64,
     config: publisher::Config,
     weather: Link,
+    /// How often messages are sent in bulk.
+    bulk: f64,
     /// The last fault that was ordered for later ends then.
     faults_until: Time,
     counts: Counts,
@@ -78,6 +80,9 @@ pub struct Outcome {
 
 /// One seed in so many has a publisher with a long history, and a receiver that asks for more than its budget.
 const GLUTTON_EVERY: u64 = 64;
+
+/// One in so many has publishers that send in bulk at times.
+const BULK_EVERY: u8 = 3;
 
 /// Runs the scenario of a seed. Panics when an invariant does not hold.
 pub fn run(seed: u64, traced: bool) -> Outcome {
@@ -107,6 +112,9 @@ impl Run {
         if traced {
             eprintln!("{config:?}\n{weather:?}");
         }
+        // Drawn apart, so that seeds without it give the runs that they gave before there was any.
+        let mut apart = Rng::with_seed(!seed);
+        let bulk = if apart.u8(..BULK_EVERY) == 0 { [0.05, 0.3, 1.0][apart.usize(..3)] } else { 0.0 };
         Run {
             network,
             judge,
@@ -117,6 +125,7 @@ impl Run {
             sources: seed << 8,
             config,
             weather,
+            bulk,
             faults_until: Time(0),
             counts: Counts::new(),
         }
@@ -171,6 +180,7 @@ impl Run {
         }
         let batching = self.random.bool();
         self.network.set_batching(id, batching);
+        self.network.set_bulk(id, self.bulk);
         if self.random.u8(..4) == 0 {
             self.network.set_refusals(id, 0.2);
             self.judge.0.borrow_mut().expect_refusals(id);
@@ -484,8 +494,13 @@ impl Run {
             let per_chunk = ((32 << 10) / self.config.datagram).max(1) as u64;
             let chunks = (self.config.window / (per_chunk as usize * self.config.datagram)).max(4) as u64;
             let sent = |stream: usize| watch.wire.0.get(&(publisher.source, stream as u32 + 1));
+            // Headroom, which may be left over.
+            let ahead = match self.bulk > 0.0 {
+                true => (64_u64 + 4).div_ceil(per_chunk),
+                false => 0,
+            };
             let used: u64 = (0..publisher.streams.len())
-                .filter_map(|stream| sent(stream).map(|sent| sent.lead() / per_chunk + 1))
+                .filter_map(|stream| sent(stream).map(|sent| sent.lead() / per_chunk + 1 + ahead))
                 .sum();
             // Of one that died, what it had not sent yet is not known.
             let fits = publisher.alive && used <= chunks;
@@ -548,6 +563,7 @@ impl Run {
         for publisher in &self.publishers {
             let stats = self.network.publisher(publisher.id).stats();
             add("datagrams", stats.datagrams);
+            add("runs in bulk", self.network.bulk_runs(publisher.id));
             add("repairs", stats.repairs);
             add("gone", stats.nak_gone);
             add("fallen behind", stats.fell_behind);
