@@ -442,20 +442,22 @@ mod tests {
     fn credit_bounds_what_is_under_way_and_is_given_back() {
         let mut gaps = Gaps::new();
         gaps.found(missing(1, 100, Time(1)));
+        assert_eq!(gaps.earliest(), Time(1));
         assert_eq!(take(&mut gaps, Time(1), 10), [(1, 10)]);
         // All but the first come: what is left of the ten is one, however far the ten reached.
         for sequence in 2..=10 {
             fill(&mut gaps, sequence);
         }
+        assert_eq!(gaps.earliest(), Time(1), "what was not asked for is due");
         assert_eq!(take(&mut gaps, Time(2), 10), [(11, 19)]);
+        gaps.again(missing(5, 5, Time(3)));
+        assert_eq!(gaps.earliest(), Time(3), "and what there was no memory to keep");
     }
 
     #[test]
     fn what_had_no_credit_is_not_taken_for_asked() {
         let mut gaps = Gaps::new();
-        for first in [1, 3, 5] {
-            gaps.found(missing(first, first, Time(1)));
-        }
+        [1, 3, 5].into_iter().for_each(|first| gaps.found(missing(first, first, Time(1))));
         let mut now = Time(1);
         let mut asked = Vec::new();
         // One at a time, and none is ever answered: each is asked for again and again.
@@ -488,9 +490,7 @@ mod tests {
     #[test]
     fn a_list_that_is_full_leaves_the_rest_due() {
         let mut gaps = Gaps::new();
-        for first in [1, 3, 5] {
-            gaps.found(missing(first, first, Time(1)));
-        }
+        [1, 3, 5].into_iter().for_each(|first| gaps.found(missing(first, first, Time(1))));
         let mut room = 2;
         gaps.take_due(Time(1), u64::MAX, 100, RETRY, |_, _| {
             room -= 1;
