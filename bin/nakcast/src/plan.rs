@@ -15,7 +15,7 @@ use crate::format::Format;
 use crate::summary::SummaryFile;
 use nakcast::net::InterfaceError;
 use nakcast::wire::topic;
-use nakcast::{Error, Publisher, PublisherBuilder, StartAt, Subscriber, SubscriberBuilder};
+use nakcast::{Error, Publisher, PublisherBuilder, RECEIVE_BUFFER, StartAt, Subscriber, SubscriberBuilder};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -67,6 +67,8 @@ pub(crate) struct SubscribePlan {
     pub(crate) time: Option<Duration>,
     pub(crate) until_end: bool,
     pub(crate) fail_on_gap: bool,
+    /// Bytes to ask the kernel for, for each socket.
+    pub(crate) receive_buffer: usize,
     /// The processor for the thread that receives.
     pub(crate) cpu: Option<usize>,
     /// Which datagrams are thrown away, if any are.
@@ -213,6 +215,7 @@ pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
         time: args.time,
         until_end: args.until_end,
         fail_on_gap: args.fail_on_gap,
+        receive_buffer: common.rcvbuf.unwrap_or(RECEIVE_BUFFER),
         cpu: common.cpu,
         seed,
         summary: SummaryFile::open(common.summary)?,

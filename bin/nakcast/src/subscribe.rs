@@ -21,6 +21,10 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How long after the first of a source's streams was heard the others have been too, or asked for: a publisher stays at
 /// least as long for subscribers that lost its first datagrams.
 const ALL_HEARD: Duration = Duration::from_millis(200);
+/// Bytes that the library has read and not told yet, at the most: those of its buffers, and what is at hand.
+const MOST_KEPT: u64 = 128 << 20;
+/// Bytes of a message beside its own, at the least.
+const HEAD: u64 = 4;
 
 pub(crate) fn run(mut plan: SubscribePlan) -> Result<Exit, Failure> {
     let mut file = std::mem::take(&mut plan.summary);
@@ -67,6 +71,7 @@ fn subscribe(plan: SubscribePlan, summary: &mut SummaryFile, counted: &mut Count
         output,
         verbose: plan.verbose,
         until_end: plan.until_end.then(UntilEnd::default),
+        reading: Reading::new(plan.receive_buffer),
         left: plan.count,
         gaps: false,
         received: None,
@@ -136,6 +141,43 @@ impl UntilEnd {
     }
 }
 
+/// Follows when all has been read that was here at a moment, also if this process stood still before that.
+#[derive(Debug)]
+struct Reading {
+    /// That moment; none, when the next look at the clock is it.
+    since: Option<Instant>,
+    /// Bytes that were read from then on.
+    bytes: u64,
+    /// As many as can have been here, and on their way through the library.
+    most: u64,
+}
+
+impl Reading {
+    /// With receive buffers of this size asked for. There are two, and the kernel grants twice of it at the most.
+    fn new(receive_buffer: usize) -> Reading {
+        Reading { since: None, bytes: 0, most: MOST_KEPT + 4 * receive_buffer as u64 }
+    }
+
+    fn look(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    fn message(&mut self, length: usize) {
+        self.bytes += HEAD + length as u64;
+    }
+
+    /// Nothing more is here: gives the moment for which all is read.
+    fn drained(&mut self) -> Option<Instant> {
+        self.bytes = 0;
+        self.since.take()
+    }
+
+    /// More keeps coming: gives the moment for which all is read nevertheless, if there is one.
+    fn outrun(&mut self) -> Option<Instant> {
+        if self.bytes > self.most { self.drained() } else { None }
+    }
+}
+
 /// Why reading ended early.
 enum Quit {
     Output(Ended),
@@ -161,6 +203,7 @@ struct Reader {
     verbose: bool,
     /// The streams whose end is waited for.
     until_end: Option<UntilEnd>,
+    reading: Reading,
     /// Messages still to come, if they are counted.
     left: Option<u64>,
     gaps: bool,
@@ -189,11 +232,11 @@ impl Reader {
         let until = time.map(|time| begun + time);
         let mut progress = Progress::new(begun);
         loop {
-            // Streams that were heard of by then are known once all that is here was read, also after a pause of this process.
-            let looked = clock::now();
+            self.reading.look(clock::now());
             for _ in 0..LOOK_EVERY {
                 let Some(event) = subscriber.try_recv()? else {
-                    self.done = self.ended(looked);
+                    let read = self.reading.drained();
+                    self.done = self.ended(read);
                     if self.done.is_some() {
                         break;
                     }
@@ -214,7 +257,8 @@ impl Reader {
             }
             let now = clock::now();
             if self.done.is_none() {
-                self.done = self.ended(looked);
+                let read = self.reading.outrun();
+                self.done = self.ended(read);
             }
             if self.done.is_none() && until.is_some_and(|until| now >= until) {
                 self.done = Some(Done::Time);
@@ -229,14 +273,16 @@ impl Reader {
         }
     }
 
-    /// Whether `--until-end` has what it waits for, by what was read since a moment.
-    fn ended(&self, looked: Instant) -> Option<Done> {
-        self.until_end.as_ref()?.outcome(looked).map(Done::End)
+    /// Whether `--until-end` has what it waits for, when all is read that was here at a moment: of a stream that began before
+    /// that, something was.
+    fn ended(&self, read: Option<Instant>) -> Option<Done> {
+        self.until_end.as_ref()?.outcome(read?).map(Done::End)
     }
 
     fn handle(&mut self, event: &Event<'_>) {
         match event {
             Event::Message(message) => {
+                self.reading.message(message.payload().len());
                 let at = message.received_ns();
                 self.received.get_or_insert((at, at)).1 = at;
                 if let Some(left) = &mut self.left {
@@ -324,6 +370,30 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_was_here_is_read_when_no_more_is_or_when_more_was_read_than_can_have_been() {
+        let begun = clock::now();
+        let later = begun + ALL_HEARD;
+        let mut reading = Reading::new(4_096);
+        assert_eq!((reading.outrun(), reading.drained()), (None, None), "nobody looked at the clock");
+        reading.look(begun);
+        reading.look(later);
+        assert_eq!(reading.drained(), Some(begun), "what came later may be here yet");
+        reading.look(later);
+        let mut messages = 0;
+        let read = loop {
+            reading.message(996);
+            messages += 1;
+            if let Some(read) = reading.outrun() {
+                break read;
+            }
+        };
+        assert_eq!((read, messages), (later, (MOST_KEPT + 4 * 4_096) / 1_000 + 1));
+        reading.look(later);
+        reading.message(996);
+        assert_eq!(reading.outrun(), None, "it is reckoned anew");
+    }
 
     #[test]
     fn all_streams_of_the_first_source_are_stayed_for() {

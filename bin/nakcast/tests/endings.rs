@@ -321,6 +321,14 @@ fn until_end_of_a_source_is_not_kept_up_by_another() {
 
 #[test]
 fn until_end_waits_for_streams_that_came_while_it_stood_still() {
+    // Of many events, too, the last is an end: the number of which is looked at between two looks at the clock, and others.
+    for messages in [0, 254, 255, 256, 257] {
+        streams_come_while_it_stands_still(messages);
+    }
+}
+
+/// A stream ends, and another begins, while the subscriber does nothing: after so many messages.
+fn streams_come_while_it_stands_still(messages: usize) {
     let group = group(124);
     let mut sub = subscribe(&group, "--until-end", Stdio::piped());
     let endpoint = Endpoint::open(Publisher::builder(group.parse().unwrap()).interface("lo")).unwrap();
@@ -329,16 +337,19 @@ fn until_end_waits_for_streams_that_came_while_it_stood_still() {
     first.send(b"one").unwrap();
     first.flush().unwrap();
     sub.wait_for_output("one", SOON);
+    // Longer than it gives a source's other streams to be heard of: before it stands still, and then.
+    let long = Duration::from_millis(300);
+    assert!(first.wait_for(2, Some(long)).is_err());
     sub.signal(libc::SIGSTOP);
+    (0..messages).for_each(|_| first.send(b"more").unwrap());
     first.end();
     let mut second = endpoint.publisher("b").unwrap();
     second.send(b"two").unwrap();
     second.end();
-    // Longer than it gives a source's other streams to be heard of.
-    assert!(!first.is_complete(Duration::from_millis(300)));
+    assert!(!first.is_complete(long));
     sub.signal(libc::SIGCONT);
     sub.succeed(SOON);
-    assert_eq!(sub.stdout(), "one\ntwo\n");
+    assert_eq!(sub.stdout(), format!("one\n{}two\n", "more\n".repeat(messages)));
 }
 
 #[test]
