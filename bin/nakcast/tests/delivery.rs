@@ -339,3 +339,19 @@ fn the_demo_loses_nothing() {
     }
     assert_eq!(demo.stderr(), "");
 }
+
+#[test]
+fn a_demo_that_cannot_be_shown_says_so_and_one_that_nobody_looks_at_any_more_ends_well() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    for (output, code, said) in [
+        (Stdio::from(full), 1, "error: standard output: No space left on device (os error 28)\n"),
+        (writer.into(), 0, ""),
+    ] {
+        let mut command = common::nakcast(&["demo", "--seconds", "0.1", "--rate", "5k"]);
+        command.stdout(output);
+        let mut demo = Process::spawn(command);
+        assert_eq!((demo.wait(SOON).code(), demo.stderr().as_str()), (Some(code), said));
+    }
+}

@@ -36,7 +36,7 @@ struct Sent {
 pub(crate) fn run(plan: DemoPlan) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
     let DemoPlan { group, time, rate, drop, seed } = plan;
-    screen::introduce(group, SUBSCRIBERS, drop, time);
+    screen::introduce(group, SUBSCRIBERS, drop, time)?;
 
     let loopback = |error: Error| match error {
         Error::Interface(error) => Failure::at_run_time(format_args!(
@@ -74,10 +74,10 @@ pub(crate) fn run(plan: DemoPlan) -> Result<Exit, Failure> {
     screen.end();
 
     let messages = messages?;
-    screen::table(messages, &reports);
+    let shown = screen::table(messages, &reports);
     let whole = reports.iter().all(|report| report.received == messages && report.misplaced == 0);
     match (whole, unconfirmed) {
-        (true, _) => Ok(Exit::Done),
+        (true, _) => shown.map(|()| Exit::Done),
         (false, Err(unconfirmed)) => Err(Failure::at_run_time(unconfirmed)),
         (false, Ok(())) => Err(Failure::at_run_time("messages were lost, or came out of order")),
     }

@@ -4,8 +4,9 @@ use super::Sent;
 use super::listener::{Report, Seen};
 use crate::exit::Failure;
 use crate::figures::{grouped, time};
+use crate::file;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +19,18 @@ const ON_TERMINAL: Duration = Duration::from_millis(200);
 const ELSEWHERE: Duration = Duration::from_secs(2);
 
 /// Says what is going to happen.
-pub(super) fn introduce(group: SocketAddr, subscribers: usize, drop: f64, time: Duration) {
+pub(super) fn introduce(
+    group: SocketAddr,
+    subscribers: usize,
+    drop: f64,
+    time: Duration,
+) -> Result<(), Failure> {
     let percent = drop * 100.0;
-    print(&format!(
+    file::print(&format!(
         "One publisher and {subscribers} subscribers, over real UDP multicast ({group}) on this machine's loopback interface.\n\
          Each subscriber throws {percent}% of the datagrams it gets away, as a bad network would: it finds what is missing,\n\
          asks the publisher for it (a NAK), and is sent it again (a repair). For {time:?}; Ctrl-C ends it earlier.\n\n"
-    ));
+    ))
 }
 
 /// Live lines, written by a thread.
@@ -49,7 +55,8 @@ impl Screen {
                         if terminal && shown { format!("\x1b[{}A", seen.len() + 1) } else { String::new() };
                     let start = if terminal { "\r\x1b[K" } else { "" };
                     let gap = if terminal { "" } else { "\n" };
-                    print(&format!("{up}{}{gap}", lines(&sent, &seen, start)));
+                    // What cannot be written is told with the table.
+                    let _ = file::print(&format!("{up}{}{gap}", lines(&sent, &seen, start)));
                     shown = true;
                 }
                 if over {
@@ -91,7 +98,7 @@ fn lines(sent: &Sent, seen: &[Arc<Seen>], start: &str) -> String {
 }
 
 /// Shows what came of it.
-pub(super) fn table(sent: u64, reports: &[Report]) {
+pub(super) fn table(sent: u64, reports: &[Report]) -> Result<(), Failure> {
     let mut text = String::from(
         "\n                   sent   received   dropped  repaired  lost  messages/s  latency: p50       p99     p99.9       max\n",
     );
@@ -140,11 +147,5 @@ pub(super) fn table(sent: u64, reports: &[Report]) {
             grouped(misplaced)
         )
     };
-    print(&text);
-}
-
-/// Writes to standard output; nobody listening is no reason to fail.
-fn print(text: &str) {
-    let mut output = io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    file::print(&text)
 }
