@@ -282,9 +282,10 @@ impl Driver {
     pub(crate) fn spin(&mut self, until: Time) -> io::Result<()> {
         self.current = GROUP;
         for _ in 0..LOOKS {
-            // Before, when nothing waits for it: what comes is not a call old.
+            let outcome = self.receivers[GROUP].receive_one(&self.sockets[GROUP]);
+            // Not before: what comes meanwhile would have been received before it was sent, by as much as this thread is put aside.
             let now = self.clock.now();
-            match self.receivers[GROUP].receive_one(&self.sockets[GROUP]) {
+            match outcome {
                 Ok(_) => {
                     self.received = now;
                     self.readable[GROUP] = true;
@@ -539,5 +540,34 @@ mod tests {
             driver.arm();
         };
         assert!(matches!(driver.event(&told), Event::Gap(_)), "its deadline has come");
+    }
+
+    /// The time it was received is told to the application, beside the time it was sent.
+    #[test]
+    fn nothing_that_comes_while_it_is_looked_for_was_received_before_it_was_sent() {
+        let mut saturated = Saturated::new(Contract::default());
+        let clock = saturated.driver.clock;
+        let driver = &mut saturated.driver;
+        while driver.receive(GROUP).unwrap() {}
+        let (to, source) = (driver.sockets[GROUP].local_addr(), &saturated.source);
+        let (taken, is_taken) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while is_taken.recv().is_ok() {
+                    source.as_socket().send_to(&clock.now().0.to_be_bytes(), to).unwrap();
+                }
+            });
+            for _ in 0..2_000 {
+                taken.send(()).unwrap();
+                while !driver.receivers[GROUP].advance() {
+                    assert!(!saturated.until.is_due(clock.now()));
+                    driver.spin(saturated.until).unwrap();
+                }
+                let datagram = driver.receivers[GROUP].current().unwrap();
+                let sent = Time(u64::from_be_bytes(datagram.bytes.try_into().unwrap()));
+                assert!(sent <= driver.received);
+            }
+            drop(taken);
+        });
     }
 }
