@@ -265,6 +265,7 @@ impl Publisher {
                 // What is here must be on its way before anything is waited for, and may make the room itself.
                 if !std::mem::replace(tried, true) {
                     working.publisher.flush(self.stream);
+                    working.look_at_once();
                     shared.transmit(working);
                     return Ok(());
                 }
@@ -279,7 +280,7 @@ impl Publisher {
         }
     }
 
-    /// Sends what was taken and waits for others to share its datagram.
+    /// Sends what was taken on this topic and waits for others to share its datagram. Where nothing does, it does nothing.
     ///
     /// # Errors
     /// [`SendError::Datagram`].

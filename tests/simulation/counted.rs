@@ -174,8 +174,8 @@ fn counted(seed: u64, contract: Contract, flow: Flow, rate: Option<u64>, subscri
         let (up, down) = network.links(id);
         up.loss = 0.05;
         (down.loss, down.duplicate) = (0.1, 0.05);
-        if contract != Contract::BestEffort {
-            // What comes late was told as lost there already.
+        if contract != Contract::BestEffort && flow == Flow::Slowest {
+            // Otherwise what comes late may have been told as lost already.
             (down.reorder, down.held_up) = (0.05, MILLISECOND);
         }
     }

@@ -88,13 +88,18 @@ impl Alone {
     }
 
     pub(super) fn announce(&mut self, stream: u32) {
+        self.announce_window(stream, 10_000);
+    }
+
+    /// Of a publisher whose window has room for so many datagrams.
+    fn announce_window(&mut self, stream: u32, window: u32) {
         let mut payload = [0; 100];
         let announce = Announce {
             age: 0,
             trail: 1,
             trail_message: 1,
             idle_interval: 500_000,
-            window: 10_000,
+            window,
             datagram: 100,
             topic: "t",
         };
@@ -212,6 +217,28 @@ fn a_quarter_of_what_may_be_sent_is_told_at_once() {
     alone.end(1, 35);
     assert_eq!(alone.said.len(), 2);
     assert!(alone.said[1].1[0].ended && alone.told() == [(1, 36, 35 + 75)]);
+}
+
+/// What it does not hear of, the publisher must keep; it waits when its window is full of that.
+#[test]
+fn a_quarter_of_what_its_window_holds_is_told_where_that_is_less() {
+    let mut alone = Alone::new(1, 1, 100);
+    alone.announce_window(1, 40);
+    alone.announce_window(2, 40);
+    alone.run_for(MILLISECOND * 100);
+    alone.said.clear();
+    (1..10).for_each(|sequence| alone.data(1, sequence));
+    assert_eq!(alone.said.len(), 0);
+    alone.data(1, 10);
+    assert_eq!((alone.said.len(), alone.told()[0].1), (1, 11));
+    // Two streams share it.
+    alone.data(2, 1);
+    alone.run_for(MILLISECOND * 250);
+    alone.said.clear();
+    (11..15).for_each(|sequence| alone.data(1, sequence));
+    assert_eq!(alone.said.len(), 0);
+    alone.data(1, 15);
+    assert_eq!((alone.said.len(), alone.told()[0].1), (1, 16));
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Working {
         }
     }
 
+    /// With the next transmit a busy application looks for what its receivers say, however short ago it did.
+    pub(crate) fn look_at_once(&mut self) {
+        self.received = Time(0);
+    }
+
     /// The application has transmitted for a while without a pause.
     pub(super) fn is_busy(&self) -> bool {
         self.streak > STREAK
@@ -170,8 +175,11 @@ mod tests {
         let mut working = shared.lock();
         (working.unserved, working.watched) = (false, false);
         let now = shared.clock.now();
-        for (looked, come) in [(now + Duration::from_secs(3_600), 0), (Time(0), 1)] {
-            working.received = looked;
+        for come in [0, 1] {
+            working.received = now + Duration::from_secs(3_600);
+            if come == 1 {
+                working.look_at_once();
+            }
             let _sent = shared.socket.as_socket().send_to(b"not ours", shared.socket.local_addr()).unwrap();
             shared.transmit(&mut working);
             // Both are there by then.

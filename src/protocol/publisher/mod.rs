@@ -54,6 +54,8 @@ const LEAST_CHUNKS: usize = 4;
 pub const START_GRACE: Duration = Duration::from_millis(200);
 /// Datagrams that may wait for the token bucket or the socket before `send` is refused: two full runs.
 const BACKLOG: u64 = 128;
+/// Bytes that are written to ahead at the most: what is more may leave the caches again before it is used.
+const WARM: usize = 2 << 10;
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,11 +240,11 @@ impl Publisher {
         stream.record(&mut self.pool, length).ok_or(Refused::Closed)
     }
 
-    /// Writes to where the next datagram of a stream goes, if it has that already: the window is larger than the caches, and who
-    /// waits for that memory now need not when there is something to send.
+    /// Writes to where the next datagram of a stream goes, if it has that already, as far as the last one went: the window is larger
+    /// than the caches, and who waits for that memory now need not when there is something to send.
     pub fn prepare(&mut self, id: u32) {
         let Some(stream) = self.streams.get_mut((id as usize).wrapping_sub(1)) else { return };
-        let length = stream.window.prepare();
+        let length = stream.window.prepare().min(WARM);
         if let Some(place) = stream.window.place(stream.window.next()).filter(|_| !stream.is_packing()) {
             self.pool.bytes_mut(place.chunk, place.offset, length).fill(0);
         }

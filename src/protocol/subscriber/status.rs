@@ -74,15 +74,16 @@ impl Subscriber {
         }
     }
 
-    /// A stream's position moved: after a quarter of what its publisher may send, the publisher is told. In a crowd it is not,
-    /// unless it was told that this receiver is behind.
+    /// A stream's position moved: after a quarter of what its publisher may send, or of its part of what the window there holds if
+    /// that is less, the publisher is told. In a crowd it is not, unless it was told that this receiver is behind.
     pub(super) fn moved(&mut self, index: usize) {
         let Some(stream) = &self.streams[index] else { return };
         let told = stream.told;
         let room = told.limit.saturating_sub(told.position);
         let position = stream.position();
         if !self.sources[stream.source].as_ref().is_some_and(|source| source.quiet) {
-            if position >= told.position + (room / 4).max(1) || stream.has_ended() {
+            let step = room.min(stream.reach / self.busy) / 4;
+            if position >= told.position + step.max(1) || stream.has_ended() {
                 self.tell(index);
             }
         } else if told.behind {
