@@ -47,7 +47,9 @@ mod subscriber;
 pub use config::{PublisherBuilder, RECEIVE_BUFFER, SubscriberBuilder, Wait};
 pub use detached::{DetachedSubscriber, Queue, WhenFull};
 pub use error::{Error, SendError, TooFew, Unconfirmed};
-pub use protocol::publisher::{BackPressure, Flow, Laggard, PublisherEvent, PublisherStats, ReceiverState};
+pub use protocol::publisher::{
+    BackPressure, DATAGRAM, Flow, Laggard, PublisherEvent, PublisherStats, ReceiverState,
+};
 pub use protocol::subscriber::{Contract, StartAt, SubscriberStats};
 pub use protocol::{EndReason, Event, Gap, GapReason, Message, Stream};
 pub use publisher::{Claim, Endpoint, Publisher};

@@ -2,6 +2,7 @@
 //! kept until all of them are open.
 
 use crate::exit::Failure;
+use nakcast::DATAGRAM;
 use nakcast::net::{InterfaceError, Options, Socket, SocketError, resolve};
 use nakcast_statsd::admin::Admin;
 use nakcast_statsd::config::settings::Settings;
@@ -156,9 +157,6 @@ pub(crate) fn datagram(group: SocketAddr, interface: Option<&str>) -> Result<usi
     let room = resolve(interface, group.ip())?.longest_datagram();
     Ok(room.map_or(DATAGRAM, |room| room.min(DATAGRAM)))
 }
-
-/// nakcast's default.
-const DATAGRAM: usize = 1408;
 
 /// Is to listen once it begins, and wakes `main` should it end.
 pub(crate) fn listener(

@@ -14,6 +14,10 @@ pub enum Flow {
     Slowest,
 }
 
+/// The largest datagram that a publisher sends unless it is told otherwise, in bytes: with its IP and UDP headers it crosses an
+/// Ethernet, also by way of most tunnels.
+pub const DATAGRAM: usize = 1_408;
+
 /// The settings of a publisher's state machine. The public builder documents and checks each.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,7 +50,7 @@ impl Config {
     pub fn new(source: SourceId) -> Config {
         Config {
             source,
-            datagram: 1_408,
+            datagram: DATAGRAM,
             window: 64 << 20,
             max_message: 16 << 20,
             flow: Flow::Slowest,

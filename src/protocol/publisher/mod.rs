@@ -26,7 +26,7 @@ mod timers;
 mod transmit;
 mod window;
 
-pub use config::{Config, Flow};
+pub use config::{Config, DATAGRAM, Flow};
 pub use events::{Laggard, PublisherEvent, ReceiverState};
 pub use stats::PublisherStats;
 pub use timers::Reason;
