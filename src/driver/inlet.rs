@@ -27,6 +27,9 @@ use sync::atomic::{AtomicBool, Ordering};
 const ENOUGH: usize = 8;
 /// The clock is looked at after so many messages at the latest.
 const MOST: u32 = 255;
+/// And at each, until so many runs left of a loop: what is made up for after a pause is over soon, and the last of it would wait for
+/// a message more.
+const LOOP: u32 = 4;
 
 /// The publisher's end.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) struct Inlet {
     is_open: bool,
     /// What left last filled half a run.
     fills_runs: bool,
+    /// Runs that left since messages come in a tight loop.
+    runs: u32,
     /// Until when what is pushed may wait.
     due: Time,
     /// After how many messages the clock is looked at, and how many of these are left.
@@ -129,10 +134,12 @@ impl Inlet {
     fn reckon(&mut self, now: Time) {
         let each = now.since(self.looked) / self.since.max(1);
         self.batch = if each < Self::TIGHT {
-            let most = Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1);
+            let most =
+                if self.runs < LOOP { 1 } else { Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1) };
             (self.batch * 2 + 1).min(most as u32).min(MOST)
         } else {
             self.fills_runs = false;
+            self.runs = 0;
             0
         };
         self.left = 0;
@@ -229,6 +236,7 @@ impl Inlets {
             datagrams: 0,
             is_open: false,
             fills_runs: false,
+            runs: 0,
             due: Time(0),
             batch: 0,
             left: 0,
@@ -270,6 +278,7 @@ impl Inlets {
     /// The same, to be sent at once, from where it lies.
     pub(crate) fn depart(&mut self, publisher: &mut Publisher, inlet: &mut Inlet, stream: u32, now: Time) {
         let Some(outlet) = self.shut(inlet, stream) else { return };
+        inlet.runs = inlet.runs.saturating_add(1);
         let mut stride = inlet.run.stride();
         if outlet.run.is_untouched() {
             outlet.run.exchange(&mut inlet.run, publisher.staging());
@@ -543,20 +552,24 @@ mod tests {
     fn the_clock_is_looked_at_every_few_microseconds_and_by_who_is_slow_each_time() {
         let mut inlet = Inlets::default().connect(&publisher(), 1);
         let mut now = Time(1_000_000);
-        // 50 ns a message.
-        for _ in 0..10 {
-            let messages = u64::from(inlet.batch);
-            inlet.left = 0;
-            now = now + Duration::from_nanos(50 * (messages + 1));
-            inlet.look(now);
+        for (runs, batch) in [(0, 1), (LOOP - 1, 1), (LOOP, 80)] {
+            inlet.runs = runs;
+            // 50 ns a message.
+            for _ in 0..10 {
+                let messages = u64::from(inlet.batch);
+                inlet.left = 0;
+                now = now + Duration::from_nanos(50 * (messages + 1));
+                inlet.look(now);
+            }
+            assert_eq!(inlet.batch, batch, "4 us of them, when {runs} runs left");
         }
-        assert_eq!(inlet.batch, 80, "4 us of them");
         inlet.due = now + Duration::from_micros(20);
         inlet.left = 0;
         assert!(inlet.may_wait(now + Duration::from_micros(4)));
         assert!(!inlet.may_wait(now + Duration::from_micros(24)), "it is due");
         inlet.look(now + Duration::from_millis(1));
         assert!(!inlet.is_tight());
+        assert_eq!(inlet.runs, 0);
     }
 
     #[test]

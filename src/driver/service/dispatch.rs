@@ -8,15 +8,14 @@ use std::time::Duration;
 
 /// In a tight loop messages pile up for so many times what a transmit takes, so that most of the time goes to them.
 const TIGHT_COSTS: u32 = 4;
-/// So many messages that each left alone, and each followed the one before as soon as that had left, are a tight loop. Fewer are
-/// what a steady application has to make up for after a pause of its thread: were they to wait for a timer, which takes longer to
-/// set than some messages to send, there would be more to make up for next time.
-const CLOSELY: u32 = 32;
+/// So many messages that each left alone, and each followed the one before soon after that had left, are more than the system can
+/// send one by one. Fewer are what a steady application has to make up for after a pause of its thread: were they to wait for a
+/// timer, which costs more than some messages to send, there would be more to make up for next time.
+const CLOSELY: u32 = 8;
 
 impl Shared {
-    /// After a message was taken: what waits leaves when it fills a run, or when the last transmit is further back than one
-    /// takes. So a message that comes alone leaves at once, and what comes faster than the system can send piles up just as
-    /// long as the system needs. What is left waiting leaves when its time comes.
+    /// After a message was taken: it leaves at once, unless many came before it faster than the system can send. Then what comes
+    /// piles up just as long as the system needs, or until it fills a run. What is left waiting leaves when its time comes.
     ///
     /// While messages wait, those that come in a tight loop go by the inlet.
     pub(crate) fn dispatch(
@@ -27,10 +26,9 @@ impl Shared {
         now: Time,
     ) {
         inlet.look(now);
-        let follows = now.since(working.transmitted) < Inlet::TIGHT;
         let full = working.publisher.pending(stream).0 >= working.publisher.max_run();
-        let waits = now.since(working.transmitted) < working.pile(inlet);
-        if full || !waits || (!inlet.is_tight() && working.is_sooner_sent(now)) {
+        if full || !working.waits(inlet, now) {
+            let follows = working.follows(now);
             if !full {
                 working.publisher.flush(stream);
             }
@@ -67,9 +65,16 @@ impl Shared {
 }
 
 impl Working {
-    /// Setting the timer for a message that is to wait takes longer than to send it.
-    fn is_sooner_sent(&self, now: Time) -> bool {
-        self.timer_cost > self.cost && self.wakes_at > now + self.publisher.config().max_delay
+    /// Whether a message that comes now is one of more than the system can send one by one: it follows the last transmit in less
+    /// than half of what that took, or follows one that does and waits.
+    fn follows(&self, now: Time) -> bool {
+        self.waiting.is_some() || now.since(self.transmitted) < (self.cost / 2).max(Inlet::TIGHT)
+    }
+
+    /// Whether a message that comes now waits for others.
+    fn waits(&self, inlet: &Inlet, now: Time) -> bool {
+        let saturated = inlet.is_tight() || (self.closely > CLOSELY && self.follows(now));
+        saturated && now.since(self.transmitted) < self.pile(inlet)
     }
 
     /// How long what is sent piles up after a transmit.
@@ -82,8 +87,9 @@ impl Working {
 
     /// A run left, and more is to come: it piles up from now on.
     fn go_on(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32) {
-        inlet.go_on(self.transmitted);
         self.pile_up(shared, inlet, stream, self.transmitted);
+        // Setting a timer, too, takes longer than what comes in a tight loop.
+        inlet.go_on(shared.clock.now());
     }
 
     /// Messages wait for others; those that come in a tight loop are pushed, as many as fill a run.
@@ -178,15 +184,16 @@ mod tests {
         now
     }
 
-    /// Sends a message just after a transmit, which takes `cost`; the timer takes `timer_cost`. Gives whether it waits, and when
-    /// the service thread wakes from now.
-    fn send(cost: Duration, timer_cost: Duration) -> (bool, Duration) {
+    /// Sends a message `after` a transmit that took a second, as one of so many that each followed the one before `closely`. Gives
+    /// whether it waits, and when the service thread wakes from now.
+    fn send(after: Duration, closely: u32) -> (bool, Duration) {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
         let (stream, mut inlet) = announced(shared, &mut working);
         let now = shared.clock.now();
-        (working.transmitted, working.cost, working.timer_cost) = (now, cost, timer_cost);
+        (working.transmitted, working.closely) = (Time(now.0 - after.as_nanos() as u64), closely);
+        working.cost = Duration::from_secs(1);
         // As after some transmits of a busy application.
         working.wakes_at = now + Duration::from_secs(1);
         working.publisher.send(stream, b"message", now).unwrap();
@@ -196,14 +203,16 @@ mod tests {
 
     #[test]
     fn who_waits_is_looked_after_in_time() {
-        let (waits, wakes) = send(Duration::from_secs(1), Duration::ZERO);
+        let (waits, wakes) = send(Duration::ZERO, CLOSELY + 1);
         assert!(waits && wakes <= Duration::from_micros(50), "{waits}, in {wakes:?}");
     }
 
     #[test]
-    fn nobody_waits_where_the_timer_costs_more_than_the_transmit() {
-        let (waits, _) = send(Duration::from_secs(1), Duration::from_secs(2));
-        assert!(!waits);
+    fn nobody_waits_who_is_not_one_of_many_that_follow_each_other_closely() {
+        assert!(!send(Duration::ZERO, CLOSELY).0);
+        let half = Duration::from_millis(500);
+        assert!(send(half - Duration::from_millis(1), CLOSELY + 1).0);
+        assert!(!send(half, CLOSELY + 1).0);
     }
 
     #[test]

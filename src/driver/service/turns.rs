@@ -22,6 +22,8 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_micros(500);
 /// more there are of them the longer.
 const PAUSE_TRANSMITS: u32 = 16;
 const PAUSE_MOST: Duration = Duration::from_millis(4);
+/// What a transmit takes is taken to be no more than twice what others took, and this.
+const COST_STEP: Duration = Duration::from_micros(1);
 /// The service thread tries the lock so many times, some microseconds, before it leaves its work to whoever holds it.
 const TRIES: u32 = 64;
 
@@ -124,9 +126,10 @@ impl Working {
             }
             self.transmitted = now;
             let each = now.since(begun) / runs;
-            // Smoothed, and never more than a batch may wait: a thread that was put aside must not hold messages back.
+            // Smoothed, and never more than a batch may wait: a thread that was put aside must not hold messages back, nor those
+            // after it.
             let most = self.publisher.config().max_delay;
-            self.cost = ((self.cost * 7 + each) / 8).min(most);
+            self.cost = ((self.cost * 7 + each.min(self.cost * 2 + COST_STEP)) / 8).min(most);
         }
     }
 }
@@ -200,6 +203,24 @@ mod tests {
             assert!(!until.is_due(service.shared.clock.now()));
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_transmit_that_was_interrupted_says_little_of_what_one_takes() {
+        let service = service();
+        let mut working = service.shared.lock();
+        let mut after = |micros: u64, count| {
+            for _ in 0..count {
+                let begun = service.shared.clock.now();
+                working.reckon(begun, begun + Duration::from_micros(micros), 1);
+            }
+            working.cost.as_nanos()
+        };
+        assert!((3_900..=4_000).contains(&after(4, 50)));
+        // Twice what the others took and one microsecond, in eight parts.
+        assert!((4_550..=4_630).contains(&after(10_000, 1)));
+        assert!((3_900..=4_000).contains(&after(4, 50)));
+        assert!((39_000..=40_000).contains(&after(40, 80)), "what takes longer from now on is believed");
     }
 
     #[test]
