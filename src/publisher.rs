@@ -93,6 +93,16 @@ impl Endpoint {
         self.shared().lock().publisher.poll_event()
     }
 
+    /// Does what the service thread would: answers NAKs, keeps time, sends what waits and is due. For an application with a loop of
+    /// its own that never sleeps: while it calls this at least every millisecond, as often as it likes, the service thread
+    /// leaves its processors alone. Where there is nothing to do a call takes a fraction of a microsecond.
+    ///
+    /// When it calls no more, the service thread takes over within 10 ms; what was due meanwhile (a heartbeat, the answer to a
+    /// NAK, the last messages of a tight loop) is late by as much.
+    pub fn tend(&self) {
+        self.shared().tend();
+    }
+
     fn shared(&self) -> &Shared {
         &self.service.shared
     }

@@ -74,6 +74,8 @@ pub(crate) struct Working {
     waiting: Option<Duration>,
     /// When it was last looked for NAKs.
     received: Time,
+    /// When the application last tended the endpoint.
+    tended: Time,
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
@@ -116,6 +118,17 @@ impl Shared {
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         self.transmit_at(working, self.clock.now());
+    }
+
+    /// Does the service thread's work, for an application that never sleeps.
+    pub(crate) fn tend(&self) {
+        let mut working = self.lock();
+        let now = self.clock.now();
+        working.tended = now;
+        // A transmit does that work too.
+        if working.watched || now.since(working.received) >= BETWEEN_LOOKS || working.due(now).is_due(now) {
+            self.transmit_at(&mut working, now);
+        }
     }
 
     /// The same, by who has just looked at the clock: a look costs as much as all else that is done with a small message.
@@ -180,7 +193,7 @@ impl Working {
     /// What the service thread does when it wakes; true when there is more to do at once.
     fn serve(&mut self, shared: &Shared) -> bool {
         let now = shared.clock.now();
-        if now.since(self.transmitted) >= self.pause {
+        if now.since(self.transmitted) >= self.pause && !self.is_tended(now) {
             self.hand_over(shared);
         }
         let drained = self.receive(shared, now).drained;
@@ -378,6 +391,7 @@ impl Service {
                 timer_cost: Duration::ZERO,
                 waiting: None,
                 received: Time(0),
+                tended: Time(0),
                 transmitted: Time(0),
                 cost: Duration::ZERO,
                 closely: 0,

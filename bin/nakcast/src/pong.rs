@@ -98,7 +98,8 @@ fn pong(plan: PongPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
             };
         }
         if taken == 0 {
-            let wait = until.map_or(SLICE, |until| SLICE.min(until.saturating_duration_since(now)));
+            let most = if plan.trip.spin { ping::tend(&pong.publisher) } else { SLICE };
+            let wait = until.map_or(most, |until| most.min(until.saturating_duration_since(now)));
             if let Some(event) = subscriber.recv_timeout(wait)? {
                 pong.handle(&event, &stop)?;
                 pong.publisher.flush()?;

@@ -100,7 +100,9 @@ impl Working {
         let run_after_run = tight && !self.watched && inlet.fills_runs();
         let most = if run_after_run { self.pause } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
-        self.wake_by(shared, now + most);
+        if !self.is_tended(now) {
+            self.wake_by(shared, now + most);
+        }
         let pile = self.pile(inlet);
         if !tight || pile < Inlet::BETWEEN_LOOKS || self.unserved {
             return;

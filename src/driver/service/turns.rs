@@ -10,6 +10,11 @@ use std::time::Duration;
 pub(super) const SOON: Duration = Duration::from_millis(1);
 /// An application that is busy for so many transmits takes in the NAKs itself.
 const STREAK: u32 = 8;
+/// An application that tends the endpoint does so again within this.
+const TENDS: Duration = Duration::from_millis(2);
+/// The service thread wakes for one that does not any more after this at the latest. Where it is later than the processor's next tick
+/// (4 ms on most machines, 10 on few), to set a timer for it costs next to nothing, on a virtual machine too.
+const TENDED: Duration = Duration::from_millis(10);
 /// An application that transmits with less than this between is busy.
 const BUSY: Duration = Duration::from_micros(50);
 /// When a busy application has not transmitted for a while the service thread takes over: a while in which setting the timer
@@ -77,10 +82,15 @@ impl Working {
             self.streak = 0;
         }
         self.streak += 1;
-        if self.watched && self.is_busy() {
+        if self.watched && (self.is_busy() || self.is_tended(now)) {
             self.publisher.count_sending(0, 1);
             self.watched = !shared.watch.set(&shared.socket, false);
         }
+    }
+
+    /// The application does the service thread's work besides, and said so just now.
+    pub(super) fn is_tended(&self, now: Time) -> bool {
+        now.since(self.tended) < TENDS
     }
 
     /// With the next transmit a busy application looks for what its receivers say, however short ago it did.
@@ -107,9 +117,16 @@ impl Working {
     /// off only once most of its time is over.
     pub(super) fn put_off(&mut self, shared: &Shared, now: Time) {
         // What is sent next waits for others too, where what was sent last did.
-        let most = self.waiting.take().unwrap_or(SOON).min(if self.watched { SOON } else { self.pause });
+        let tended = !self.watched && self.is_tended(now);
+        let (most, least) = match self.waiting.take().unwrap_or(SOON) {
+            _ if tended => (TENDED, TENDED / 2),
+            waiting => {
+                let most = waiting.min(if self.watched { SOON } else { self.pause });
+                (most, most / 4)
+            }
+        };
         let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
-        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + most / 4) {
+        if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + least) {
             // Kept until the next time: were it to shrink at each transmit the timer would have to be set at each.
             let for_timer = (self.timer_cost * TIMER_PART).clamp(PAUSE_MIN, PAUSE_MAX);
             self.pause = for_timer.max((self.pace * PAUSE_TRANSMITS).min(PAUSE_MOST));
@@ -203,6 +220,58 @@ mod tests {
             assert!(!until.is_due(service.shared.clock.now()));
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn who_tends_the_endpoint_does_what_is_due_and_what_is_asked_and_lets_the_service_thread_sleep() {
+        // The service thread is not there to do it.
+        let shared = unserved();
+        let mut working = shared.lock();
+        (working.unserved, working.watched) = (false, true);
+        let now = shared.clock.now();
+        let stream = working.publisher.open_stream("t", now).unwrap();
+        drop(working);
+        shared.tend();
+        let mut working = shared.lock();
+        let wakes = working.wakes_at.since(shared.clock.now());
+        assert!(!working.watched && wakes > TENDED / 2, "{wakes:?}");
+        working.publisher.send(stream, b"a message, and then none", now).unwrap();
+        working.publisher.flush(stream);
+        drop(working);
+        let _sent = shared.socket.as_socket().send_to(b"not ours", shared.socket.local_addr()).unwrap();
+        let until = now + Duration::from_secs(20);
+        loop {
+            shared.tend();
+            let mut working = shared.lock();
+            let stats = working.publisher.stats();
+            let now = shared.clock.now();
+            assert!(!until.is_due(now), "{stats:?}");
+            if stats.heartbeats >= 3 && stats.datagrams >= 1 && stats.rejected.iter().sum::<u64>() == 1 {
+                (working.unserved, working.watched) = (true, true);
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn the_service_thread_takes_over_from_who_tends_no_more() {
+        let service = service();
+        let shared = &*service.shared;
+        shared.lock().publisher.open_stream("t", shared.clock.now()).unwrap();
+        let until = shared.clock.now() + Duration::from_secs(20);
+        let wait_for = |heartbeats| {
+            while shared.lock().publisher.stats().heartbeats < heartbeats {
+                assert!(!until.is_due(shared.clock.now()));
+                thread::yield_now();
+            }
+        };
+        shared.lock().arm(shared);
+        // It is at work.
+        wait_for(1);
+        shared.tend();
+        let heartbeats = shared.lock().publisher.stats().heartbeats;
+        wait_for(heartbeats + 3);
+        assert!(shared.lock().watched);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long after the end messages may be sent that were due before it: at a rate that is not reached there are ever more.
 const OVERTIME: Duration = Duration::from_secs(1);
+/// What is done while there is nothing to send takes no longer.
+const BESIDES: Duration = Duration::from_micros(2);
 /// Messages that are already due are counted up between two looks at the clock, at most.
 const LOOK_EVERY: u64 = 64;
 
@@ -69,8 +71,9 @@ impl Moments {
         }))
     }
 
-    /// Waits until the next message is due, and tells when that was, in nanoseconds; `None` when there are no more.
-    pub(super) fn next(&mut self) -> Option<u64> {
+    /// Waits until the next message is due, and tells when that was, in nanoseconds; `None` when there are no more. Does `besides` again
+    /// and again where it spins and there is time for it.
+    pub(super) fn next(&mut self, besides: impl Fn()) -> Option<u64> {
         if self.next >= self.total {
             return None;
         }
@@ -79,6 +82,9 @@ impl Moments {
             let mut now = clock::now();
             while now < moment {
                 if self.spin {
+                    if moment - now > BESIDES {
+                        besides();
+                    }
                     std::hint::spin_loop();
                 } else {
                     self.sleep(moment - now);

@@ -141,7 +141,7 @@ fn raw(args: &SideArgs, role: Role) -> io::Result<Value> {
             let mut measured = None;
             let sent = nakcast_raw::send_one_way(&options, || {
                 if let Some(moments) = &mut warm_up {
-                    if moments.next().is_some() {
+                    if moments.next(|| {}).is_some() {
                         return Some(0);
                     }
                     warm_up = None;
@@ -149,7 +149,7 @@ fn raw(args: &SideArgs, role: Role) -> io::Result<Value> {
                 if measured.is_none() {
                     measured = Moments::measured(args).ok().flatten();
                 }
-                measured.as_mut()?.next()
+                measured.as_mut()?.next(|| {})
             })?;
             Ok(json!({ "sent": sent }))
         }

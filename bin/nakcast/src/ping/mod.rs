@@ -96,6 +96,7 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
             Contract::Ordered | Contract::Arrival => LINGER,
             _ => SHORT_LINGER,
         },
+        spin: trip.spin,
         verbose: trip.verbose,
     };
     let outcome = ping.find(plan.pongs, plan.wait, &trip.alike, &stop);
@@ -170,6 +171,13 @@ pub(crate) fn open(trip: &Trip) -> Result<(Publisher, Subscriber), Failure> {
     Ok((publisher, subscriber))
 }
 
+/// Does the publisher's work on this thread, which never sleeps: to have another do it would take a processor from one that spins.
+/// Tells when to do so again at the latest.
+pub(crate) fn tend(publisher: &Publisher) -> Duration {
+    publisher.endpoint().tend();
+    Duration::from_micros(500)
+}
+
 /// What is to be sent, and when.
 #[derive(Debug)]
 struct Work {
@@ -209,6 +217,7 @@ struct Ping {
     origin: Instant,
     /// How long what is under way at the end is waited for.
     linger: Duration,
+    spin: bool,
     verbose: bool,
 }
 
@@ -356,7 +365,8 @@ impl Ping {
 
     /// Takes the next event, if one comes by `until`; looks up now and then for who was told to end.
     fn take_or_wait(&mut self, until: Instant) -> Result<(), Failure> {
-        let wait = SLICE.min(until.saturating_duration_since(clock::now()));
+        let most = if self.spin { tend(&self.publisher) } else { SLICE };
+        let wait = most.min(until.saturating_duration_since(clock::now()));
         match self.subscriber.recv_timeout(wait)? {
             Some(event) => handle(&mut self.answers, &event, self.origin, self.verbose),
             None => Ok(()),
