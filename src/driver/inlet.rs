@@ -27,9 +27,9 @@ use sync::atomic::{AtomicBool, Ordering};
 const ENOUGH: usize = 8;
 /// The clock is looked at after so many messages at the latest.
 const MOST: u32 = 255;
-/// And at each, until so many runs left of a loop: what is made up for after a pause is over soon, and the last of it would wait for
-/// a message more.
-const LOOP: u32 = 4;
+/// And at each, until so many runs left of a loop: where an application makes up for a pause, the loop is over soon, and its last messages
+/// would lie there until some more came.
+const SURE_RUNS: u32 = 4;
 
 /// The publisher's end.
 #[derive(Debug)]
@@ -134,9 +134,15 @@ impl Inlet {
     fn reckon(&mut self, now: Time) {
         let each = now.since(self.looked) / self.since.max(1);
         self.batch = if each < Self::TIGHT {
-            let most =
-                if self.runs < LOOP { 1 } else { Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1) };
+            let most = if self.runs < SURE_RUNS {
+                1
+            } else {
+                Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1)
+            };
             (self.batch * 2 + 1).min(most as u32).min(MOST)
+        } else if self.batch > 1 {
+            // A thread that was put aside for a moment is in its loop yet; the next message tells.
+            1
         } else {
             self.fills_runs = false;
             self.runs = 0;
@@ -552,7 +558,7 @@ mod tests {
     fn the_clock_is_looked_at_every_few_microseconds_and_by_who_is_slow_each_time() {
         let mut inlet = Inlets::default().connect(&publisher(), 1);
         let mut now = Time(1_000_000);
-        for (runs, batch) in [(0, 1), (LOOP - 1, 1), (LOOP, 80)] {
+        for (runs, batch) in [(0, 1), (SURE_RUNS - 1, 1), (SURE_RUNS, 80)] {
             inlet.runs = runs;
             // 50 ns a message.
             for _ in 0..10 {
@@ -567,8 +573,10 @@ mod tests {
         inlet.left = 0;
         assert!(inlet.may_wait(now + Duration::from_micros(4)));
         assert!(!inlet.may_wait(now + Duration::from_micros(24)), "it is due");
-        inlet.look(now + Duration::from_millis(1));
-        assert!(!inlet.is_tight());
+        let later = now + Duration::from_millis(1);
+        inlet.look(later);
+        assert!(inlet.is_tight() && inlet.batch == 1, "it may have been put aside");
+        assert!(!inlet.may_wait(later + Duration::from_micros(1)) && !inlet.is_tight());
         assert_eq!(inlet.runs, 0);
     }
 

@@ -79,7 +79,7 @@ pub(crate) struct Working {
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
-    /// Messages that left alone, each as soon as the one before had left.
+    /// Messages that left alone, each soon after the one before had left.
     closely: u32,
     /// The time from one transmit of a busy application to the next.
     pace: Duration,
@@ -120,12 +120,20 @@ impl Shared {
         self.transmit_at(working, self.clock.now());
     }
 
-    /// Does the service thread's work, for an application that never sleeps.
+    /// Does the service thread's work, for an application that never sleeps. Elsewhere than on Linux that thread does it: it is
+    /// woken to be put off.
     pub(crate) fn tend(&self) {
-        let mut working = self.lock();
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        // Who has the lock does that work, or is soon done.
+        let Some(mut working) = self.working.try_lock() else { return };
         let now = self.clock.now();
         working.tended = now;
-        // A transmit does that work too.
+        if working.look_again.is_due(now) {
+            working.close_inlets(now);
+        }
+        // A transmit does the rest.
         if working.watched || now.since(working.received) >= BETWEEN_LOOKS || working.due(now).is_due(now) {
             self.transmit_at(&mut working, now);
         }
@@ -149,7 +157,7 @@ impl Shared {
         if due.is_due(now) {
             working.publisher.handle_timeout(now);
         }
-        if is_asked || due.is_due(now) {
+        if is_asked || due.is_due(now) || working.tell_at.is_due(now) {
             sent = working.transmit(self, now);
             runs += sent.runs;
             self.tell(working);

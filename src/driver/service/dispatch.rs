@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// In a tight loop messages pile up for so many times what a transmit takes, so that most of the time goes to them.
 const TIGHT_COSTS: u32 = 4;
+/// A message follows the one before closely that comes after less than this part of what a transmit takes.
+const FOLLOWS_PART: u32 = 4;
 /// So many messages that each left alone, and each followed the one before soon after that had left, are more than the system can
 /// send one by one. Fewer are what a steady application has to make up for after a pause of its thread: were they to wait for a
 /// timer, which costs more than some messages to send, there would be more to make up for next time.
@@ -37,10 +39,10 @@ impl Shared {
                 working.go_on(self, inlet, stream);
             } else {
                 working.publisher.prepare(stream);
-                working.closely = if follows { working.closely + 1 } else { 0 };
+                working.closely = if follows { working.closely.saturating_add(1) } else { 0 };
                 if working.closely > CLOSELY {
                     // What sends message after message without a pause is not slow for what sending takes.
-                    inlet.go_on(working.transmitted);
+                    inlet.go_on(self.clock.now());
                 }
             }
         } else {
@@ -65,10 +67,11 @@ impl Shared {
 }
 
 impl Working {
-    /// Whether a message that comes now is one of more than the system can send one by one: it follows the last transmit in less
-    /// than half of what that took, or follows one that does and waits.
+    /// Whether a message that comes now is one of more than the system can send one by one: it comes so soon after a transmit that most
+    /// of the time goes to them, or while others wait.
     fn follows(&self, now: Time) -> bool {
-        self.waiting.is_some() || now.since(self.transmitted) < (self.cost / 2).max(Inlet::TIGHT)
+        let soon = if self.waiting.is_some() { self.cost * 2 } else { self.cost / FOLLOWS_PART };
+        now.since(self.transmitted) < soon.max(Inlet::TIGHT)
     }
 
     /// Whether a message that comes now waits for others.
@@ -87,7 +90,7 @@ impl Working {
 
     /// A run left, and more is to come: it piles up from now on.
     fn go_on(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32) {
-        self.pile_up(shared, inlet, stream, self.transmitted);
+        self.pile_up(shared, inlet, stream, shared.clock.now());
         // Setting a timer, too, takes longer than what comes in a tight loop.
         inlet.go_on(shared.clock.now());
     }
@@ -95,6 +98,11 @@ impl Working {
     /// Messages wait for others; those that come in a tight loop are pushed, as many as fill a run.
     fn pile_up(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32, now: Time) {
         let tight = inlet.is_tight();
+        let pile = self.pile(inlet);
+        let pushes = tight && pile >= Inlet::BETWEEN_LOOKS && !self.unserved;
+        if !pushes && self.publisher.pending(stream) == (0, false) {
+            return;
+        }
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set. A
         // burst of some messages is over before that.
         let run_after_run = tight && !self.watched && inlet.fills_runs();
@@ -103,8 +111,7 @@ impl Working {
         if !self.is_tended(now) {
             self.wake_by(shared, now + most);
         }
-        let pile = self.pile(inlet);
-        if !tight || pile < Inlet::BETWEEN_LOOKS || self.unserved {
+        if !pushes {
             return;
         }
         let (sealed, packing) = self.publisher.pending(stream);
@@ -120,7 +127,7 @@ impl Working {
     /// What publishers may push without the lock is looked after in time.
     fn look_after(&mut self, now: Time) {
         let open = self.inlets.is_open();
-        self.look_again = if open { now + self.pause } else { Time::NEVER };
+        self.look_again = if open { self.look_again.min(now + self.pause) } else { Time::NEVER };
     }
 
     /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream.
@@ -129,13 +136,15 @@ impl Working {
         self.look_after(now);
     }
 
-    /// Takes in what all publishers pushed, to be sent now; they push no more.
-    pub(super) fn close_inlets(&mut self, now: Time) {
+    /// Takes in what all publishers pushed, to be sent now; they push no more. The second time, a while later, what memory was promised
+    /// to them is there for others.
+    pub(crate) fn close_inlets(&mut self, now: Time) {
         let again = self.look_again.is_due(now);
         self.inlets.close_all(&mut self.publisher, again, now);
-        if again || !self.inlets.is_open() {
-            self.look_after(now);
+        if again {
+            self.look_again = Time::NEVER;
         }
+        self.look_after(now);
     }
 
     /// Takes in what a publisher pushed that calls this.
@@ -212,9 +221,9 @@ mod tests {
     #[test]
     fn nobody_waits_who_is_not_one_of_many_that_follow_each_other_closely() {
         assert!(!send(Duration::ZERO, CLOSELY).0);
-        let half = Duration::from_millis(500);
-        assert!(send(half - Duration::from_millis(1), CLOSELY + 1).0);
-        assert!(!send(half, CLOSELY + 1).0);
+        let soon = Duration::from_secs(1) / FOLLOWS_PART;
+        assert!(send(soon - Duration::from_millis(1), CLOSELY + 1).0);
+        assert!(!send(soon, CLOSELY + 1).0);
     }
 
     #[test]
@@ -250,15 +259,13 @@ mod tests {
         let mut least = Inlet::TIGHT;
         // A message so long after the last one left; gives whether it is seen as one of a tight loop.
         let mut send = |gap| {
-            // The timer costs so much that nothing waits for it.
-            (working.timer_cost, working.wakes_at) = (Duration::from_secs(1), Time::NEVER);
             let now = working.transmitted + gap;
             while !now.is_due(shared.clock.now()) {
                 std::hint::spin_loop();
             }
             working.publisher.send(stream, b"message", now).unwrap();
             shared.dispatch(&mut working, &mut inlet, stream, now);
-            if !inlet.is_tight() {
+            if !inlet.is_tight() && working.transmitted > now {
                 least = least.min(working.transmitted.since(now));
             }
             inlet.is_tight()

@@ -11,10 +11,10 @@ pub(super) const SOON: Duration = Duration::from_millis(1);
 /// An application that is busy for so many transmits takes in the NAKs itself.
 const STREAK: u32 = 8;
 /// An application that tends the endpoint does so again within this.
-const TENDS: Duration = Duration::from_millis(2);
+const TENDED_WITHIN: Duration = Duration::from_millis(2);
 /// The service thread wakes for one that does not any more after this at the latest. Where it is later than the processor's next tick
 /// (4 ms on most machines, 10 on few), to set a timer for it costs next to nothing, on a virtual machine too.
-const TENDED: Duration = Duration::from_millis(10);
+const BACKUP: Duration = Duration::from_millis(10);
 /// An application that transmits with less than this between is busy.
 const BUSY: Duration = Duration::from_micros(50);
 /// When a busy application has not transmitted for a while the service thread takes over: a while in which setting the timer
@@ -81,7 +81,7 @@ impl Working {
         if now.since(self.transmitted) >= BUSY {
             self.streak = 0;
         }
-        self.streak += 1;
+        self.streak = self.streak.saturating_add(1);
         if self.watched && (self.is_busy() || self.is_tended(now)) {
             self.publisher.count_sending(0, 1);
             self.watched = !shared.watch.set(&shared.socket, false);
@@ -90,7 +90,7 @@ impl Working {
 
     /// The application does the service thread's work besides, and said so just now.
     pub(super) fn is_tended(&self, now: Time) -> bool {
-        now.since(self.tended) < TENDS
+        now.since(self.tended) < TENDED_WITHIN
     }
 
     /// With the next transmit a busy application looks for what its receivers say, however short ago it did.
@@ -119,13 +119,17 @@ impl Working {
         // What is sent next waits for others too, where what was sent last did.
         let tended = !self.watched && self.is_tended(now);
         let (most, least) = match self.waiting.take().unwrap_or(SOON) {
-            _ if tended => (TENDED, TENDED / 2),
+            _ if tended => (BACKUP, BACKUP / 2),
             waiting => {
                 let most = waiting.min(if self.watched { SOON } else { self.pause });
                 (most, most / 4)
             }
         };
-        let wake = if self.watched { self.due(now).min(now + most) } else { now + most };
+        let wake = match self.watched {
+            true => self.due(now).min(now + most),
+            false if tended => self.tended + most,
+            false => now + most,
+        };
         if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + least) {
             // Kept until the next time: were it to shrink at each transmit the timer would have to be set at each.
             let for_timer = (self.timer_cost * TIMER_PART).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -233,8 +237,8 @@ mod tests {
         drop(working);
         shared.tend();
         let mut working = shared.lock();
-        let wakes = working.wakes_at.since(shared.clock.now());
-        assert!(!working.watched && wakes > TENDED / 2, "{wakes:?}");
+        assert!(!working.watched);
+        assert_eq!(working.wakes_at, working.tended + BACKUP);
         working.publisher.send(stream, b"a message, and then none", now).unwrap();
         working.publisher.flush(stream);
         drop(working);
@@ -272,6 +276,62 @@ mod tests {
         let heartbeats = shared.lock().publisher.stats().heartbeats;
         wait_for(heartbeats + 3);
         assert!(shared.lock().watched);
+    }
+
+    #[test]
+    fn who_tends_has_memory_given_back_that_was_promised_to_a_publisher_that_fell_silent() {
+        let shared = unserved();
+        let mut working = shared.lock();
+        working.unserved = false;
+        let now = shared.clock.now();
+        let quiet = working.publisher.open_stream("quiet", now).unwrap();
+        let mut inlet = working.connect(quiet);
+        assert!(working.publisher.headroom(quiet, 50, now));
+        working.inlets.open(&mut inlet, quiet, 46, now);
+        working.look_again = now + PAUSE_MIN;
+        assert!(inlet.push(b"one").is_taken());
+        drop(working);
+        let until = now + Duration::from_secs(20);
+        loop {
+            shared.tend();
+            let mut working = shared.lock();
+            if !working.inlets.is_open() && working.publisher.pending(quiet) == (0, false) {
+                working.unserved = true;
+                break;
+            }
+            assert!(!until.is_due(shared.clock.now()));
+        }
+    }
+
+    #[test]
+    fn who_waits_tends_no_more() {
+        let service = service();
+        let shared = &*service.shared;
+        shared.tend();
+        let mut working = shared.lock();
+        working.tended = shared.clock.now() + Duration::from_secs(3_600);
+        let soon = shared.clock.now() + Duration::from_millis(1);
+        shared.wait_for(&mut working, Some(soon), |_| false);
+        assert!(working.watched && working.tended == Time(0));
+        let due = working.due(soon);
+        assert!(working.wakes_at <= due);
+    }
+
+    #[test]
+    fn who_transmits_tells_those_who_wait_for_room_when_it_is_time() {
+        let shared = unserved();
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        // Nothing else is due.
+        working.publisher.handle_timeout(now + Duration::from_secs(3_600));
+        shared.transmit(&mut working);
+        working.unserved = false;
+        for (at, told) in [(now + Duration::from_secs(3_600), false), (now, true)] {
+            working.tell_at = at;
+            shared.transmit(&mut working);
+            assert_eq!(working.tell_at == Time::NEVER, told);
+        }
+        working.unserved = true;
     }
 
     #[test]

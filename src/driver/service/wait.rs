@@ -30,7 +30,10 @@ impl Shared {
     }
 
     fn wait_inner(&self, working: &mut MutexGuard<'_, Working>, until: Option<Time>) -> bool {
+        // Who waits tends nothing.
+        working.tended = Time(0);
         working.hand_over(self);
+        working.arm(self);
         let serve = working.unserved.then(|| self.clock.now() + SOON);
         match until.into_iter().chain(serve).min().and_then(|at| self.clock.instant(at)) {
             None => self.changed.wait(working),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long after the end messages may be sent that were due before it: at a rate that is not reached there are ever more.
 const OVERTIME: Duration = Duration::from_secs(1);
-/// What is done while there is nothing to send takes no longer.
-const BESIDES: Duration = Duration::from_micros(2);
+/// What is done while there is nothing to send takes no longer, most times.
+const MOST_BESIDES: Duration = Duration::from_micros(2);
 /// Messages that are already due are counted up between two looks at the clock, at most.
 const LOOK_EVERY: u64 = 64;
 
@@ -82,7 +82,7 @@ impl Moments {
             let mut now = clock::now();
             while now < moment {
                 if self.spin {
-                    if moment - now > BESIDES {
+                    if moment - now > MOST_BESIDES {
                         besides();
                     }
                     std::hint::spin_loop();

@@ -175,7 +175,7 @@ pub(crate) fn open(trip: &Trip) -> Result<(Publisher, Subscriber), Failure> {
 /// Tells when to do so again at the latest.
 pub(crate) fn tend(publisher: &Publisher) -> Duration {
     publisher.endpoint().tend();
-    Duration::from_micros(500)
+    Duration::from_micros(50)
 }
 
 /// What is to be sent, and when.
