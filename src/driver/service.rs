@@ -105,6 +105,8 @@ pub(crate) struct Working {
     refusals_alone: Seldom,
     wall_clock: Time,
     stop: bool,
+    /// What is done at present the service thread does.
+    serves: bool,
     /// The service thread has ended: who waits does its work.
     unserved: bool,
 }
@@ -200,6 +202,7 @@ struct Sent {
 impl Working {
     /// What the service thread does when it wakes; true when there is more to do at once.
     fn serve(&mut self, shared: &Shared) -> bool {
+        self.serves = true;
         let now = shared.clock.now();
         if now.since(self.transmitted) >= self.pause && !self.is_tended(now) {
             self.hand_over(shared);
@@ -220,6 +223,7 @@ impl Working {
             let now = shared.clock.now();
             self.wake_by(shared, now + self.pause);
         }
+        self.serves = false;
         !drained || sent.more
     }
 
@@ -417,6 +421,7 @@ impl Service {
                 refusals_alone: Seldom::default(),
                 wall_clock: clock.now(),
                 stop: false,
+                serves: false,
                 unserved: false,
             }),
             changed: Condvar::new(),
