@@ -93,13 +93,14 @@ impl Endpoint {
         self.shared().lock().publisher.poll_event()
     }
 
-    /// Does what the service thread would: answers NAKs, keeps time, sends what waits and is due. For an application whose publishing
-    /// thread has a loop of its own and never sleeps: while that calls this at least every millisecond, as often as it likes,
-    /// the service thread leaves its processors alone, but where a NAK asks for very much. Most calls take a fraction of a microsecond; one in 16 us receives, too.
+    /// Does what the service thread would: answers NAKs, keeps time, sends what waits and is due. For an application whose
+    /// publishing thread has a loop of its own and never sleeps: while that calls this at least every millisecond, as often as
+    /// it likes, the service thread leaves its processors alone, but where a NAK asks for very much. Most calls take a fraction
+    /// of a microsecond; one in 16 us receives, too.
     ///
-    /// When it calls no more, the service thread takes over 10 ms after the last call, and at once where a call of the endpoint's waits;
-    /// what was due meanwhile (a heartbeat, the answer to a NAK, the last messages of a tight loop) is late by as much. Linux;
-    /// elsewhere it does nothing.
+    /// When it calls no more, the service thread takes over 10 ms after the last call, and at once where a call of the
+    /// endpoint's waits; what was due meanwhile (a heartbeat, the answer to a NAK, the last messages of a tight loop) is late by
+    /// as much. Linux; elsewhere it does nothing.
     pub fn tend(&self) {
         self.shared().tend();
     }

@@ -117,11 +117,6 @@ impl Shared {
         self.working.lock()
     }
 
-    /// Transmits what there is, and lets the service thread have the lock if it waits for it.
-    pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
-        self.transmit_at(working, self.clock.now());
-    }
-
     /// Does the service thread's work, for an application that never sleeps. Elsewhere than on Linux that thread does it: it is
     /// woken to be put off.
     pub(crate) fn tend(&self) {
@@ -139,6 +134,11 @@ impl Shared {
         if working.watched || now.since(working.received) >= BETWEEN_LOOKS || working.due(now).is_due(now) {
             self.transmit_at(&mut working, now);
         }
+    }
+
+    /// Transmits what there is, and lets the service thread have the lock if it waits for it.
+    pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
+        self.transmit_at(working, self.clock.now());
     }
 
     /// The same, by who has just looked at the clock: a look costs as much as all else that is done with a small message.

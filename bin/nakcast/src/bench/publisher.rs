@@ -35,7 +35,7 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
         let mut publisher = endpoint.publisher(WARM_UP_TOPIC)?;
         wait_for(&mut publisher, args.subscribers)?;
         match Moments::warm_up(args).map_err(Failure::at_run_time)? {
-            Some(mut moments) => send_at_moments(&endpoint, &mut publisher, &mut message, &mut moments)?,
+            Some(mut moments) => send_at_moments(&mut publisher, &mut message, &mut moments)?,
             None => send_max(&mut publisher, &mut message, u64::MAX, Some(args.warm_up))?,
         };
         // Who lacks something of this is not held against it.
@@ -48,7 +48,7 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
     let (cpu_before, begun) = (cpu_time(), monotonic_ns());
     let mut moments = Moments::measured(args).map_err(Failure::at_run_time)?;
     let sent = match &mut moments {
-        Some(moments) => send_at_moments(&endpoint, &mut publisher, &mut message, moments)?,
+        Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
         None => send_max(&mut publisher, &mut message, args.count.unwrap_or(u64::MAX), args.duration)?,
     };
     let sending = Duration::from_nanos(monotonic_ns() - begun);
@@ -77,13 +77,12 @@ fn wait_for(publisher: &mut Publisher, subscribers: usize) -> Result<(), Failure
 
 /// An open loop; tells how many were sent.
 fn send_at_moments(
-    endpoint: &Endpoint,
     publisher: &mut Publisher,
     message: &mut [u8],
     moments: &mut Moments,
 ) -> Result<u64, Failure> {
     let mut sent = 0;
-    while let Some(due) = moments.next(|| endpoint.tend()) {
+    while let Some(due) = moments.next(|| publisher.endpoint().tend()) {
         stamp(message, due);
         publisher.send(message)?;
         sent += 1;
