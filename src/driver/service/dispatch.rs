@@ -259,6 +259,8 @@ mod tests {
         let mut least = Inlet::TIGHT;
         // A message so long after the last one left; gives whether it is seen as one of a tight loop.
         let mut send = |gap| {
+            // Whatever this thread is put aside for meanwhile.
+            working.cost = Duration::from_micros(4);
             let now = working.transmitted + gap;
             while !now.is_due(shared.clock.now()) {
                 std::hint::spin_loop();
