@@ -219,6 +219,8 @@ impl Publisher {
                     self.refused(&mut working, refused, until, &mut tried)?;
                     self.look(&mut working)?;
                     now = shared.clock.now();
+                    // It was the application that waited, and not the messages for it.
+                    self.inlet.go_on(now);
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::net::{BufferWarning, Interface};
 use crate::protocol::subscriber::{Ready, SubscriberStats};
 use crate::protocol::{Event, Time};
 use crate::wire::ReceiverId;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,7 +110,7 @@ impl Subscriber {
     /// # Errors
     /// [`Error::System`] when the sockets fail.
     pub fn try_recv(&mut self) -> Result<Option<Event<'_>>, Error> {
-        let ready = self.look()?;
+        let ready = self.look(None, Driver::next)?;
         Ok(ready.map(|ready| self.driver.event(&ready)))
     }
 
@@ -128,35 +129,34 @@ impl Subscriber {
     /// # Errors
     /// [`Error::System`] when the sockets fail.
     pub fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> Result<usize, Error> {
-        let mut count = 0;
-        while count < limit {
-            let Some(ready) = (if count == 0 { self.look()? } else { self.next()? }) else { break };
-            handle(self.driver.event(&ready));
-            count += 1;
-            if ready.is_message() {
-                count += self.driver.rest(limit - count, &mut handle);
-            }
+        if limit == 0 {
+            return Ok(0);
         }
-        Ok(count)
+        self.look(0, |driver| driver.poll(limit, &mut handle))
     }
 
     fn next(&mut self) -> Result<Option<Ready>, Error> {
         self.driver.next().map_err(Error::system("receiving"))
     }
 
-    /// The next event without waiting; when there is none, the descriptor tells when there may be.
-    fn look(&mut self) -> Result<Option<Ready>, Error> {
+    /// Takes what is here without waiting; when that is `nothing`, the descriptor tells when there may be more.
+    fn look<T: PartialEq>(
+        &mut self,
+        nothing: T,
+        mut take: impl FnMut(&mut Driver) -> io::Result<T>,
+    ) -> Result<T, Error> {
+        let mut take = |driver: &mut Driver| take(driver).map_err(Error::system("receiving"));
         self.driver.look();
-        let mut ready = self.next()?;
-        if ready.is_none() && self.woken.swap(false, Ordering::SeqCst) {
+        let mut taken = take(&mut self.driver)?;
+        if taken == nothing && self.woken.swap(false, Ordering::SeqCst) {
             // Taken notice of, lest the descriptor stays readable.
             self.driver.wait(Time(0)).map_err(Error::system("waiting"))?;
-            ready = self.next()?;
+            taken = take(&mut self.driver)?;
         }
-        if ready.is_none() {
+        if taken == nothing {
             self.driver.arm();
         }
-        Ok(ready)
+        Ok(taken)
     }
 
     fn next_until(&mut self, until: Time) -> Result<Option<Ready>, Error> {

@@ -101,29 +101,18 @@ impl Driver {
 
     /// Shows what `next` gave last.
     pub(crate) fn event(&self, ready: &Ready) -> Event<'_> {
-        let current = match self.receivers[self.current].current() {
-            Some(datagram) if self.handled => datagram.bytes,
-            _ => &[],
-        };
-        self.subscriber.event(ready, current)
+        self.subscriber.event(ready, self.current())
     }
 
-    /// Hands on the messages that follow the one that `next` gave last in its datagram, at most `limit`; gives how many.
-    pub(crate) fn rest(&mut self, limit: usize, handle: impl FnMut(Event<'_>)) -> usize {
-        let current = match self.receivers[self.current].current() {
-            Some(datagram) if self.handled => datagram.bytes,
-            _ => &[],
-        };
-        self.subscriber.rest(current, limit, handle)
+    /// The datagram that events borrow from.
+    fn current(&self) -> &[u8] {
+        current(&self.receivers[self.current], self.handled)
     }
 
     /// The next thing that happened, if there is one without waiting.
     pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
         loop {
-            let current = match self.receivers[self.current].current() {
-                Some(datagram) if self.handled => datagram.bytes,
-                _ => &[],
-            };
+            let current = current(&self.receivers[self.current], self.handled);
             if let Some(ready) = self.subscriber.advance(current) {
                 return Ok(Some(ready));
             }
@@ -133,13 +122,31 @@ impl Driver {
         }
     }
 
+    /// Hands on what happened, at most `limit` events, without waiting; gives how many.
+    pub(crate) fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> io::Result<usize> {
+        let mut count = 0;
+        while count < limit {
+            let current = current(&self.receivers[self.current], self.handled);
+            count += self.subscriber.rest(current, limit - count, &mut handle);
+            if !self.subscriber.has_ready() {
+                if count < limit && !self.take()? {
+                    break;
+                }
+            } else if count < limit
+                && let Some(ready) = self.subscriber.advance(current)
+            {
+                handle(self.subscriber.event(&ready, current));
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// Goes on without taking what happened: the datagram at hand is kept, and so are those that come. For a thread whose
     /// application takes nothing at present. False when there is nothing more to do.
     pub(crate) fn work(&mut self) -> io::Result<bool> {
-        if self.handled
-            && let Some(datagram) = self.receivers[self.current].current()
-        {
-            self.subscriber.park(datagram.bytes);
+        if self.handled {
+            self.subscriber.park(current(&self.receivers[self.current], true));
         }
         self.take()
     }
@@ -352,6 +359,14 @@ impl Driver {
         }
         stats.system_calls += self.waiter.system_calls;
         stats
+    }
+}
+
+/// The datagram at hand, if it was given to the state machine.
+fn current(receiver: &Receiver, handled: bool) -> &[u8] {
+    match receiver.current() {
+        Some(datagram) if handled => datagram.bytes,
+        _ => &[],
     }
 }
 

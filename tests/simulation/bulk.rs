@@ -195,6 +195,38 @@ fn what_follows_in_a_datagram_is_handed_on_at_once_as_far_as_it_is_wanted() {
 }
 
 #[test]
+fn a_datagram_is_handed_on_as_a_whole_and_what_comes_before_it_is_told_before() {
+    for contract in [Contract::Ordered, Contract::Arrival] {
+        let mut core = subscriber(contract);
+        core.set_kernel_time(7);
+        let [first, second, third, fourth] = [1, 2, 3, 4].map(|sequence| five(sequence, sequence * 5 - 4));
+        hand(&mut core, &first);
+        assert_eq!(rest(&mut core, &first, 2, 1), [1, 2]);
+        assert!(core.has_ready());
+        assert_eq!(rest(&mut core, &[], 9, 1), [0; 0], "it is elsewhere");
+        assert_eq!(rest(&mut core, &first, 3, 1), [3, 4, 5]);
+        assert!(!core.has_ready(), "nobody need look");
+        hand(&mut core, &third);
+        assert!(core.rest(&third, 9, |_| ()) == if contract == Contract::Arrival { 5 } else { 0 });
+        assert_eq!(next(&mut core, &third), 0);
+        hand(&mut core, &second);
+        assert_eq!(rest(&mut core, &second, 9, 2), [6, 7, 8, 9, 10]);
+        // What was kept meanwhile.
+        assert_eq!(next(&mut core, &second), if contract == Contract::Ordered { 11 } else { 0 });
+        assert_eq!(core.rest(&second, 9, |_| ()), if contract == Contract::Ordered { 4 } else { 0 });
+        assert!(!core.has_ready());
+        // One whose messages the publisher counted, and left out.
+        let sixth = five(5, 26);
+        hand(&mut core, &fourth);
+        assert_eq!(rest(&mut core, &fourth, 9, 4), [16, 17, 18, 19, 20]);
+        hand(&mut core, &sixth);
+        let refused = core.stats().contradictions;
+        assert_eq!((core.rest(&sixth, 9, |_| ()), refused), (0, 1));
+        assert_eq!((core.stats().messages, core.stats().datagrams), (20, 4));
+    }
+}
+
+#[test]
 fn nothing_follows_a_message_that_came_in_parts() {
     let mut core = subscriber(Contract::Ordered);
     let mut payload = [0; 18];

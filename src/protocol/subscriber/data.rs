@@ -97,8 +97,9 @@ impl Subscriber {
             }
         };
         // What there is no room for never came: it is found missing, or missing still, and asked for.
-        let room = sequence < stream.expected + ceiling(stream, capacity, busy)
-            && (!splits || stream.gaps.len() < MOST_RANGES);
+        let is_near =
+            sequence <= stream.expected || sequence < stream.expected + ceiling(stream, capacity, busy);
+        let room = is_near && (!splits || stream.gaps.len() < MOST_RANGES);
         let received = now.0.wrapping_add(self.config.wall_offset);
         let arrival = Arrival { received, kernel: self.kernel };
         let deliverable = by_arrival || sequence == stream.expected;

@@ -90,14 +90,17 @@ impl Subscriber {
         }
     }
 
-    /// Hands on what follows in the datagram of the message that `advance` gave last, at most `limit` messages, with no more
-    /// ado for each than it takes; gives how many.
+    /// Hands on messages that nothing comes before, and that lie in one datagram: at most `limit`, with no more ado for each than it
+    /// takes; gives how many. What else happened [`advance`](Self::advance) gives; `current` is as there.
     pub fn rest(&mut self, current: &[u8], limit: usize, mut handle: impl FnMut(Event<'_>)) -> usize {
         let in_order = self.config.contract != Contract::Arrival;
         let Subscriber { ready, streams, parked, pool, stats, .. } = self;
-        let Some(stream) = ready.front().and_then(|&index| streams[index].as_mut()) else { return 0 };
+        let Some(&index) = ready.front() else { return 0 };
+        let Some(stream) = streams[index].as_mut().filter(|stream| stream.is_at_a_message(in_order)) else {
+            return 0;
+        };
         let Stream { topic, source_id, id, window, cursor, next_message, .. } = stream;
-        let Some(cursor) = cursor.as_mut().filter(|cursor| !cursor.fragment) else { return 0 };
+        let Some(cursor) = cursor.as_mut() else { return 0 };
         let bytes = match cursor.place {
             Place::Current => current,
             Place::Parked => parked,
@@ -133,7 +136,23 @@ impl Subscriber {
                 kernel: cursor.arrival.kernel,
             }));
         }
+        if cursor.at == cursor.payload.1 - cursor.payload.0 {
+            self.consume(index);
+            self.dequeue_idle(index);
+        }
         count
+    }
+
+    /// A stream that was looked at for something to deliver is not again, if that would be in vain.
+    fn dequeue_idle(&mut self, index: usize) {
+        if let Some(stream) = self.streams[index].as_mut()
+            && stream.is_drained()
+            && stream.expected > stream.highest
+            && stream.ending.is_none()
+        {
+            stream.queued = false;
+            self.ready.pop_front();
+        }
     }
 
     /// Keeps what is left to deliver of the datagram that was handled last, so that another may be handled.
@@ -364,8 +383,10 @@ impl Subscriber {
         }
         if in_order {
             stream.expected = cursor.sequence + 1;
-            let until = askable(stream, &self.pool, self.busy, false);
-            stream.gaps.reached(until);
+            if !stream.gaps.is_empty() {
+                let until = askable(stream, &self.pool, self.busy, false);
+                stream.gaps.reached(until);
+            }
         } else {
             stream.forget_dead();
         }

@@ -57,6 +57,8 @@ struct Seen {
 struct Case {
     config: Config,
     subscriber: Subscriber,
+    /// Messages it takes at once, where it can.
+    at_once: usize,
     now: Time,
     places: BTreeMap<(u64, u32), Place>,
     seen: BTreeMap<(u64, u32), Seen>,
@@ -96,7 +98,8 @@ impl Case {
         let now = Time(1_000_000_000);
         let subscriber = Subscriber::new(config.clone(), now);
         let (places, seen, current) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Case { config, subscriber, now, places, seen, current, naks: 0 }
+        let at_once = input.one(&[0, 1, 2, usize::MAX]);
+        Case { config, subscriber, at_once, now, places, seen, current, naks: 0 }
     }
 
     fn step(&mut self, input: &mut Input) {
@@ -316,50 +319,27 @@ impl Case {
         self.receive(input, &header, bytes);
     }
 
-    /// Takes the next thing that happened, and checks it.
+    /// Takes the next thing that happened, or some messages at once, and checks that.
     fn advance(&mut self) -> bool {
-        let Some(ready) = self.subscriber.advance(&self.current) else { return false };
+        let Case { subscriber, current, seen, .. } = self;
         let in_order = self.config.contract != Contract::Arrival;
-        let event = self.subscriber.event(&ready, &self.current);
-        let key = match &event {
-            Event::Message(message) => (message.source().0, message.stream_id()),
-            Event::Gap(gap) => (gap.source().0, gap.stream_id()),
-            Event::StreamUp(stream) | Event::StreamEnd(stream) => (stream.source().0, stream.stream_id()),
-            other => panic!("{other:?} is new here"),
-        };
-        let seen = self.seen.entry(key).or_default();
-        match event {
-            Event::StreamUp(stream) => {
-                assert!(!seen.up, "a stream comes up once");
-                *seen = Seen { up: true, sequence: stream.sequence(), ..Seen::default() };
-            }
-            Event::Message(message) => {
-                assert!(seen.up && ready.is_message());
-                let (number, id) = (message.number(), stream_of(key.0, key.1));
-                // What fragments that contradict each other make of a message is their source's to answer for.
-                assert!(message.payload().len() > 100 || is_content(message.payload(), id, number, 0));
-                if in_order {
-                    assert!(seen.next.is_none_or(|next| next == number), "{number} for {:?}", seen.next);
-                    assert!(message.sequence() >= seen.sequence);
-                    (seen.next, seen.sequence) = (Some(number + 1), message.sequence());
-                } else {
-                    let first = seen.came.insert(number);
-                    assert!(first || message.payload().len() > 100, "message {number} came twice");
-                }
-            }
-            Event::Gap(gap) => {
-                assert!(seen.up && gap.messages() > 0 && gap.first() <= gap.last());
-                seen.next = seen.next.map(|next| next + gap.messages());
-            }
-            Event::StreamEnd(stream) => {
-                assert!(seen.up && stream.end_reason().is_some());
-                seen.up = false;
-                if stream.end_reason() == Some(EndReason::Closed) && in_order {
-                    assert!(stream.sequence() >= seen.sequence);
-                }
-            }
-            other => panic!("{other:?} is new here"),
+        let mut taken = 0;
+        let told = subscriber.rest(current, self.at_once, |event| {
+            assert!(matches!(event, Event::Message(_)));
+            check(seen, in_order, &event);
+            taken += 1;
+        });
+        assert!(told == taken && taken <= self.at_once);
+        if taken > 0 {
+            return true;
         }
+        let Some(ready) = subscriber.advance(current) else {
+            assert!(!subscriber.has_ready());
+            return false;
+        };
+        let event = subscriber.event(&ready, current);
+        assert_eq!(ready.is_message(), matches!(event, Event::Message(_)));
+        check(seen, in_order, &event);
         true
     }
 
@@ -446,4 +426,47 @@ fn any_kind(input: &mut Input) -> Kind {
         Kind::Status,
         Kind::End,
     ])
+}
+
+/// Whether what happened may come after what was seen.
+fn check(seen: &mut BTreeMap<(u64, u32), Seen>, in_order: bool, event: &Event<'_>) {
+    let key = match event {
+        Event::Message(message) => (message.source().0, message.stream_id()),
+        Event::Gap(gap) => (gap.source().0, gap.stream_id()),
+        Event::StreamUp(stream) | Event::StreamEnd(stream) => (stream.source().0, stream.stream_id()),
+        other => panic!("{other:?} is new here"),
+    };
+    let seen = seen.entry(key).or_default();
+    match event {
+        Event::StreamUp(stream) => {
+            assert!(!seen.up, "a stream comes up once");
+            *seen = Seen { up: true, sequence: stream.sequence(), ..Seen::default() };
+        }
+        Event::Message(message) => {
+            assert!(seen.up);
+            let (number, id) = (message.number(), stream_of(key.0, key.1));
+            // What fragments that contradict each other make of a message is their source's to answer for.
+            assert!(message.payload().len() > 100 || is_content(message.payload(), id, number, 0));
+            if in_order {
+                assert!(seen.next.is_none_or(|next| next == number), "{number} for {:?}", seen.next);
+                assert!(message.sequence() >= seen.sequence);
+                (seen.next, seen.sequence) = (Some(number + 1), message.sequence());
+            } else {
+                let first = seen.came.insert(number);
+                assert!(first || message.payload().len() > 100, "message {number} came twice");
+            }
+        }
+        Event::Gap(gap) => {
+            assert!(seen.up && gap.messages() > 0 && gap.first() <= gap.last());
+            seen.next = seen.next.map(|next| next + gap.messages());
+        }
+        Event::StreamEnd(stream) => {
+            assert!(seen.up && stream.end_reason().is_some());
+            seen.up = false;
+            if stream.end_reason() == Some(EndReason::Closed) && in_order {
+                assert!(stream.sequence() >= seen.sequence);
+            }
+        }
+        other => panic!("{other:?} is new here"),
+    }
 }
