@@ -96,11 +96,11 @@ impl Subscriber {
         let in_order = self.config.contract != Contract::Arrival;
         let Subscriber { ready, streams, parked, pool, stats, .. } = self;
         let Some(&index) = ready.front() else { return 0 };
-        let Some(stream) = streams[index].as_mut().filter(|stream| stream.is_at_a_message(in_order)) else {
-            return 0;
-        };
+        let Some(stream) = streams[index].as_mut() else { return 0 };
         let Stream { topic, source_id, id, window, cursor, next_message, .. } = stream;
-        let Some(cursor) = cursor.as_mut() else { return 0 };
+        // What else is to be told of a stream was, before a datagram is delivered; but for a message that was left out.
+        let follows = |cursor: &&mut Cursor| !cursor.fragment && !(in_order && cursor.number > *next_message);
+        let Some(cursor) = cursor.as_mut().filter(follows) else { return 0 };
         let bytes = match cursor.place {
             Place::Current => current,
             Place::Parked => parked,

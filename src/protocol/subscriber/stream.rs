@@ -229,13 +229,6 @@ impl Stream {
         self.cursor.is_none() && self.gaps.is_empty() && self.arrived.is_empty() && self.losses.is_empty()
     }
 
-    /// What is to be told next is a message of the datagram that is being delivered, and no part of one.
-    pub(super) fn is_at_a_message(&self, in_order: bool) -> bool {
-        let told = !self.up && !self.over && self.losses.is_empty() && self.lent.is_none();
-        let follows = |cursor: &Cursor| !cursor.fragment && (!in_order || cursor.number <= self.next_message);
-        told && self.cursor.as_ref().is_some_and(follows)
-    }
-
     /// Everything before this is delivered or given up.
     pub(super) fn position(&self) -> u64 {
         // By arrival, what is here and not delivered holds the publisher back like anything else.
