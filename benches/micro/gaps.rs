@@ -33,15 +33,16 @@ fn subscriber() -> Subscriber {
 fn take(subscriber: &mut Subscriber, batch: &Batch, mut send: impl FnMut(&[u8])) -> usize {
     let (from, _) = addresses();
     let mut messages = 0;
+    let mut tell = |event: Event<'_>| match event {
+        Event::Message(message) => messages += usize::from(black_box(message.payload()).len() == SIZE),
+        Event::Gap(gap) => panic!("{gap}"),
+        _ => {}
+    };
     let mut deliver = |subscriber: &mut Subscriber, current: &[u8]| {
-        while let Some(ready) = subscriber.advance(current) {
-            match subscriber.event(&ready, current) {
-                Event::Message(message) => {
-                    messages += usize::from(black_box(message.payload()).len() == SIZE)
-                }
-                Event::Gap(gap) => panic!("{gap}"),
-                _ => {}
-            }
+        loop {
+            subscriber.rest(current, usize::MAX, &mut tell);
+            let Some(ready) = subscriber.advance(current) else { break };
+            tell(subscriber.event(&ready, current));
         }
     };
     for datagram in &batch.datagrams {
