@@ -2,9 +2,9 @@
 
 use super::endpoint::{NOW, drain, position, send, status, windowed};
 use super::peers::{SOURCE, emit};
-use nakcast::protocol::{Event, GapReason};
 use nakcast::protocol::publisher::{BackPressure, Flow, Publisher, Refused};
 use nakcast::protocol::subscriber::{Config, Contract, Subscriber};
+use nakcast::protocol::{Event, GapReason};
 use nakcast::wire::{Announce, HEADER_LENGTH, Header, Kind, Position, ReceiverId, flag, record_head};
 use std::net::SocketAddr;
 
