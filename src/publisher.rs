@@ -176,17 +176,35 @@ impl Publisher {
         self.send_inner(message, Some(Duration::ZERO))
     }
 
+    #[inline]
     fn send_inner(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<(), SendError> {
+        match self.inlet.push(message) {
+            Pushed::Yes => Ok(()),
+            pushed => self.send_on(pushed, message, timeout),
+        }
+    }
+
+    /// The same for a message that cannot just be [pushed](Inlet::push); apart from it, for most can.
+    #[inline(never)]
+    fn send_on(
+        &mut self,
+        pushed: Pushed,
+        message: &[u8],
+        timeout: Option<Duration>,
+    ) -> Result<(), SendError> {
         let shared = &*self.endpoint.service.shared;
-        let pushed = self.inlet.push(message);
         let looked = match pushed {
-            Pushed::Yes => return Ok(()),
             Pushed::Look => {
                 let now = shared.clock.now();
                 if self.inlet.may_wait(now) {
                     return Ok(());
                 }
                 Some(now)
+            }
+            // Who closed it has the lock, maybe for long: that is no pause of the application's.
+            Pushed::Alone => {
+                self.inlet.look(shared.clock.now());
+                None
             }
             _ => None,
         };
@@ -202,6 +220,9 @@ impl Publisher {
                 return Ok(());
             }
             now = shared.clock.now();
+        }
+        if pushed != Pushed::Alone {
+            self.inlet.look(now);
         }
         working.enter(&mut self.inlet, self.stream, now);
         let mut until = None;
@@ -422,6 +443,7 @@ impl Claim<'_> {
     pub fn commit(mut self) {
         self.working.publisher.commit(self.stream, self.length);
         let now = self.shared.clock.now();
+        self.inlet.look(now);
         self.shared.dispatch(&mut self.working, self.inlet, self.stream, now);
     }
 }

@@ -42,10 +42,12 @@ pub(crate) struct Inlet {
     /// Datagrams that what is pushed may yet begin. None when it is shut.
     datagrams: usize,
     is_open: bool,
-    /// What left last filled half a run.
-    fills_runs: bool,
     /// Runs that left since messages come in a tight loop.
     runs: u32,
+    /// Messages that follow each other in less than this come in such a loop.
+    tight: Duration,
+    /// The last look found a pause.
+    doubts: bool,
     /// Until when what is pushed may wait.
     due: Time,
     /// After how many messages the clock is looked at, and how many of these are left.
@@ -79,7 +81,7 @@ impl Pushed {
 }
 
 impl Inlet {
-    /// Messages that follow each other in less than this come in a tight loop.
+    /// Messages that follow each other in less than this come in a tight loop, whatever it takes to send one.
     pub(crate) const TIGHT: Duration = Duration::from_micros(1);
     /// The clock is looked at after about this time.
     pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_micros(4);
@@ -133,21 +135,18 @@ impl Inlet {
     /// After how many messages the clock is looked at next.
     fn reckon(&mut self, now: Time) {
         let each = now.since(self.looked) / self.since.max(1);
-        self.batch = if each < Self::TIGHT {
-            let most = if self.runs < SURE_RUNS {
-                1
-            } else {
-                Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1)
-            };
+        self.batch = if each < self.tight {
+            let few = Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1);
+            let most = if self.is_sure() { few.max(1) } else { 1 };
             (self.batch * 2 + 1).min(most as u32).min(MOST)
-        } else if self.batch > 1 {
+        } else if self.batch > 0 && !self.doubts {
             // A thread that was put aside for a moment is in its loop yet; the next message tells.
             1
         } else {
-            self.fills_runs = false;
             self.runs = 0;
             0
         };
+        self.doubts = each >= self.tight && self.batch > 0;
         self.left = 0;
         self.go_on(now);
     }
@@ -165,9 +164,20 @@ impl Inlet {
         self.run.shut();
     }
 
-    /// So many come that it is no burst of a few.
-    pub(crate) fn fills_runs(&self) -> bool {
-        self.fills_runs
+    /// The loop goes on for so long that it is no burst.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.runs >= SURE_RUNS
+    }
+
+    /// The last message came after a pause.
+    #[cfg(test)]
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubts
+    }
+
+    /// To send takes so long: where messages come in less than half of it, it is worth the wait to send some together.
+    pub(crate) fn costs(&mut self, cost: Duration) {
+        self.tight = (cost / 2).max(Self::TIGHT);
     }
 
     /// How many datagrams are in a run.
@@ -241,8 +251,9 @@ impl Inlets {
             longest: publisher.max_record(),
             datagrams: 0,
             is_open: false,
-            fills_runs: false,
             runs: 0,
+            tight: Inlet::TIGHT,
+            doubts: false,
             due: Time(0),
             batch: 0,
             left: 0,
@@ -290,7 +301,6 @@ impl Inlets {
             outlet.run.exchange(&mut inlet.run, publisher.staging());
             let datagrams = inlet.run.finish();
             publisher.stage(stream, stride, datagrams.iter().map(|slot| (slot.end, slot.pieces)));
-            inlet.fills_runs = 2 * datagrams.len() as u64 >= publisher.max_run();
             if let Some(full) = as_long_as_needed(datagrams) {
                 stride = full;
             }
@@ -573,11 +583,40 @@ mod tests {
         inlet.left = 0;
         assert!(inlet.may_wait(now + Duration::from_micros(4)));
         assert!(!inlet.may_wait(now + Duration::from_micros(24)), "it is due");
-        let later = now + Duration::from_millis(1);
-        inlet.look(later);
-        assert!(inlet.is_tight() && inlet.batch == 1, "it may have been put aside");
-        assert!(!inlet.may_wait(later + Duration::from_micros(1)) && !inlet.is_tight());
+        // Once or twice, as long as it goes on in between; not twice in a row.
+        for runs in [SURE_RUNS, 0, 0] {
+            inlet.runs = runs;
+            now = now + Duration::from_millis(1);
+            inlet.look(now);
+            assert!(inlet.is_tight() && inlet.batch == 1, "it may have been put aside");
+            now = now + Duration::from_nanos(50);
+            inlet.look(now);
+        }
+        now = now + Duration::from_millis(1);
+        inlet.runs = SURE_RUNS;
+        inlet.look(now);
+        assert!(!inlet.may_wait(now + Duration::from_micros(1)) && !inlet.is_tight());
         assert_eq!(inlet.runs, 0);
+    }
+
+    #[test]
+    fn where_to_send_takes_long_messages_come_in_a_loop_that_take_half_as_long() {
+        for (cost, longest) in [(0, 0), (1_000, 0), (4_000, 1_999), (20_000, 9_999)] {
+            let mut inlet = Inlets::default().connect(&publisher(), 1);
+            inlet.costs(Duration::from_nanos(cost));
+            let mut now = Time(1_000_000);
+            for (each, is_tight) in [(999, true), (longest.max(999), true), (longest.max(999) + 1, false)] {
+                for runs in [0, SURE_RUNS] {
+                    (inlet.runs, inlet.batch, inlet.doubts) = (runs, 1, false);
+                    for _ in 0..10 {
+                        now = now + Duration::from_nanos(each * u64::from(inlet.batch + 1));
+                        inlet.left = 0;
+                        inlet.look(now);
+                    }
+                    assert_eq!(inlet.is_tight(), is_tight, "each in {each} of {cost} ns, after {runs}");
+                }
+            }
+        }
     }
 
     #[test]

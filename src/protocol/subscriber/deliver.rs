@@ -99,7 +99,8 @@ impl Subscriber {
         let Some(stream) = streams[index].as_mut() else { return 0 };
         let Stream { topic, source_id, id, window, cursor, next_message, .. } = stream;
         // What else is to be told of a stream was, before a datagram is delivered; but for a message that was left out.
-        let follows = |cursor: &&mut Cursor| !cursor.fragment && !(in_order && cursor.number > *next_message);
+        let follows =
+            |cursor: &&mut Cursor| !cursor.fragment && (!in_order || cursor.number <= *next_message);
         let Some(cursor) = cursor.as_mut().filter(follows) else { return 0 };
         let bytes = match cursor.place {
             Place::Current => current,
