@@ -203,7 +203,7 @@ impl Publisher {
             }
             // Who closed it has the lock, maybe for long: that is no pause of the application's.
             Pushed::Alone => {
-                self.inlet.look(shared.clock.now());
+                self.inlet.look(shared.clock.now(), 0);
                 None
             }
             _ => None,
@@ -221,9 +221,8 @@ impl Publisher {
             }
             now = shared.clock.now();
         }
-        if pushed != Pushed::Alone {
-            self.inlet.look(now);
-        }
+        // Whether it is yet to be counted.
+        let mut counts = pushed == Pushed::No;
         working.enter(&mut self.inlet, self.stream, now);
         let mut until = None;
         let mut tried = false;
@@ -231,6 +230,9 @@ impl Publisher {
             let sent = if taken { Ok(()) } else { working.publisher.send(self.stream, message, now) };
             match sent {
                 Ok(()) => {
+                    if counts {
+                        self.inlet.look(now, 1);
+                    }
                     shared.dispatch(&mut working, &mut self.inlet, self.stream, now);
                     return Ok(());
                 }
@@ -242,6 +244,7 @@ impl Publisher {
                     now = shared.clock.now();
                     // It was the application that waited, and not the messages for it.
                     self.inlet.go_on(now);
+                    counts = false;
                 }
             }
         }
@@ -266,7 +269,10 @@ impl Publisher {
                     let (inlet, stream) = (&mut self.inlet, self.stream);
                     return Ok(Claim { shared, working, inlet, stream, length });
                 }
-                Err(refused) => self.refused(&mut working, refused, None, &mut tried)?,
+                Err(refused) => {
+                    self.refused(&mut working, refused, None, &mut tried)?;
+                    self.inlet.go_on(shared.clock.now());
+                }
             }
         }
     }
@@ -443,7 +449,7 @@ impl Claim<'_> {
     pub fn commit(mut self) {
         self.working.publisher.commit(self.stream, self.length);
         let now = self.shared.clock.now();
-        self.inlet.look(now);
+        self.inlet.look(now, 1);
         self.shared.dispatch(&mut self.working, self.inlet, self.stream, now);
     }
 }

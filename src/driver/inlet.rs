@@ -30,6 +30,8 @@ const MOST: u32 = 255;
 /// And at each, until so many runs left of a loop: where an application makes up for a pause, the loop is over soon, and its last messages
 /// would lie there until some more came.
 const SURE_RUNS: u32 = 4;
+/// A pause after so many looks without one is not the end of a loop.
+const STEADY: u32 = 8;
 
 /// The publisher's end.
 #[derive(Debug)]
@@ -46,8 +48,8 @@ pub(crate) struct Inlet {
     runs: u32,
     /// Messages that follow each other in less than this come in such a loop.
     tight: Duration,
-    /// The last look found a pause.
-    doubts: bool,
+    /// Looks since the last pause.
+    steady: u32,
     /// Until when what is pushed may wait.
     due: Time,
     /// After how many messages the clock is looked at, and how many of these are left.
@@ -120,34 +122,25 @@ impl Inlet {
 
     /// The clock was looked at: whether what was pushed may wait for more.
     pub(crate) fn may_wait(&mut self, now: Time) -> bool {
-        self.since += self.batch;
-        self.reckon(now);
-        self.left = self.batch;
+        self.look(now, 0);
         self.left > 0 && !self.due.is_due(now)
     }
 
-    /// The same when a message took the lock.
-    pub(crate) fn look(&mut self, now: Time) {
-        self.since += self.batch - self.left + 1;
-        self.reckon(now);
-    }
-
-    /// After how many messages the clock is looked at next.
-    fn reckon(&mut self, now: Time) {
+    /// The clock was looked at after what was pushed, and so many messages that were not. Tells after how many it is next.
+    pub(crate) fn look(&mut self, now: Time, besides: u32) {
+        self.since += self.batch - self.left + besides;
         let each = now.since(self.looked) / self.since.max(1);
         self.batch = if each < self.tight {
+            self.steady = self.steady.saturating_add(1);
             let few = Self::BETWEEN_LOOKS.as_nanos() / each.as_nanos().max(1);
             let most = if self.is_sure() { few.max(1) } else { 1 };
             (self.batch * 2 + 1).min(most as u32).min(MOST)
-        } else if self.batch > 0 && !self.doubts {
-            // A thread that was put aside for a moment is in its loop yet; the next message tells.
-            1
         } else {
-            self.runs = 0;
-            0
+            // A thread that was put aside for a moment is in its loop yet, unless that just began: short bursts are none.
+            let goes_on = self.batch > 0 && self.steady >= STEADY;
+            (self.steady, self.runs) = (0, 0);
+            u32::from(goes_on)
         };
-        self.doubts = each >= self.tight && self.batch > 0;
-        self.left = 0;
         self.go_on(now);
     }
 
@@ -155,6 +148,7 @@ impl Inlet {
     pub(crate) fn go_on(&mut self, now: Time) {
         self.looked = now;
         self.since = 0;
+        self.left = self.batch;
     }
 
     /// The next message takes the lock.
@@ -169,10 +163,10 @@ impl Inlet {
         self.runs >= SURE_RUNS
     }
 
-    /// The last message came after a pause.
+    /// The last message came without a pause.
     #[cfg(test)]
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.doubts
+    pub(crate) fn is_steady(&self) -> bool {
+        self.steady > 0
     }
 
     /// To send takes so long: where messages come in less than half of it, it is worth the wait to send some together.
@@ -253,7 +247,7 @@ impl Inlets {
             is_open: false,
             runs: 0,
             tight: Inlet::TIGHT,
-            doubts: false,
+            steady: 0,
             due: Time(0),
             batch: 0,
             left: 0,
@@ -373,12 +367,15 @@ fn as_long_as_needed(datagrams: &[Filled]) -> Option<usize> {
 }
 
 #[cfg(all(test, not(nakcast_model)))]
+mod looks;
+
+#[cfg(all(test, not(nakcast_model)))]
 mod tests {
     use super::*;
     use crate::protocol::publisher::Config;
     use crate::wire::{Datagram, RECORD_LENGTH, SourceId};
 
-    fn publisher() -> Publisher {
+    pub(super) fn publisher() -> Publisher {
         let mut publisher = Publisher::new(Config::new(SourceId(7)), Time(0));
         assert_eq!(publisher.open_stream("t", Time(0)), Some(1));
         publisher
@@ -562,61 +559,6 @@ mod tests {
         assert_eq!(inlet.push(b"three"), Pushed::Alone);
         inlets.enter(&mut publisher, &mut inlet, 1, Time(0));
         assert_eq!(transmitted(&mut publisher), [b"three"], "who comes by itself is not looked for");
-    }
-
-    #[test]
-    fn the_clock_is_looked_at_every_few_microseconds_and_by_who_is_slow_each_time() {
-        let mut inlet = Inlets::default().connect(&publisher(), 1);
-        let mut now = Time(1_000_000);
-        for (runs, batch) in [(0, 1), (SURE_RUNS - 1, 1), (SURE_RUNS, 80)] {
-            inlet.runs = runs;
-            // 50 ns a message.
-            for _ in 0..10 {
-                let messages = u64::from(inlet.batch);
-                inlet.left = 0;
-                now = now + Duration::from_nanos(50 * (messages + 1));
-                inlet.look(now);
-            }
-            assert_eq!(inlet.batch, batch, "4 us of them, when {runs} runs left");
-        }
-        inlet.due = now + Duration::from_micros(20);
-        inlet.left = 0;
-        assert!(inlet.may_wait(now + Duration::from_micros(4)));
-        assert!(!inlet.may_wait(now + Duration::from_micros(24)), "it is due");
-        // Once or twice, as long as it goes on in between; not twice in a row.
-        for runs in [SURE_RUNS, 0, 0] {
-            inlet.runs = runs;
-            now = now + Duration::from_millis(1);
-            inlet.look(now);
-            assert!(inlet.is_tight() && inlet.batch == 1, "it may have been put aside");
-            now = now + Duration::from_nanos(50);
-            inlet.look(now);
-        }
-        now = now + Duration::from_millis(1);
-        inlet.runs = SURE_RUNS;
-        inlet.look(now);
-        assert!(!inlet.may_wait(now + Duration::from_micros(1)) && !inlet.is_tight());
-        assert_eq!(inlet.runs, 0);
-    }
-
-    #[test]
-    fn where_to_send_takes_long_messages_come_in_a_loop_that_take_half_as_long() {
-        for (cost, longest) in [(0, 0), (1_000, 0), (4_000, 1_999), (20_000, 9_999)] {
-            let mut inlet = Inlets::default().connect(&publisher(), 1);
-            inlet.costs(Duration::from_nanos(cost));
-            let mut now = Time(1_000_000);
-            for (each, is_tight) in [(999, true), (longest.max(999), true), (longest.max(999) + 1, false)] {
-                for runs in [0, SURE_RUNS] {
-                    (inlet.runs, inlet.batch, inlet.doubts) = (runs, 1, false);
-                    for _ in 0..10 {
-                        now = now + Duration::from_nanos(each * u64::from(inlet.batch + 1));
-                        inlet.left = 0;
-                        inlet.look(now);
-                    }
-                    assert_eq!(inlet.is_tight(), is_tight, "each in {each} of {cost} ns, after {runs}");
-                }
-            }
-        }
     }
 
     #[test]

@@ -215,6 +215,10 @@ impl Working {
         let sent = self.transmit(shared, now);
         if sent.runs > 0 {
             self.transmitted = shared.clock.now();
+            if self.waiting.is_some() {
+                // What waited for others waited in vain.
+                self.closely = 0;
+            }
         }
         self.wakes_at = Time::NEVER;
         self.waiting = None;

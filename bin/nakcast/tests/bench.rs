@@ -181,6 +181,16 @@ fn the_matrix_is_the_tables_of_the_readme_and_its_pictures() {
 }
 
 #[test]
+fn a_loop_that_works_before_each_message_sends_no_more_than_that_lets_it() {
+    let cases = measured("--size 64 --work 200us --duration 0.4 --warm-up 0.05 --no-raw");
+    let [case] = &cases[..] else { panic!("one case: {cases:?}") };
+    assert_eq!((&case["work_ns"], &case["lost"]), (&200_000.into(), &0.into()));
+    assert!(number(case, "sent") > 0.0);
+    assert!(number(case, "sent") <= number(case, "sending_seconds") / 200e-6 + 1.0, "{case}");
+    assert_eq!(case["latency_timed"], case["sent"], "each is timed");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_a_line_that_says_why() {
     for (arguments, words) in [
         ("--size 7", ["--size", "too few"]),
@@ -207,6 +217,9 @@ fn what_cannot_be_meant_is_refused_with_a_line_that_says_why() {
         ("--group 239.255.77.1:65534", ["--group", "1 to 65533"]),
         ("--group [ff15::4d]:7700", ["--group", "IPv4"]),
         ("--matrix plots --size 32", ["--matrix", "--size"]),
+        ("--work 2us --rate 10k,max", ["--work", "--rate max"]),
+        ("--work 2 --matrix plots", ["--work", "--matrix"]),
+        ("--work two", ["--work", "2m"]),
         ("--contract deadline=2h", ["deadline", "outside"]),
     ] {
         let mut bench = bench(arguments);

@@ -16,7 +16,7 @@ const FOLLOWS_PART: u32 = 2;
 const CLOSELY: u32 = 8;
 
 impl Shared {
-    /// After a message was taken, and the [inlet's clock](Inlet::look) looked at for it: it leaves at once, unless many came before
+    /// After a message was taken, and the clock [looked at](Inlet::look): it leaves at once, unless many came before
     /// it faster than the system can send. Then what comes piles up just as long as the system needs, or until it fills a run.
     /// What is left waiting leaves when its time comes.
     ///
@@ -28,7 +28,9 @@ impl Shared {
         stream: u32,
         now: Time,
     ) {
-        inlet.costs(working.cost);
+        // What leaves alone takes that long itself.
+        let saturated = inlet.is_tight() || working.closely > CLOSELY;
+        inlet.costs(if saturated { working.cost } else { Duration::ZERO });
         let full = working.publisher.pending(stream).0 >= working.publisher.max_run();
         if full || !working.waits(inlet, now) {
             let follows = working.follows(now);
@@ -63,6 +65,7 @@ impl Shared {
         stream: u32,
         now: Time,
     ) {
+        inlet.costs(working.cost);
         working.depart(inlet, stream, now);
         self.transmit(working);
         if inlet.is_tight() {
@@ -195,8 +198,8 @@ mod tests {
     /// Two messages in 100 ns come to an inlet; gives when they began.
     fn tight(shared: &Shared, inlet: &mut Inlet) -> Time {
         let now = shared.clock.now();
-        inlet.look(now);
-        inlet.look(now + Duration::from_nanos(100));
+        inlet.look(now, 1);
+        inlet.look(now + Duration::from_nanos(100), 1);
         now
     }
 
@@ -213,7 +216,7 @@ mod tests {
         // As after some transmits of a busy application.
         working.wakes_at = now + Duration::from_secs(1);
         working.publisher.send(stream, b"message", now).unwrap();
-        inlet.look(now);
+        inlet.look(now, 1);
         shared.dispatch(&mut working, &mut inlet, stream, now);
         (working.publisher.pending(stream) == (0, true), working.wakes_at.since(now))
     }
@@ -267,12 +270,12 @@ mod tests {
             working.wakes_at = Time::NEVER;
             shared.dispatch(&mut working, &mut inlet, stream, now);
             let next = shared.clock.now();
-            inlet.look(next);
+            inlet.look(next, 1);
             let waits = working.publisher.pending(stream) == (0, true) && working.wakes_at < Time::NEVER;
             working.enter(&mut inlet, stream, next);
             working.publisher.flush(stream);
             shared.transmit(&mut working);
-            waits && !inlet.is_in_doubt()
+            waits && inlet.is_steady()
         };
         // This thread may be put aside just then.
         assert!((0..100).any(|_| send()), "the next came as the timer was set");
@@ -294,7 +297,7 @@ mod tests {
                 std::hint::spin_loop();
             }
             working.publisher.send(stream, b"message", now).unwrap();
-            inlet.look(now);
+            inlet.look(now, 1);
             shared.dispatch(&mut working, &mut inlet, stream, now);
             if !inlet.is_tight() && working.transmitted > now {
                 least = least.min(working.transmitted.since(now));

@@ -1,7 +1,8 @@
 //! The subscriber's state machine: all sources and streams of one subscription, without sockets, clock or threads.
 //!
 //! Input is [`handle_datagram`](Subscriber::handle_datagram) and [`handle_timeout`](Subscriber::handle_timeout); output is
-//! [`advance`](Subscriber::advance) (what happened; [`event`](Subscriber::event) shows it),
+//! [`advance`](Subscriber::advance) (what happened; [`event`](Subscriber::event) shows it), [`rest`](Subscriber::rest) (many
+//! messages at once, to be followed by `advance`),
 //! [`poll_transmit`](Subscriber::poll_transmit) (whose bytes [`datagram`](Subscriber::datagram) shows) and
 //! [`poll_timeout`](Subscriber::poll_timeout).
 //!

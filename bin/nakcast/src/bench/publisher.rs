@@ -36,7 +36,7 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
         wait_for(&mut publisher, args.subscribers)?;
         match Moments::warm_up(args).map_err(Failure::at_run_time)? {
             Some(mut moments) => send_at_moments(&mut publisher, &mut message, &mut moments)?,
-            None => send_max(&mut publisher, &mut message, u64::MAX, Some(args.warm_up))?,
+            None => send_max(&mut publisher, &mut message, args.work, u64::MAX, Some(args.warm_up))?,
         };
         // Who lacks something of this is not held against it.
         let _ = publisher.close(LINGER);
@@ -49,7 +49,10 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
     let mut moments = Moments::measured(args).map_err(Failure::at_run_time)?;
     let sent = match &mut moments {
         Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
-        None => send_max(&mut publisher, &mut message, args.count.unwrap_or(u64::MAX), args.duration)?,
+        None => {
+            let count = args.count.unwrap_or(u64::MAX);
+            send_max(&mut publisher, &mut message, args.work, count, args.duration)?
+        }
     };
     let sending = Duration::from_nanos(monotonic_ns() - begun);
     publisher.end();
@@ -91,17 +94,26 @@ fn send_at_moments(
     Ok(sent)
 }
 
-/// As fast as it goes; tells how many were sent.
+/// As fast as it goes, with so much work before each; tells how many were sent.
 fn send_max(
     publisher: &mut Publisher,
     message: &mut [u8],
+    work: Duration,
     count: u64,
     time: Option<Duration>,
 ) -> Result<u64, Failure> {
     let until = time.map(|time| clock::now() + time);
-    let round = (TIMED_EVERY_BYTES / message.len().max(1)).clamp(1, TIMED_EVERY) as u64;
+    let timed_every = (TIMED_EVERY_BYTES / message.len().max(1)).clamp(1, TIMED_EVERY) as u64;
+    // Who works looks at the clock all the time.
+    let round = if work.is_zero() { timed_every } else { 1 };
     let mut sent = 0;
     while sent < count && until.is_none_or(|until| clock::now() < until) {
+        if !work.is_zero() {
+            let done = clock::now() + work;
+            while clock::now() < done {
+                std::hint::spin_loop();
+            }
+        }
         stamp(message, monotonic_ns());
         publisher.send(message)?;
         stamp(message, 0);

@@ -69,6 +69,7 @@ impl Report<'_> {
                 "interface": side.interface,
                 "size": told.case.size,
                 "rate": rate,
+                "work_ns": side.work.as_nanos() as u64,
                 "coordinated_omission_corrected": rate.is_some(),
                 "subscribers": side.subscribers,
                 "contract": contract_text(side.contract),
@@ -134,6 +135,9 @@ impl Report<'_> {
             side.flow,
             if side.spin { "spinning" } else { "blocking" },
         );
+        if !side.work.is_zero() {
+            let _ = write!(text, ", {:?} of work before each message", side.work);
+        }
         if let Some(share) = side.drop {
             let _ = write!(text, ", {}% dropped (seed {})", share * 100.0, side.seed.unwrap_or_default());
         }

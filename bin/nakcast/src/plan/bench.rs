@@ -86,6 +86,13 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
             "--datagram: {bytes} is outside {MIN_DATAGRAM} to {MAX_DATAGRAM} bytes"
         )));
     }
+    if !args.work.is_zero()
+        && let Some(rate) = cases.iter().find_map(|case| case.load.rate())
+    {
+        return Err(Failure::usage(format_args!(
+            "--work: at --rate {rate} messages are sent when they are due; a loop that works goes with --rate max"
+        )));
+    }
     cpu::check("--cpu", &args.cpu)?;
     if let Some(name) = &args.subscriber_netns
         && !Path::new(NAMESPACES).join(name).exists()
@@ -121,6 +128,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
             interface: local.interface.name,
             size: 0,
             rate: Load::Max,
+            work: args.work,
             subscribers: args.subscribers,
             count: args.count,
             duration,
