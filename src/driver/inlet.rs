@@ -126,7 +126,7 @@ impl Inlet {
         self.left > 0 && !self.due.is_due(now)
     }
 
-    /// The clock was looked at after what was pushed, and so many messages that were not. Tells after how many it is next.
+    /// The clock was looked at after what was pushed, and so many messages that were not: after how many it is next.
     pub(crate) fn look(&mut self, now: Time, besides: u32) {
         self.since += self.batch - self.left + besides;
         let each = now.since(self.looked) / self.since.max(1);

@@ -282,6 +282,22 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_in_vain_is_not_kept_waiting_again() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let (stream, mut inlet) = announced(shared, &mut working);
+        let now = shared.clock.now();
+        (working.cost, working.transmitted, working.closely) = (Duration::from_secs(1), now, CLOSELY + 1);
+        working.publisher.send(stream, b"message", now).unwrap();
+        shared.dispatch(&mut working, &mut inlet, stream, now);
+        assert_eq!((working.publisher.pending(stream), working.closely), ((0, true), CLOSELY + 1));
+        working.publisher.flush(stream);
+        working.serve(shared);
+        assert_eq!((working.publisher.pending(stream), working.closely), ((0, false), 0));
+    }
+
+    #[test]
     fn what_sends_without_a_pause_comes_to_share_runs_though_each_message_left_at_once() {
         let service = service();
         let shared = &*service.shared;

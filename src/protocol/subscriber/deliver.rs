@@ -23,13 +23,6 @@ enum What {
     End(EndReason),
 }
 
-impl Ready {
-    /// Whether it is a message.
-    pub fn is_message(&self) -> bool {
-        matches!(self.what, What::Message { .. })
-    }
-}
-
 impl Subscriber {
     /// The next thing that happened. `current` is the datagram that was handled last.
     pub fn advance(&mut self, current: &[u8]) -> Option<Ready> {
