@@ -331,8 +331,8 @@ pub(crate) struct TripArgs {
     #[arg(short, long, value_name = "PREFIX")]
     pub(crate) topic: Option<String>,
 
-    /// The group that answers come on [default: the same]. With one of their own, on another port, nobody's own datagrams
-    /// come back to it, which costs time on the way. Give it to ping and pong.
+    /// The group that answers come on [default: the same group on the next port; on the one before 65535]. Were it the same port,
+    /// everybody's own datagrams would come back to it, which costs time on the way. Give it to ping and pong.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::group, allow_hyphen_values = true)]
     pub(crate) reply_group: Option<SocketAddr>,
 

@@ -137,6 +137,27 @@ fn as_fast_as_they_return_every_message_is_back() {
     let answered = summary(scratch.path("pong"));
     assert_eq!(answered["subscriber_messages"], answered["publisher_messages"]);
     assert_eq!(answered["publisher_messages"].as_u64(), counted["publisher_messages"].as_u64());
+    // Nobody hears what it has sent itself: answers come on the next port.
+    assert_eq!(report["reply_group"], at_port(&group, |port| port + 1));
+    for heard in [&counted, &answered] {
+        assert_eq!(heard["subscriber_ignored"], 0, "{heard}");
+    }
+}
+
+/// The group on another port.
+fn at_port(group: &str, other: impl Fn(u16) -> u16) -> String {
+    let (place, port) = group.split_once(':').unwrap();
+    format!("{place}:{}", other(port.parse().unwrap()))
+}
+
+#[test]
+fn behind_the_last_port_answers_come_on_the_one_before() {
+    let group = at_port(&group(214), |_| u16::MAX);
+    let (mut pong, _) = pong(&group, "--once");
+    let report = measured(&group, "--count 100 --warm-up 0");
+    assert_eq!(counts(&report), [(100, 0)]);
+    assert_eq!(report["reply_group"], at_port(&group, |_| u16::MAX - 1));
+    pong.succeed(SOON);
 }
 
 #[test]
@@ -282,10 +303,10 @@ fn what_best_effort_loses_is_counted_and_told() {
 }
 
 #[test]
-fn spinning_below_a_topic_and_with_answers_on_a_group_of_their_own() {
+fn spinning_below_a_topic_and_with_answers_on_the_same_group() {
     let group = group(207);
-    let (place, port) = group.split_once(':').unwrap();
-    let back = format!("{place}:{}", port.parse::<u16>().unwrap() + 1);
+    // The same one: each side hears the other's messages and its own, which are on another topic.
+    let back = group.clone();
     let options = format!("--spin -t lab.one --reply-group {back}");
     let (mut pong, _) = pong(&group, &format!("--once {options}"));
     let report = measured(&group, &format!("--count 200 --warm-up 0 {options}"));

@@ -108,7 +108,7 @@ pub(crate) fn pong(args: PongArgs) -> Result<PongPlan, Failure> {
 fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
     let TripArgs { common, topic: prefix, reply_group, spin, kernel_times, contract, drop, seed } = args;
     cpu::check("--cpu", common.cpu.as_slice())?;
-    let groups = (common.group, reply_group.unwrap_or(common.group));
+    let groups = (common.group, reply_group.unwrap_or_else(|| beside(common.group)));
     let topics = match &prefix {
         Some(prefix) => {
             topic::check(prefix).map_err(|error| Error::Topic { topic: prefix.clone(), error })?;
@@ -157,6 +157,13 @@ fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
         alike,
         verbose: common.verbose > 0,
     })
+}
+
+/// The same group on the next port, or on the one before where there is none: there nobody hears what it has sent itself.
+fn beside(mut group: SocketAddr) -> SocketAddr {
+    let port = group.port();
+    group.set_port(port.checked_add(1).unwrap_or(port - 1));
+    group
 }
 
 /// The options that ping and pong must be given alike, but for the interface, which is each machine's own.
