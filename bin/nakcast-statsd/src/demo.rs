@@ -2,7 +2,7 @@
 //! ways, in one process.
 
 use crate::blast;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, printed};
 use crate::open;
 use clap::Args;
 use nakcast::net::{Options, Sender, Socket};
@@ -76,12 +76,7 @@ pub(crate) fn run(demo: &Demo) -> Result<Exit, Failure> {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::at_run_time(format_args!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    printed(io::stdout().lock().write_all(text.as_bytes()))
 }
 
 fn intake() -> Intake {

@@ -1,7 +1,7 @@
 //! How the command ends: an exit code, and one line that says why when it was not as wished.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 /// Exit codes. They are documented in the help.
@@ -63,13 +63,22 @@ pub(crate) fn say(text: impl Display) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// What became of writing to standard output; that nobody reads it is no failure.
+pub(crate) fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::at_run_time(format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Says what the parser of the command line found: help and version whole, an error as one line.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
     use clap::error::ErrorKind;
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // A closed pipe is not worth a word.
-        let _ = error.print();
-        return Exit::Done;
+        let printed = printed(error.print().and_then(|()| io::stdout().flush()));
+        return printed.map_or_else(Failure::told, |()| Exit::Done);
     }
     say(one_line(&error.to_string()));
     Exit::Usage

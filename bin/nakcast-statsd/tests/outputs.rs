@@ -380,6 +380,16 @@ fn a_folder_is_no_file_and_standard_output_is_one() {
     process.succeed(SOON);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let mut command = command(env!("CARGO_BIN_EXE_nakcast-statsd"));
+    command.arg("--help").stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let mut process = Process::spawn(command);
+    assert_eq!(process.wait(SOON).code(), Some(1));
+    assert!(process.stderr().starts_with("error: standard output: "), "{}", process.stderr());
+}
+
 /// A disk that is full, as this file is.
 #[cfg(target_os = "linux")]
 #[test]

@@ -3,6 +3,7 @@
 use crate::say;
 use nakcast::net::{InterfaceError, SocketError};
 use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 /// Exit codes. They are documented in the help.
@@ -108,14 +109,23 @@ fn option(setting: &str) -> String {
     }
 }
 
+/// What became of writing to standard output; that nobody reads it is no failure.
+pub(crate) fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::at_run_time(format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Says what the parser of the command line found: help and version whole, an error as one line.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
     use clap::error::ErrorKind;
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe is not worth a word.
-            let _ = error.print();
-            Exit::Done
+            let printed = printed(error.print().and_then(|()| io::stdout().flush()));
+            printed.map_or_else(Failure::told, |()| Exit::Done)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             say::line(format_args!(

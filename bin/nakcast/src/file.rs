@@ -1,6 +1,6 @@
 //! What a command writes at its end: a file (a summary, a histogram, a plot), or standard output.
 
-use crate::exit::Failure;
+use crate::exit::{Failure, printed};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -87,12 +87,7 @@ impl ResultFile {
 /// Writes to standard output; that nobody reads it is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::at_run_time(format_args!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    printed(output.write_all(text.as_bytes()).and_then(|()| output.flush()))
 }
 
 impl Drop for ResultFile {

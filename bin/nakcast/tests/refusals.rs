@@ -325,3 +325,13 @@ fn help_and_version_are_no_errors() {
         assert_eq!(process.stderr(), "");
     }
 }
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = nakcast(&["--help"]);
+    command.stdout(full);
+    let mut process = Process::spawn(command);
+    assert_eq!(process.wait(SOON).code(), Some(1));
+    assert!(process.stderr().starts_with("error: standard output: "), "{}", process.stderr());
+}

@@ -70,7 +70,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
     for &Case { size, .. } in &cases {
         if size < STAMP {
             return Err(Failure::usage(format_args!(
-                "--size: {size} bytes are too few: a message says when it was due, and that takes {STAMP}"
+                "--size {size}: too few bytes: a message says when it was due, and that takes {STAMP}"
             )));
         }
         if size > MAX_MESSAGE {

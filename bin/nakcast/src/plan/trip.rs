@@ -74,7 +74,7 @@ pub(crate) fn ping(args: PingArgs) -> Result<PingPlan, Failure> {
     let PingArgs { trip, rate, size, count, duration, warm_up, pongs, wait, hdr, svg, json } = args;
     if size < Stamp::LENGTH {
         return Err(Failure::usage(format_args!(
-            "--size: {size} bytes are too few: a message says whose it is, which, and when it was due, and that takes {}",
+            "--size {size}: too few bytes: a message says whose it is, which, and when it was due, and that takes {}",
             Stamp::LENGTH
         )));
     }
