@@ -201,16 +201,17 @@ impl Publisher {
                 }
                 Some(now)
             }
-            // Who closed it has the lock, maybe for long: that is no pause of the application's.
-            Pushed::Alone => {
-                self.inlet.look(shared.clock.now(), 0);
-                None
-            }
             _ => None,
         };
+        // Who closed it has the lock, maybe for long: that is no pause of the application's.
+        let called = if pushed == Pushed::Alone { Some(shared.clock.now()) } else { None };
         let mut working = shared.lock();
         let mut now = looked.unwrap_or_else(|| shared.clock.now());
         let taken = pushed.is_taken();
+        working.pass(&mut self.inlet);
+        if let Some(called) = called {
+            self.inlet.look(called, 0);
+        }
         if !taken {
             self.look(&mut working)?;
         }
@@ -243,7 +244,7 @@ impl Publisher {
                     self.look(&mut working)?;
                     now = shared.clock.now();
                     // It was the application that waited, and not the messages for it.
-                    self.inlet.go_on(now);
+                    working.goes_on(&mut self.inlet, now);
                     counts = false;
                 }
             }
@@ -271,7 +272,7 @@ impl Publisher {
                 }
                 Err(refused) => {
                     self.refused(&mut working, refused, None, &mut tried)?;
-                    self.inlet.go_on(shared.clock.now());
+                    working.goes_on(&mut self.inlet, shared.clock.now());
                 }
             }
         }
@@ -449,6 +450,7 @@ impl Claim<'_> {
     pub fn commit(mut self) {
         self.working.publisher.commit(self.stream, self.length);
         let now = self.shared.clock.now();
+        self.working.pass(self.inlet);
         self.inlet.look(now, 1);
         self.shared.dispatch(&mut self.working, self.inlet, self.stream, now);
     }

@@ -58,6 +58,8 @@ pub(crate) struct Inlet {
     /// When it was looked at last, and how many messages came since.
     looked: Time,
     since: u32,
+    /// What the endpoint had spent on transmits by then.
+    spent: Duration,
 }
 
 /// What became of a message that was to be pushed.
@@ -142,6 +144,15 @@ impl Inlet {
             u32::from(goes_on)
         };
         self.go_on(now);
+    }
+
+    /// Takes note of what the endpoint has spent on transmits by now. Where it is `no_pause`, because the application sends message
+    /// after message on several topics, what was spent since the last time was not between messages.
+    pub(crate) fn passes(&mut self, spent: Duration, no_pause: bool) {
+        let since = spent.saturating_sub(std::mem::replace(&mut self.spent, spent));
+        if no_pause {
+            self.looked = self.looked + since;
+        }
     }
 
     /// Reckons from now on: what was sent left, and the time that took is not between messages.
@@ -253,6 +264,7 @@ impl Inlets {
             left: 0,
             looked: Time(0),
             since: 0,
+            spent: Duration::ZERO,
         }
     }
 

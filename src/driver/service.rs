@@ -79,7 +79,9 @@ pub(crate) struct Working {
     /// When the last transmit ended, and what one takes.
     transmitted: Time,
     cost: Duration,
-    /// Messages that left alone, each soon after the one before had left.
+    /// What all transmits took, and what the service thread did.
+    spent: Duration,
+    /// Messages that left alone, and piles of them, each soon after the one before had left.
     closely: u32,
     /// The time from one transmit of a busy application to the next.
     pace: Duration,
@@ -204,6 +206,7 @@ impl Working {
     fn serve(&mut self, shared: &Shared) -> bool {
         self.serves = true;
         let now = shared.clock.now();
+        let begun = now;
         if now.since(self.transmitted) >= self.pause && !self.is_tended(now) {
             self.hand_over(shared);
         }
@@ -217,7 +220,7 @@ impl Working {
             self.transmitted = shared.clock.now();
             if self.waiting.is_some() {
                 // What waited for others waited in vain.
-                self.closely = 0;
+                self.calm();
             }
         }
         self.wakes_at = Time::NEVER;
@@ -228,6 +231,7 @@ impl Working {
             self.wake_by(shared, now + self.pause);
         }
         self.serves = false;
+        self.spent += shared.clock.now().since(begun);
         !drained || sent.more
     }
 
@@ -410,6 +414,7 @@ impl Service {
                 tended: Time(0),
                 transmitted: Time(0),
                 cost: Duration::ZERO,
+                spent: Duration::ZERO,
                 closely: 0,
                 pace: Duration::ZERO,
                 pause: PAUSE_MIN,

@@ -14,6 +14,9 @@ const FOLLOWS_PART: u32 = 2;
 /// send one by one. Fewer are what a steady application has to make up for after a pause of its thread: were they to wait for a
 /// timer, which costs more than some messages to send, there would be more to make up for next time.
 const CLOSELY: u32 = 8;
+/// So many are no burst, but an application that sends without a pause: what is sent piles up for longer, and one pause, as when its
+/// thread is put aside, is not its end.
+const FLOOD: u32 = 32;
 
 impl Shared {
     /// After a message was taken, and the clock [looked at](Inlet::look): it leaves at once, unless many came before
@@ -33,26 +36,31 @@ impl Shared {
         inlet.costs(if saturated { working.cost } else { Duration::ZERO });
         let full = working.publisher.pending(stream).0 >= working.publisher.max_run();
         if full || !working.waits(inlet, now) {
-            let follows = working.follows(now);
+            let follows = working.follows(inlet, now);
             if !full {
                 working.publisher.flush(stream);
             }
+            working.publisher.flush_others(stream);
             self.transmit_at(working, now);
             if inlet.is_tight() {
                 working.go_on(self, inlet, stream);
             } else {
                 working.publisher.prepare(stream);
-                working.closely = if follows { working.closely.saturating_add(1) } else { 0 };
+                if follows {
+                    working.closely = (working.closely + 1).min(FLOOD);
+                } else {
+                    working.calm();
+                }
                 if working.closely > CLOSELY {
                     // What sends message after message without a pause is not slow for what sending takes.
-                    inlet.go_on(self.clock.now());
+                    working.goes_on(inlet, self.clock.now());
                 }
             }
         } else {
             working.pile_up(self, inlet, stream, now);
             if inlet.is_tight() {
                 // A timer that was set is no pause.
-                inlet.go_on(self.clock.now());
+                working.goes_on(inlet, self.clock.now());
             }
         }
     }
@@ -77,30 +85,51 @@ impl Shared {
 impl Working {
     /// Whether a message that comes now is one of more than the system can send one by one: it comes so soon after a transmit that most
     /// of the time goes to them, or while others wait.
-    fn follows(&self, now: Time) -> bool {
-        let soon = if self.waiting.is_some() { self.cost * 2 } else { self.cost / FOLLOWS_PART };
+    fn follows(&self, inlet: &Inlet, now: Time) -> bool {
+        let soon = if self.waiting.is_some() { self.pile(inlet) + self.cost } else { self.cost / FOLLOWS_PART };
         now.since(self.transmitted) < soon.max(Inlet::TIGHT)
     }
 
     /// Whether a message that comes now waits for others.
     fn waits(&self, inlet: &Inlet, now: Time) -> bool {
-        let saturated = inlet.is_tight() || (self.closely > CLOSELY && self.follows(now));
+        let saturated = inlet.is_tight() || (self.closely > CLOSELY && self.follows(inlet, now));
         saturated && now.since(self.transmitted) < self.pile(inlet)
     }
 
     /// How long what is sent piles up after a transmit.
     fn pile(&self, inlet: &Inlet) -> Duration {
-        match inlet.is_tight() {
+        match inlet.is_tight() || self.is_flooded() {
             true => (self.cost * TIGHT_COSTS).min(self.publisher.config().max_delay),
             false => self.cost,
         }
+    }
+
+    /// Messages come without a pause, on whatever topics.
+    fn is_flooded(&self) -> bool {
+        self.closely >= FLOOD
+    }
+
+    /// The application paused. Once is not the end of a flood; twice, with less than half of one between, is.
+    pub(super) fn calm(&mut self) {
+        self.closely = if self.is_flooded() { FLOOD / 2 } else { 0 };
+    }
+
+    /// What was spent on transmits meanwhile is no pause of an application that sends message after message, on this topic or others.
+    pub(crate) fn pass(&self, inlet: &mut Inlet) {
+        inlet.passes(self.spent, self.closely > CLOSELY);
+    }
+
+    /// Nothing until now was a pause of the application's.
+    pub(crate) fn goes_on(&self, inlet: &mut Inlet, now: Time) {
+        inlet.passes(self.spent, false);
+        inlet.go_on(now);
     }
 
     /// A run left, and more is to come: it piles up from now on.
     fn go_on(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32) {
         self.pile_up(shared, inlet, stream, shared.clock.now());
         // Setting a timer, too, takes longer than what comes in a tight loop.
-        inlet.go_on(shared.clock.now());
+        self.goes_on(inlet, shared.clock.now());
     }
 
     /// Messages wait for others; those that come in a tight loop are pushed, as many as fill a run.
@@ -113,7 +142,7 @@ impl Working {
         }
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set. A
         // burst of some messages is over before that.
-        let run_after_run = tight && !self.watched && inlet.is_sure();
+        let run_after_run = !self.watched && (tight && inlet.is_sure() || self.is_flooded());
         let most = if run_after_run { self.pause } else { self.publisher.config().max_delay };
         self.waiting = Some(most);
         if !self.is_tended(now) {

@@ -62,6 +62,9 @@ impl Working {
             shared.alarm.after(at.since(before));
             let took = shared.clock.now().since(before);
             self.timer_cost = (self.timer_cost * 7 + took.min(PAUSE_MAX)) / 8;
+            // That is no pause of the application's.
+            self.transmitted = self.transmitted + took;
+            self.spent += took;
         }
     }
 
@@ -145,6 +148,7 @@ impl Working {
 
     /// Keeps what a transmit of the application's takes, with the NAKs, which cost as much as the datagrams.
     pub(super) fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
+        self.spent += now.since(begun);
         if runs > 0 {
             if self.streak > 1 {
                 self.pace = (self.pace * 7 + now.since(self.transmitted).min(PAUSE_MOST)) / 8;

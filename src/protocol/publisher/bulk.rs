@@ -38,6 +38,9 @@ impl Publisher {
         let flush_at = now + self.config.max_delay;
         if let Some(stream) = self.stream(id) {
             stream.begin(flush_at);
+            if !std::mem::replace(&mut stream.listed, true) {
+                self.begun.push(id);
+            }
             self.packing += 1;
         }
         self.timers.flush_by(flush_at);

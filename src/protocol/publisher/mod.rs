@@ -134,8 +134,9 @@ pub struct Publisher {
     shares: Shares,
     outbox: Outbox,
     timers: timers::Timers,
-    /// Streams with a datagram being packed.
+    /// How many streams have a datagram being packed, and which may.
     packing: usize,
+    begun: Vec<u32>,
     staged: bulk::Staged,
     events: VecDeque<PublisherEvent>,
     stats: PublisherStats,
@@ -166,6 +167,7 @@ impl Publisher {
             outbox: Outbox::new(config.datagram),
             timers: timers::Timers::new(now),
             packing: 0,
+            begun: Vec::with_capacity(16),
             staged: bulk::Staged::default(),
             events: VecDeque::new(),
             stats: PublisherStats::default(),
@@ -466,6 +468,22 @@ impl Publisher {
     /// Seals what is being packed, so that it leaves with the next transmit.
     pub fn flush(&mut self, id: u32) {
         self.seal(id);
+    }
+
+    /// The same for all other streams: what waited for others goes with what is sent now.
+    pub fn flush_others(&mut self, id: u32) {
+        if self.packing == usize::from(self.pending(id).1) {
+            return;
+        }
+        let mut begun = std::mem::take(&mut self.begun);
+        begun.retain(|&other| {
+            if other != id {
+                self.seal(other);
+                self.streams[other as usize - 1].listed = false;
+            }
+            other == id
+        });
+        self.begun = begun;
     }
 
     fn seal(&mut self, id: u32) {

@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub(super) next_message: u64,
     /// When the datagram being packed must leave.
     pub(super) flush_at: Time,
+    /// It stands in the row of streams that may be packing one.
+    pub(super) listed: bool,
     /// The first sequence number that was not transmitted yet.
     pub(super) unsent: u64,
     /// Up to here memory is the stream's to be used, though nothing may come.
@@ -102,6 +104,7 @@ impl Stream {
             first_message: 1,
             next_message: 1,
             flush_at: Time::NEVER,
+            listed: false,
             unsent: 1,
             promised: 0,
             first_sent: None,

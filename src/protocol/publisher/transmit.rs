@@ -18,6 +18,8 @@ const MOST_CONTROL: usize = 1_024;
 
 /// Datagrams that go out in one run, at the most.
 const MOST: usize = 64;
+/// Streams that are looked at for one: as many as may have a datagram in it, and as many that have none of its length.
+const MOST_STREAMS: usize = 2 * MOST;
 
 /// Datagrams of `size` bytes that go out in one run: at most 64, and at most what a UDP length can say.
 pub(super) fn max_run(size: usize) -> usize {
@@ -143,9 +145,16 @@ struct Run {
     over: bool,
     /// How long all of them can be made.
     room: usize,
+    /// There are others that may be of the length: no shorter one joins as the last.
+    choosy: bool,
 }
 
 impl Run {
+    /// Whether no datagram joins any more, however long it is.
+    fn is_whole(&self) -> bool {
+        self.over || self.count >= max_run(self.longest)
+    }
+
     /// Whether a datagram of `length` joins, which has room for padding up to `room`. A shorter one that would waste too much
     /// joins as the last.
     fn admit(&mut self, length: usize, room: usize) -> bool {
@@ -158,7 +167,7 @@ impl Run {
         let fits = padded <= MAX_DATAGRAM;
         // An eighth of what is sent may be padding.
         let lean = (padded - self.bytes - length) * 8 <= padded;
-        let last = fits && !lean && length <= self.longest;
+        let last = fits && !lean && length <= self.longest && !self.choosy;
         if !(fits && lean || last) {
             return false;
         }
@@ -436,59 +445,73 @@ impl Publisher {
         self.emit(Header::new(Kind::Heartbeat, self.config.source, 0), length, now)
     }
 
-    /// Live data: a run from the first stream that has any.
+    /// Live data: a run from the first stream that has any, and from those behind it whose datagrams are about as long. Streams
+    /// take turns, a run each where they fill one.
     fn live_run(&mut self, now: Time) -> Option<Transmit> {
-        loop {
-            let id = *self.outbox.ready.front()?;
-            if self.streams[id as usize - 1].backlog() == 0 {
-                self.streams[id as usize - 1].queued = false;
-                self.outbox.ready.pop_front();
-                continue;
-            }
-            if !self.shares.may_go(now) {
-                return None;
-            }
-            self.outbox.run.clear();
-            let (source, wall) = (self.config.source, now.0.wrapping_add(self.config.wall_offset));
-            let datagram = self.config.datagram;
-            let stream = &mut self.streams[id as usize - 1];
-            let mut run = Run::default();
-            while let Some(slot) = stream.window.slot(stream.unsent) {
-                let staged = self.staged.place(id, stream.unsent, &self.pool);
-                let Some(place) = staged.or_else(|| stream.window.place(stream.unsent)) else { break };
-                let room = if staged.is_some() { self.staged.stride } else { datagram };
-                let length = usize::from(slot.length);
-                if staged.is_some() && run.count == 0 && length * 16 >= room * 15 {
-                    // A little padding has them lie without gaps: the system copies them as one.
-                    run.longest = room;
-                }
-                if stream.backlog() == 0 || !run.admit(length, room) {
-                    break;
-                }
-                let header = Header {
-                    kind: Kind::Data,
-                    flags: slot.flags,
-                    source,
-                    stream: id,
-                    sequence: stream.unsent,
-                    message: slot.message,
-                    sent: wall,
-                    stamp: now.0,
-                };
-                header.emit(self.pool.bytes_mut(place.chunk, place.offset, length), length - HEADER_LENGTH);
-                self.outbox.run.push(Piece { stream: id, sequence: stream.unsent, place, length });
-                stream.unsent += 1;
-            }
-            stream.first_sent.get_or_insert(now);
-            // One run each, in turn.
-            self.outbox.ready.rotate_left(1);
-            self.changed(id, now);
-            let (transmit, bytes) = self.finish_run(run, To::Group, Last::Live);
-            self.shares.take_live(bytes, now);
-            self.stats.datagrams += transmit.count as u64;
-            self.stats.datagram_bytes += bytes as u64;
-            return Some(transmit);
+        if self.outbox.ready.is_empty() || !self.shares.may_go(now) {
+            return None;
         }
+        self.outbox.run.clear();
+        let mut run = Run { choosy: self.outbox.ready.len() > 1, ..Run::default() };
+        for _ in 0..self.outbox.ready.len().min(MOST_STREAMS) {
+            let Some(id) = self.outbox.ready.pop_front() else { break };
+            let whole = self.add_live(id, &mut run, now);
+            let stream = &mut self.streams[id as usize - 1];
+            stream.queued = stream.backlog() > 0;
+            if stream.queued {
+                self.outbox.ready.push_back(id);
+            }
+            if whole {
+                break;
+            }
+        }
+        if run.count == 0 {
+            return None;
+        }
+        let (transmit, bytes) = self.finish_run(run, To::Group, Last::Live);
+        self.shares.take_live(bytes, now);
+        self.stats.datagrams += transmit.count as u64;
+        self.stats.datagram_bytes += bytes as u64;
+        Some(transmit)
+    }
+
+    /// Adds what a stream has to a run of live data, as far as it is of the length; true when the run takes no more of any.
+    fn add_live(&mut self, id: u32, run: &mut Run, now: Time) -> bool {
+        let (source, wall) = (self.config.source, now.0.wrapping_add(self.config.wall_offset));
+        let datagram = self.config.datagram;
+        let before = run.count;
+        let stream = &mut self.streams[id as usize - 1];
+        while let Some(slot) = stream.window.slot(stream.unsent) {
+            let staged = self.staged.place(id, stream.unsent, &self.pool);
+            let Some(place) = staged.or_else(|| stream.window.place(stream.unsent)) else { break };
+            let room = if staged.is_some() { self.staged.stride } else { datagram };
+            let length = usize::from(slot.length);
+            if staged.is_some() && run.count == 0 && length * 16 >= room * 15 {
+                // A little padding has them lie without gaps: the system copies them as one.
+                run.longest = room;
+            }
+            if !run.admit(length, room) {
+                break;
+            }
+            let header = Header {
+                kind: Kind::Data,
+                flags: slot.flags,
+                source,
+                stream: id,
+                sequence: stream.unsent,
+                message: slot.message,
+                sent: wall,
+                stamp: now.0,
+            };
+            header.emit(self.pool.bytes_mut(place.chunk, place.offset, length), length - HEADER_LENGTH);
+            self.outbox.run.push(Piece { stream: id, sequence: stream.unsent, place, length });
+            stream.unsent += 1;
+        }
+        if run.count > before {
+            stream.first_sent.get_or_insert(now);
+            self.changed(id, now);
+        }
+        run.is_whole()
     }
 
     /// Repairs: a run of those at the front of a queue that go to the same place.
