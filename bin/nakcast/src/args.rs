@@ -444,6 +444,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) work: Duration,
 
+    /// Topics that messages go to in turn, 1,000 at most: each has a stream of its own.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = units::bench_topics, allow_hyphen_values = true)]
+    pub(crate) topics: usize,
+
     /// Subscribers, each a process of its own, 64 at most.
     #[arg(long, value_name = "N", default_value = "1", value_parser = units::bench_subscribers, allow_hyphen_values = true)]
     pub(crate) subscribers: usize,
@@ -514,7 +518,7 @@ pub(crate) struct BenchArgs {
     /// What the README shows, medians of five runs unless --runs says otherwise: messages of 32, 256 and 1024 bytes as fast as
     /// they go, and 256 bytes at 10k and 100k a second. The tables are printed in Markdown; throughput.svg and latency.svg are
     /// drawn into DIR.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "rate", "work", "no_raw", "count"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "rate", "work", "topics", "no_raw", "count"])]
     pub(crate) matrix: Option<PathBuf>,
 
     /// Say more on stderr.
@@ -537,6 +541,8 @@ pub(crate) struct SideArgs {
     pub(crate) rate: Load,
     #[arg(long, value_parser = units::seconds)]
     pub(crate) work: Duration,
+    #[arg(long)]
+    pub(crate) topics: usize,
     #[arg(long)]
     pub(crate) subscribers: usize,
     #[arg(long)]

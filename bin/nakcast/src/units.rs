@@ -11,6 +11,7 @@ const FASTEST: f64 = 1e9;
 const MOST_SUBSCRIBERS: usize = 16_384;
 /// The most subscribers and runs of a bench: each is a process, and takes its time.
 const MOST_BENCH_SUBSCRIBERS: usize = 64;
+const MOST_BENCH_TOPICS: usize = 1_000;
 const MOST_RUNS: usize = 1_000;
 /// The most publishers that a subscriber of this command knows: the library's default.
 const MOST_PONGS: usize = 1_024;
@@ -95,6 +96,11 @@ pub(crate) fn pongs(text: &str) -> Result<usize, String> {
 /// How many subscribers a bench has.
 pub(crate) fn bench_subscribers(text: &str) -> Result<usize, String> {
     whole(text, MOST_BENCH_SUBSCRIBERS, "subscribers")
+}
+
+/// How many topics a bench has.
+pub(crate) fn bench_topics(text: &str) -> Result<usize, String> {
+    whole(text, MOST_BENCH_TOPICS, "topics")
 }
 
 /// How often each is measured.

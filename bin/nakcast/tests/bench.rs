@@ -191,6 +191,14 @@ fn a_loop_that_works_before_each_message_sends_no_more_than_that_lets_it() {
 }
 
 #[test]
+fn messages_on_many_topics_all_arrive_and_share_system_calls() {
+    let cases = measured("--size 64 --topics 50 --duration 0.5 --warm-up 0.1 --no-raw --json -");
+    let [case] = &cases[..] else { panic!("one case: {cases:?}") };
+    assert_eq!((&case["topics"], &case["lost"], &case["confirmed"]), (&50.into(), &0.into(), &true.into()));
+    assert!(number(case, "sent") > 0.0 && case["received"] == case["sent"], "{case}");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_a_line_that_says_why() {
     for (arguments, words) in [
         ("--size 7", ["--size", "too few"]),
@@ -199,6 +207,9 @@ fn what_cannot_be_meant_is_refused_with_a_line_that_says_why() {
         ("--size big", ["--size", "whole number of bytes"]),
         ("--rate fast", ["--rate", "or max"]),
         ("--rate 0", ["--rate", "nothing would ever be sent"]),
+        ("--topics 0", ["--topics", "from 1 to 1000"]),
+        ("--topics 1001", ["--topics", "from 1 to 1000"]),
+        ("--topics 3 --matrix plots", ["--topics", "--matrix"]),
         ("--subscribers 0", ["--subscribers", "from 1 to 64"]),
         ("--subscribers 65", ["--subscribers", "from 1 to 64"]),
         ("--runs 0", ["--runs", "from 1 to 1000"]),

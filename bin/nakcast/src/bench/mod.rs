@@ -24,9 +24,14 @@ use figures::{Raw, Round};
 use process::{Process, Remarks};
 use serde_json::Value;
 
-/// The topics of the messages that count, and of those before.
-const TOPIC: &str = "bench";
+/// All topics of the messages that count, and that of those before.
+const TOPICS: &str = "bench.>";
 const WARM_UP_TOPIC: &str = "warm-up";
+
+/// A topic of the messages that count.
+fn topic(number: usize) -> String {
+    format!("bench.{number}")
+}
 
 pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
     let stop = Stop::install()?;

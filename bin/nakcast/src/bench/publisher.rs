@@ -2,7 +2,7 @@
 
 use super::moments::Moments;
 use super::side::cpu;
-use super::{TOPIC, WARM_UP_TOPIC};
+use super::{WARM_UP_TOPIC, topic};
 use crate::args::SideArgs;
 use crate::clock;
 use crate::cpu;
@@ -32,31 +32,28 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
     cpu::pin(args.cpu)?;
     let mut message = vec![b'.'; args.size];
     if !args.warm_up.is_zero() {
-        let mut publisher = endpoint.publisher(WARM_UP_TOPIC)?;
-        wait_for(&mut publisher, args.subscribers)?;
+        let mut topic = Topics::open(&endpoint, std::iter::once(WARM_UP_TOPIC.to_owned()), args.subscribers)?;
         match Moments::warm_up(args).map_err(Failure::at_run_time)? {
-            Some(mut moments) => send_at_moments(&mut publisher, &mut message, &mut moments)?,
-            None => send_max(&mut publisher, &mut message, args.work, u64::MAX, Some(args.warm_up))?,
+            Some(mut moments) => send_at_moments(&mut topic, &mut message, &mut moments)?,
+            None => send_max(&mut topic, &mut message, args.work, u64::MAX, Some(args.warm_up))?,
         };
         // Who lacks something of this is not held against it.
-        let _ = publisher.close(LINGER);
+        topic.end();
     }
-    let mut publisher = endpoint.publisher(TOPIC)?;
-    wait_for(&mut publisher, args.subscribers)?;
+    let mut topics = Topics::open(&endpoint, (0..args.topics).map(topic), args.subscribers)?;
 
     let before = endpoint.stats();
     let (cpu_before, begun) = (cpu_time(), monotonic_ns());
     let mut moments = Moments::measured(args).map_err(Failure::at_run_time)?;
     let sent = match &mut moments {
-        Some(moments) => send_at_moments(&mut publisher, &mut message, moments)?,
+        Some(moments) => send_at_moments(&mut topics, &mut message, moments)?,
         None => {
             let count = args.count.unwrap_or(u64::MAX);
-            send_max(&mut publisher, &mut message, args.work, count, args.duration)?
+            send_max(&mut topics, &mut message, args.work, count, args.duration)?
         }
     };
     let sending = Duration::from_nanos(monotonic_ns() - begun);
-    publisher.end();
-    let confirmed = publisher.is_complete(LINGER);
+    let confirmed = topics.end();
     let (cpu, after) = (cpu(cpu_before), endpoint.stats());
     Ok(json!({
         "sent": sent,
@@ -72,31 +69,74 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
     }))
 }
 
-fn wait_for(publisher: &mut Publisher, subscribers: usize) -> Result<(), Failure> {
-    publisher
-        .wait_for(subscribers, Some(PATIENCE))
-        .map_err(|few| Failure::at_run_time(format_args!("not every subscriber was heard from: {few}")))
+/// The topics that messages go to in turn.
+struct Topics {
+    publishers: Vec<Publisher>,
+    next: usize,
+}
+
+impl Topics {
+    /// Opens them, and waits for their subscribers.
+    fn open(
+        endpoint: &Endpoint,
+        names: impl Iterator<Item = String>,
+        subscribers: usize,
+    ) -> Result<Topics, Failure> {
+        let mut publishers = names.map(|name| endpoint.publisher(name)).collect::<Result<Vec<_>, _>>()?;
+        for publisher in &mut publishers {
+            publisher.wait_for(subscribers, Some(PATIENCE)).map_err(|few| {
+                Failure::at_run_time(format_args!("not every subscriber was heard from: {few}"))
+            })?;
+        }
+        Ok(Topics { publishers, next: 0 })
+    }
+
+    fn send(&mut self, message: &[u8], times: u64) -> Result<(), Failure> {
+        if let [publisher] = &mut self.publishers[..] {
+            for _ in 0..times {
+                publisher.send(message)?;
+            }
+            return Ok(());
+        }
+        for _ in 0..times {
+            self.publishers[self.next].send(message)?;
+            self.next += 1;
+            if self.next == self.publishers.len() {
+                self.next = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.publishers.iter_mut().try_for_each(Publisher::flush)?)
+    }
+
+    /// Ends them; whether everybody had everything in time.
+    fn end(mut self) -> bool {
+        self.publishers.iter_mut().for_each(Publisher::end);
+        let until = clock::now() + LINGER;
+        let mut all = self.publishers.iter();
+        all.all(|publisher| publisher.is_complete(until.saturating_duration_since(clock::now())))
+    }
 }
 
 /// An open loop; tells how many were sent.
-fn send_at_moments(
-    publisher: &mut Publisher,
-    message: &mut [u8],
-    moments: &mut Moments,
-) -> Result<u64, Failure> {
+fn send_at_moments(topics: &mut Topics, message: &mut [u8], moments: &mut Moments) -> Result<u64, Failure> {
+    let endpoint = topics.publishers[0].endpoint().clone();
     let mut sent = 0;
-    while let Some(due) = moments.next(|| publisher.endpoint().tend()) {
+    while let Some(due) = moments.next(|| endpoint.tend()) {
         stamp(message, due);
-        publisher.send(message)?;
+        topics.send(message, 1)?;
         sent += 1;
     }
-    publisher.flush()?;
+    topics.flush()?;
     Ok(sent)
 }
 
 /// As fast as it goes, with so much work before each; tells how many were sent.
 fn send_max(
-    publisher: &mut Publisher,
+    topics: &mut Topics,
     message: &mut [u8],
     work: Duration,
     count: u64,
@@ -115,15 +155,13 @@ fn send_max(
             }
         }
         stamp(message, monotonic_ns());
-        publisher.send(message)?;
+        topics.send(message, 1)?;
         stamp(message, 0);
         let rest = round.min(count - sent);
-        for _ in 1..rest {
-            publisher.send(message)?;
-        }
+        topics.send(message, rest - 1)?;
         sent += rest;
     }
-    publisher.flush()?;
+    topics.flush()?;
     Ok(sent)
 }
 

@@ -71,6 +71,7 @@ impl Report<'_> {
                 "rate": rate,
                 "work_ns": side.work.as_nanos() as u64,
                 "coordinated_omission_corrected": rate.is_some(),
+                "topics": side.topics,
                 "subscribers": side.subscribers,
                 "contract": contract_text(side.contract),
                 "flow": side.flow.to_string(),
@@ -135,6 +136,9 @@ impl Report<'_> {
             side.flow,
             if side.spin { "spinning" } else { "blocking" },
         );
+        if side.topics > 1 {
+            let _ = write!(text, ", {} topics in turn", grouped(side.topics as u64));
+        }
         if !side.work.is_zero() {
             let _ = write!(text, ", {:?} of work before each message", side.work);
         }

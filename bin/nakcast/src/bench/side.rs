@@ -40,6 +40,7 @@ pub(super) fn arguments(args: &SideArgs) -> Vec<String> {
     add("size", Some(args.size.to_string()));
     add("rate", Some(args.rate.to_string()));
     add("work", Some(seconds(args.work)));
+    add("topics", Some(args.topics.to_string()));
     add("subscribers", Some(args.subscribers.to_string()));
     add("count", args.count.map(|count| count.to_string()));
     add("duration", args.duration.map(seconds));

@@ -1,7 +1,7 @@
 //! A subscribing process: `poll`, and where nothing is there a wait.
 
 use super::side::{cpu, encode, ready};
-use super::{TOPIC, WARM_UP_TOPIC};
+use super::{TOPICS, WARM_UP_TOPIC};
 use crate::args::SideArgs;
 use crate::cpu;
 use crate::exit::Failure;
@@ -17,13 +17,13 @@ const BATCH: usize = 4_096;
 /// How long nothing may come before it is looked again.
 const SLICE: Duration = Duration::from_secs(1);
 
-/// Counts until the stream that counts is over, and tells what came.
+/// Counts until the streams that count are over, and tells what came.
 pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
     let wait = if args.spin { Wait::Spin } else { Wait::Block };
     let mut builder = Subscriber::builder(args.group.into())
         .interface(&args.interface)
         .topic(WARM_UP_TOPIC)
-        .topic(TOPIC)
+        .topic(TOPICS)
         .contract(args.contract)
         .wait(wait)
         .kernel_timestamps(args.kernel_times);
@@ -37,7 +37,7 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
     ready();
     let mut before = subscriber.stats();
     let mut counting = false;
-    while seen.ended.is_none() {
+    while seen.ended < args.topics && !seen.deserted {
         let received = seen.received;
         if subscriber.poll(BATCH, |event| seen.take(event))? == 0
             && let Some(event) = subscriber.recv_timeout(SLICE)?
@@ -54,7 +54,7 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
     }
     let cpu = cpu(seen.begun.map_or_else(cpu_time, |(_, cpu)| cpu));
     let after = subscriber.stats();
-    if seen.ended != Some(EndReason::Closed) {
+    if seen.deserted {
         return Err(Failure::at_run_time("the publisher fell silent before the end of its stream"));
     }
     let time = seen.begun.map_or(0, |(begun, _)| seen.last.saturating_sub(begun));
@@ -75,9 +75,9 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
     Ok(told)
 }
 
-/// What came of the stream that counts.
+/// What came of the streams that count.
 struct Seen {
-    /// It is there: the warm-up is over.
+    /// They are there: the warm-up is over.
     counting: bool,
     received: u64,
     /// Messages told as gaps.
@@ -89,12 +89,24 @@ struct Seen {
     latency: Histogram<u64>,
     /// The same in two parts, where the kernel was asked.
     split: Option<Split>,
-    ended: Option<EndReason>,
+    /// How many streams are over; and whether one is that was not ended.
+    ended: usize,
+    deserted: bool,
 }
 
 impl Seen {
     fn new(latency: Histogram<u64>, split: Option<Split>) -> Seen {
-        Seen { counting: false, received: 0, lost: 0, begun: None, last: 0, latency, split, ended: None }
+        Seen {
+            counting: false,
+            received: 0,
+            lost: 0,
+            begun: None,
+            last: 0,
+            latency,
+            split,
+            ended: 0,
+            deserted: false,
+        }
     }
 
     fn take(&mut self, event: Event<'_>) {
@@ -114,9 +126,12 @@ impl Seen {
                     }
                 }
             }
-            Event::Gap(gap) if gap.topic() == TOPIC => self.lost += gap.messages(),
-            Event::StreamUp(stream) if stream.topic() == TOPIC => self.counting = true,
-            Event::StreamEnd(stream) if stream.topic() == TOPIC => self.ended = stream.end_reason(),
+            Event::Gap(gap) if gap.topic() != WARM_UP_TOPIC => self.lost += gap.messages(),
+            Event::StreamUp(stream) if stream.topic() != WARM_UP_TOPIC => self.counting = true,
+            Event::StreamEnd(stream) if stream.topic() != WARM_UP_TOPIC => {
+                self.ended += 1;
+                self.deserted |= stream.end_reason() != Some(EndReason::Closed);
+            }
             _ => {}
         }
     }

@@ -129,6 +129,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
             size: 0,
             rate: Load::Max,
             work: args.work,
+            topics: args.topics,
             subscribers: args.subscribers,
             count: args.count,
             duration,
