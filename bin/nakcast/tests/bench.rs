@@ -192,10 +192,18 @@ fn a_loop_that_works_before_each_message_sends_no_more_than_that_lets_it() {
 
 #[test]
 fn messages_on_many_topics_all_arrive_and_share_system_calls() {
-    let cases = measured("--size 64 --topics 50 --duration 0.5 --warm-up 0.1 --no-raw --json -");
-    let [case] = &cases[..] else { panic!("one case: {cases:?}") };
-    assert_eq!((&case["topics"], &case["lost"], &case["confirmed"]), (&50.into(), &0.into(), &true.into()));
-    assert!(number(case, "sent") > 0.0 && case["received"] == case["sent"], "{case}");
+    // On a machine that is busy with other tests a loop may not be close enough.
+    let shares = (0..20).any(|_| {
+        let cases = measured("--size 64 --topics 50 --duration 0.4 --warm-up 0.05 --no-raw");
+        let [case] = &cases[..] else { panic!("one case: {cases:?}") };
+        assert_eq!(
+            (&case["topics"], &case["lost"], &case["confirmed"]),
+            (&50.into(), &0.into(), &true.into())
+        );
+        assert!(number(case, "sent") > 0.0 && case["received"] == case["sent"], "{case}");
+        number(case, "syscalls_per_message_publisher") < 0.5
+    });
+    assert!(shares, "a call or more for each");
 }
 
 #[test]

@@ -86,7 +86,8 @@ impl Working {
     /// Whether a message that comes now is one of more than the system can send one by one: it comes so soon after a transmit that most
     /// of the time goes to them, or while others wait.
     fn follows(&self, inlet: &Inlet, now: Time) -> bool {
-        let soon = if self.waiting.is_some() { self.pile(inlet) + self.cost } else { self.cost / FOLLOWS_PART };
+        let soon =
+            if self.waiting.is_some() { self.pile(inlet) + self.cost } else { self.cost / FOLLOWS_PART };
         now.since(self.transmitted) < soon.max(Inlet::TIGHT)
     }
 
@@ -284,6 +285,58 @@ mod tests {
             let most = if inlet.is_sure() { PAUSE_MAX } else { Duration::from_micros(50) };
             assert_eq!((working.wakes_at.since(now), inlet.is_sure()), (most, runs >= 4), "after {runs}");
         }
+    }
+
+    #[test]
+    fn what_waits_on_one_topic_leaves_with_what_is_sent_on_another() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let (one, mut inlet) = announced(shared, &mut working);
+        let (two, mut other) = announced(shared, &mut working);
+        let now = shared.clock.now();
+        (working.cost, working.transmitted, working.closely) = (Duration::from_secs(1), now, CLOSELY + 1);
+        working.publisher.send(one, b"message", now).unwrap();
+        shared.dispatch(&mut working, &mut inlet, one, now);
+        assert_eq!(working.publisher.pending(one), (0, true), "it waits");
+        working.publisher.send(two, b"message", now).unwrap();
+        let later = now + Duration::from_secs(10);
+        let calls = working.publisher.stats().datagrams;
+        shared.dispatch(&mut working, &mut other, two, later);
+        assert_eq!(working.publisher.pending(one), (0, false));
+        assert_eq!(working.publisher.stats().datagrams - calls, 2);
+    }
+
+    #[test]
+    fn one_pause_is_no_end_of_a_flood_and_two_are() {
+        let service = service();
+        let mut working = service.shared.lock();
+        for (before, after) in [(FLOOD, FLOOD / 2), (FLOOD / 2, 0), (FLOOD - 1, 0), (CLOSELY, 0)] {
+            working.closely = before;
+            working.calm();
+            assert_eq!(working.closely, after);
+        }
+    }
+
+    #[test]
+    fn what_is_spent_on_transmits_is_no_pause_on_another_topic_once_many_follow_each_other() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let (_, mut inlet) = announced(shared, &mut working);
+        let mut is_tight = |closely| {
+            working.closely = closely;
+            let now = shared.clock.now();
+            working.goes_on(&mut inlet, now);
+            inlet.look(now, 1);
+            // Another topic's messages are sent meanwhile, for a second.
+            working.spent += Duration::from_secs(1);
+            working.pass(&mut inlet);
+            inlet.look(now + Duration::from_secs(1) + Duration::from_nanos(100), 1);
+            inlet.is_tight()
+        };
+        assert!(!is_tight(CLOSELY));
+        assert!(is_tight(CLOSELY + 1));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod events;
 mod feedback;
 mod places;
 mod receivers;
+mod run;
 mod shares;
 mod stats;
 mod stream;
@@ -156,7 +157,7 @@ impl Publisher {
             "unchecked configuration"
         );
         let per_chunk = (CHUNK_BYTES / config.datagram).max(1);
-        let staging = transmit::max_run(config.datagram) * config.datagram;
+        let staging = run::max_run(config.datagram) * config.datagram;
         let pool = Pool::new(config.window, per_chunk * config.datagram, LEAST_CHUNKS, staging);
         let layout = Slots::new(config.datagram, pool.chunk_size());
         Publisher {
@@ -535,7 +536,7 @@ impl Publisher {
 
     /// Most datagrams that go out in one run.
     pub fn max_run(&self) -> u64 {
-        transmit::max_run(self.config.datagram) as u64
+        run::max_run(self.config.datagram) as u64
     }
 
     /// Ends a stream: no message is taken any more, receivers are told, and what is in the window can still be repaired.

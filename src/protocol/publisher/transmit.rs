@@ -2,13 +2,14 @@
 //! who can wait; `shares` says how much of each.
 
 use super::feedback::Waiting;
+use super::run::{self, Run};
 use super::shares::{RepairQueue, Share};
 use super::window::Place;
 use super::{Publisher, Time};
 use crate::protocol::time::nanos;
 use crate::wire::{
-    Announce, Confirmation, End, HEADER_LENGTH, Header, Heartbeat, Kind, MAX_DATAGRAM, MAX_SEQUENCE, Ncf,
-    ReceiverId, StreamState, flag, restamp,
+    Announce, Confirmation, End, HEADER_LENGTH, Header, Heartbeat, Kind, MAX_SEQUENCE, Ncf, ReceiverId,
+    StreamState, flag, restamp,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,15 +17,8 @@ use std::net::SocketAddr;
 /// Control datagrams that may wait; more are dropped and counted, for every one of them is said again.
 const MOST_CONTROL: usize = 1_024;
 
-/// Datagrams that go out in one run, at the most.
-const MOST: usize = 64;
-/// Streams that are looked at for one: as many as may have a datagram in it, and as many that have none of its length.
-const MOST_STREAMS: usize = 2 * MOST;
-
-/// Datagrams of `size` bytes that go out in one run: at most 64, and at most what a UDP length can say.
-pub(super) fn max_run(size: usize) -> usize {
-    (MAX_DATAGRAM / size).clamp(1, MOST)
-}
+/// Streams that are looked at for one run: as many as may have a datagram in it, and as many that have none of its length.
+const MOST_STREAMS: usize = 2 * run::MOST;
 
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +104,7 @@ impl Outbox {
             staging: false,
             rotation: 0,
             buffer: vec![0; datagram].into(),
-            run: Vec::with_capacity(MOST),
+            run: Vec::with_capacity(run::MOST),
             last: Last::Control(0),
         }
     }
@@ -133,54 +127,6 @@ impl Outbox {
     /// Whether anything waits for tokens.
     pub(super) fn waits(&self) -> bool {
         !self.ready.is_empty() || !self.prompt.is_empty() || !self.catching_up.is_empty()
-    }
-}
-
-/// Which datagrams share a run: equal lengths, made equal by padding where that wastes little and there is room for it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    count: usize,
-    longest: usize,
-    bytes: usize,
-    over: bool,
-    /// How long all of them can be made.
-    room: usize,
-    /// There are others that may be of the length: no shorter one joins as the last.
-    choosy: bool,
-}
-
-impl Run {
-    /// Whether no datagram joins any more, however long it is.
-    fn is_whole(&self) -> bool {
-        self.over || self.count >= max_run(self.longest)
-    }
-
-    /// Whether a datagram of `length` joins, which has room for padding up to `room`. A shorter one that would waste too much
-    /// joins as the last.
-    fn admit(&mut self, length: usize, room: usize) -> bool {
-        let longest = self.longest.max(length);
-        let room = if self.count == 0 { room } else { room.min(self.room) };
-        if self.over || longest > room || self.count >= max_run(room) {
-            return false;
-        }
-        let padded = longest * (self.count + 1);
-        let fits = padded <= MAX_DATAGRAM;
-        // An eighth of what is sent may be padding.
-        let lean = (padded - self.bytes - length) * 8 <= padded;
-        let last = fits && !lean && length <= self.longest && !self.choosy;
-        if !(fits && lean || last) {
-            return false;
-        }
-        // What came before was short already, and padding all of it for this one would waste too much.
-        if last && (self.longest * self.count - self.bytes) * 8 > self.longest * self.count {
-            return false;
-        }
-        self.over = last;
-        self.room = room;
-        self.longest = longest;
-        self.bytes += length;
-        self.count += 1;
-        true
     }
 }
 
@@ -452,7 +398,8 @@ impl Publisher {
             return None;
         }
         self.outbox.run.clear();
-        let mut run = Run { choosy: self.outbox.ready.len() > 1, ..Run::default() };
+        let mut run = Run::default();
+        run.choosy = self.outbox.ready.len() > 1;
         for _ in 0..self.outbox.ready.len().min(MOST_STREAMS) {
             let Some(id) = self.outbox.ready.pop_front() else { break };
             let whole = self.add_live(id, &mut run, now);
@@ -575,31 +522,111 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::*;
+    use crate::wire::SourceId;
+
+    const NOW: Time = Time(1_000);
+
+    /// A publisher with so many streams, all of which were announced.
+    fn publisher(streams: u32) -> Publisher {
+        let mut publisher = Publisher::new(Config::new(SourceId(7)), NOW);
+        for id in 1..=streams {
+            assert_eq!(publisher.open_stream(&format!("t{id}"), NOW), Some(id));
+        }
+        while publisher.poll_transmit(NOW).is_some() {}
+        publisher
+    }
+
+    /// Sends one message to each stream, of these lengths in turn, in a datagram each.
+    fn send(publisher: &mut Publisher, streams: u32, lengths: &[usize]) {
+        for (id, &length) in (1..=streams).zip(lengths.iter().cycle()) {
+            publisher.send(id, &vec![0; length], NOW).unwrap();
+            publisher.flush(id);
+        }
+    }
+
+    /// The streams of each run that leaves.
+    fn runs(publisher: &mut Publisher) -> Vec<Vec<u32>> {
+        let mut runs = Vec::new();
+        while let Some(transmit) = publisher.poll_transmit(NOW) {
+            let streams: Vec<u32> = publisher
+                .datagrams()
+                .map(|bytes| u32::from_be_bytes(bytes[12..16].try_into().unwrap()))
+                .collect();
+            assert_eq!(streams.len(), transmit.count);
+            let is_even =
+                |(at, bytes): (usize, &[u8])| bytes.len() == transmit.segment || at + 1 == transmit.count;
+            assert!(publisher.datagrams().enumerate().all(is_even), "of one length, but for the last");
+            runs.push(streams);
+        }
+        runs
+    }
 
     #[test]
-    fn a_run_is_what_one_call_can_send_and_mostly_not_padding() {
-        let mut random = fastrand::Rng::with_seed(1);
-        for _ in 0..10_000 {
-            let datagram = [512, 1_408, 8_192, 65_507][random.usize(..4)];
-            let most = max_run(datagram);
-            let even = random.bool();
-            let (mut run, mut lengths) = (Run::default(), Vec::new());
-            loop {
-                let length = if even { datagram } else { random.usize(HEADER_LENGTH + 1..=datagram) };
-                if !run.admit(length, datagram) {
-                    break;
-                }
-                lengths.push(length);
-            }
-            assert!(!lengths.is_empty() && lengths.len() <= most);
-            assert!(!even || lengths.len() == most, "full datagrams fill a run");
-            let longest = *lengths.iter().max().unwrap();
-            assert_eq!(longest, run.longest);
-            let sent = longest * (lengths.len() - 1) + lengths[lengths.len() - 1];
-            assert!(sent <= MAX_DATAGRAM);
-            let padding = sent - lengths.iter().sum::<usize>();
-            assert!(padding * 8 <= sent + longest, "{padding} of {sent} is padding");
+    fn streams_share_a_run_where_their_datagrams_are_about_as_long() {
+        let mut publisher = publisher(100);
+        send(&mut publisher, 100, &[200]);
+        let sent = runs(&mut publisher);
+        assert_eq!(sent.concat(), (1..=100).collect::<Vec<_>>());
+        let most = publisher.max_run() as usize;
+        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [most, most, 100 - 2 * most]);
+
+        send(&mut publisher, 10, &[200, 1_000, 210]);
+        assert_eq!(runs(&mut publisher), [&[1, 3, 4, 6, 7, 9, 10][..], &[2, 5, 8]]);
+        // Alone it has none to wait for, and the shorter one ends its run.
+        publisher.send(1, &[0; 1_000], NOW).unwrap();
+        publisher.send(1, &[0; 500], NOW).unwrap();
+        publisher.flush(1);
+        let transmit = publisher.poll_transmit(NOW).unwrap();
+        assert_eq!((transmit.count, publisher.poll_transmit(NOW)), (2, None));
+    }
+
+    #[test]
+    fn each_stream_has_its_turn_whatever_the_others_have() {
+        let mut publisher = publisher(3);
+        for _ in 0..100 {
+            publisher.send(1, &[0; 1_340], NOW).unwrap();
         }
+        publisher.flush(1);
+        send(&mut publisher, 3, &[1_340, 100]);
+        let sent = runs(&mut publisher);
+        let most = publisher.max_run() as usize;
+        assert_eq!(sent[0], vec![1; most]);
+        // The one that is not as long is next; the one that is fills up the first stream's.
+        assert_eq!(sent[1], [2]);
+        assert_eq!(sent[2][0], 3);
+        assert_eq!(sent.concat().iter().filter(|&&stream| stream == 1).count(), 101);
+    }
+
+    #[test]
+    fn what_the_socket_did_not_take_of_many_streams_is_given_again() {
+        let mut publisher = publisher(5);
+        send(&mut publisher, 5, &[200]);
+        let before = publisher.stats().datagrams;
+        assert_eq!(publisher.poll_transmit(NOW).unwrap().count, 5);
+        publisher.retract(2);
+        assert_eq!(publisher.stats().datagrams - before, 2);
+        let mut again = runs(&mut publisher).concat();
+        again.sort_unstable();
+        assert_eq!(again, [3, 4, 5]);
+    }
+
+    #[test]
+    fn what_others_pack_goes_too_and_what_is_packed_on_the_stream_itself_does_not() {
+        let mut publisher = publisher(4);
+        for _ in 0..3 {
+            for id in 1..=3 {
+                publisher.send(id, &[0; 100], NOW).unwrap();
+            }
+            publisher.flush_others(2);
+            let packing: Vec<bool> = (1..=4).map(|id| publisher.pending(id).1).collect();
+            assert_eq!(packing, [false, true, false, false]);
+            assert_eq!(runs(&mut publisher), [[1, 3]]);
+            assert!(publisher.begun.len() <= 4);
+        }
+        publisher.flush_others(4);
+        assert_eq!(runs(&mut publisher), [[2]]);
+        assert_eq!(publisher.packing, 0);
     }
 }
