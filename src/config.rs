@@ -215,8 +215,8 @@ impl PublisherBuilder {
 
     /// How long a message may wait for others to share its datagram and its system call while messages come faster than they can
     /// be sent one by one, 0 to 100 ms. Default 50 us. A message that comes alone never waits, nor do the first few of many. A
-    /// loop is tight that takes less than half as long for a message as to send one takes (some microseconds), or less than 1 us. The
-    /// last messages of one that went on for several times this delay, and one of another publisher of an endpoint where somebody sends run after run,
+    /// loop is tight that takes less than half as long for a message as to send one takes (some microseconds), or less than 1 us, on one
+    /// topic of an endpoint or on several in turn. The last messages of one that went on for several times this delay, and one of another publisher of an endpoint where somebody sends run after run,
     /// may wait for 0.1 ms to half a millisecond when that ends, the longer the dearer the system's timers are (on virtual
     /// machines), or for as long as 16 runs take to leave, 4 ms at most (many subscribers on the publisher's own machine make
     /// them slow); for to guard each closer would cost the loop its speed. [`Publisher::flush`] sends them at once. Where the

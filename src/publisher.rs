@@ -203,14 +203,19 @@ impl Publisher {
             }
             _ => None,
         };
-        // Who closed it has the lock, maybe for long: that is no pause of the application's.
+        // Who closed it has the lock, maybe for long.
         let called = if pushed == Pushed::Alone { Some(shared.clock.now()) } else { None };
         let mut working = shared.lock();
         let mut now = looked.unwrap_or_else(|| shared.clock.now());
         let taken = pushed.is_taken();
-        working.pass(&mut self.inlet);
-        if let Some(called) = called {
-            self.inlet.look(called, 0);
+        if looked.is_some() {
+            working.goes_on(&mut self.inlet, now);
+        } else {
+            let passed = working.pass(&mut self.inlet);
+            if let Some(called) = called {
+                // To wait for the lock is no pause.
+                self.inlet.look(if passed { now } else { called }, 0);
+            }
         }
         if !taken {
             self.look(&mut working)?;
@@ -323,7 +328,8 @@ impl Publisher {
         }
     }
 
-    /// Sends what was taken on this topic and waits for others to share its datagram. Where nothing does, it does nothing.
+    /// Sends what was taken on this topic and waits for others to share its datagram, and with it what waits on the endpoint's other
+    /// topics. Where nothing does on this one, it does nothing.
     ///
     /// # Errors
     /// [`SendError::Datagram`].
@@ -332,6 +338,7 @@ impl Publisher {
         let mut working = self.lock();
         if working.publisher.pending(self.stream) != (0, false) {
             working.publisher.flush(self.stream);
+            working.flush_others(self.stream, shared.clock.now());
             shared.transmit(&mut working);
         }
         self.look(&mut working)

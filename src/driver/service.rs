@@ -148,6 +148,7 @@ impl Shared {
         working.take_over(self, begun);
         working.take_in_all(begun);
         // What the application sends does not wait for what else there is to do.
+        let spent = working.spent;
         let mut sent = working.transmit(self, begun);
         let now = self.clock.now();
         let mut runs = sent.runs;
@@ -166,12 +167,18 @@ impl Shared {
             runs += sent.runs;
             self.tell(working);
         }
-        working.reckon(begun, self.clock.now(), runs);
+        let done = self.clock.now();
+        working.reckon(begun, done, runs);
+        working.spent = spent + done.since(begun);
         working.put_off(self, now);
         // What is live is the application's; the service thread sees to repairs that are left.
         while sent.more && working.publisher.has_live() {
             MutexGuard::bump(working);
-            sent = working.transmit(self, self.clock.now());
+            let begun = self.clock.now();
+            sent = working.transmit(self, begun);
+            let done = self.clock.now();
+            working.transmitted = done;
+            working.spent += done.since(begun);
         }
         if sent.more {
             let now = self.clock.now();
@@ -206,7 +213,7 @@ impl Working {
     fn serve(&mut self, shared: &Shared) -> bool {
         self.serves = true;
         let now = shared.clock.now();
-        let begun = now;
+        let (begun, spent) = (now, self.spent);
         if now.since(self.transmitted) >= self.pause && !self.is_tended(now) {
             self.hand_over(shared);
         }
@@ -220,7 +227,7 @@ impl Working {
             self.transmitted = shared.clock.now();
             if self.waiting.is_some() {
                 // What waited for others waited in vain.
-                self.calm();
+                self.calm(now);
             }
         }
         self.wakes_at = Time::NEVER;
@@ -231,7 +238,8 @@ impl Working {
             self.wake_by(shared, now + self.pause);
         }
         self.serves = false;
-        self.spent += shared.clock.now().since(begun);
+        // With the timers that were set meanwhile.
+        self.spent = spent + shared.clock.now().since(begun);
         !drained || sent.more
     }
 

@@ -211,6 +211,7 @@ impl Network {
             1 => {
                 lane.close(core, stream, now);
                 core.flush(stream);
+                core.flush_others(stream);
                 core.forgo(stream);
             }
             _ => self.depart(index, stream),

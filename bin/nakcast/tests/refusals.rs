@@ -134,7 +134,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("pub -i lo --flow fastest", &["--flow", "slowest"]),
     // Round trips.
     ("ping -i lo --size 23", &["--size", "23", "24"]),
-    ("ping -i lo --size 0", &["--size", "0 bytes", "24"]),
+    ("ping -i lo --size 0", &["--size", "too few", "24"]),
     ("ping -i lo --size 17M", &["--size", "17825792", "16777216"]),
     ("ping -i lo --rate 0", &["--rate", "'0'", "nothing", "0.001"]),
     ("ping -i lo --rate 0 --size 23", &["--rate", "'0'"]),

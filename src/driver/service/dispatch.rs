@@ -1,5 +1,6 @@
 //! When what the application sends leaves: at once, or with what follows.
 
+use super::turns::PAUSE_MOST;
 use super::{Shared, Working};
 use crate::driver::inlet::{Inlet, Inlets};
 use crate::protocol::Time;
@@ -40,7 +41,7 @@ impl Shared {
             if !full {
                 working.publisher.flush(stream);
             }
-            working.publisher.flush_others(stream);
+            working.flush_others(stream, now);
             self.transmit_at(working, now);
             if inlet.is_tight() {
                 working.go_on(self, inlet, stream);
@@ -49,7 +50,7 @@ impl Shared {
                 if follows {
                     working.closely = (working.closely + 1).min(FLOOD);
                 } else {
-                    working.calm();
+                    working.calm(now);
                 }
                 if working.closely > CLOSELY {
                     // What sends message after message without a pause is not slow for what sending takes.
@@ -75,6 +76,7 @@ impl Shared {
     ) {
         inlet.costs(working.cost);
         working.depart(inlet, stream, now);
+        working.flush_others(stream, now);
         self.transmit(working);
         if inlet.is_tight() {
             working.go_on(self, inlet, stream);
@@ -110,14 +112,24 @@ impl Working {
         self.closely >= FLOOD
     }
 
-    /// The application paused. Once is not the end of a flood; twice, with less than half of one between, is.
-    pub(super) fn calm(&mut self) {
-        self.closely = if self.is_flooded() { FLOOD / 2 } else { 0 };
+    /// The application paused. For a moment is not the end of a flood; twice, with less than half of one between, is.
+    pub(super) fn calm(&mut self, now: Time) {
+        let goes_on = self.is_flooded() && now.since(self.transmitted) < PAUSE_MOST;
+        self.closely = if goes_on { FLOOD / 2 } else { 0 };
     }
 
-    /// What was spent on transmits meanwhile is no pause of an application that sends message after message, on this topic or others.
-    pub(crate) fn pass(&self, inlet: &mut Inlet) {
-        inlet.passes(self.spent, self.closely > CLOSELY);
+    /// What waits on other streams, and was pushed there, goes with what is sent on this one.
+    pub(crate) fn flush_others(&mut self, stream: u32, now: Time) {
+        self.take_in_all(now);
+        self.publisher.flush_others(stream);
+    }
+
+    /// What was spent on transmits meanwhile is no pause of an application that sends message after message, on this topic or others:
+    /// whether this is one.
+    pub(crate) fn pass(&self, inlet: &mut Inlet) -> bool {
+        let goes_on = self.closely > CLOSELY;
+        inlet.passes(self.spent, goes_on);
+        goes_on
     }
 
     /// Nothing until now was a pause of the application's.
@@ -311,9 +323,17 @@ mod tests {
     fn one_pause_is_no_end_of_a_flood_and_two_are() {
         let service = service();
         let mut working = service.shared.lock();
-        for (before, after) in [(FLOOD, FLOOD / 2), (FLOOD / 2, 0), (FLOOD - 1, 0), (CLOSELY, 0)] {
+        let soon = working.transmitted + Duration::from_millis(1);
+        let late = working.transmitted + PAUSE_MOST;
+        for (before, now, after) in [
+            (FLOOD, soon, FLOOD / 2),
+            (FLOOD, late, 0),
+            (FLOOD / 2, soon, 0),
+            (FLOOD - 1, soon, 0),
+            (CLOSELY, soon, 0),
+        ] {
             working.closely = before;
-            working.calm();
+            working.calm(now);
             assert_eq!(working.closely, after);
         }
     }

@@ -26,7 +26,7 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_micros(500);
 /// And a while of so many transmits, where each takes long: the receivers of this machine have the processors meanwhile, and the
 /// more there are of them the longer.
 const PAUSE_TRANSMITS: u32 = 16;
-const PAUSE_MOST: Duration = Duration::from_millis(4);
+pub(super) const PAUSE_MOST: Duration = Duration::from_millis(4);
 /// What a transmit takes is taken to be no more than twice what others took, and this.
 const COST_STEP: Duration = Duration::from_micros(1);
 /// The service thread tries the lock so many times, some microseconds, before it leaves its work to whoever holds it.
@@ -148,7 +148,6 @@ impl Working {
 
     /// Keeps what a transmit of the application's takes, with the NAKs, which cost as much as the datagrams.
     pub(super) fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
-        self.spent += now.since(begun);
         if runs > 0 {
             if self.streak > 1 {
                 self.pace = (self.pace * 7 + now.since(self.transmitted).min(PAUSE_MOST)) / 8;

@@ -10,7 +10,7 @@
 //! | `stream`, `window` | messages become datagrams, and stay until they age out |
 //! | `bulk` | the same for messages that come in a tight loop, a run at a time |
 //! | `feedback`, `places` | NAKs and status come in: repairs are queued, receivers gain and lose their standing |
-//! | `transmit`, `shares` | every datagram that leaves is chosen and written here |
+//! | `transmit`, `run`, `shares` | every datagram that leaves is chosen and written here |
 //! | `timers` | heartbeats, patience, receivers that fell silent |
 
 mod bulk;

@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 /// Control datagrams that may wait; more are dropped and counted, for every one of them is said again.
 const MOST_CONTROL: usize = 1_024;
 
-/// Streams that are looked at for one run: as many as may have a datagram in it, and as many that have none of its length.
-const MOST_STREAMS: usize = 2 * run::MOST;
+/// So many streams are passed over for one run, whose datagrams are not of its length.
+const MOST_PASSED: usize = 64;
 
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(super) struct Outbox {
     catching_up: VecDeque<(u32, u64)>,
     /// Streams with sealed datagrams that were not transmitted.
     pub(super) ready: VecDeque<u32>,
+    /// Those of them that the run at hand has nothing of.
+    passed: Vec<u32>,
     /// Streams whose state is due in a heartbeat.
     pub(super) beating: VecDeque<u32>,
     /// Streams whose end is due.
@@ -98,6 +100,7 @@ impl Outbox {
             prompt: VecDeque::with_capacity(1_024),
             catching_up: VecDeque::new(),
             ready: VecDeque::with_capacity(16),
+            passed: Vec::with_capacity(MOST_PASSED),
             beating: VecDeque::with_capacity(16),
             ending: VecDeque::new(),
             beat: false,
@@ -400,17 +403,26 @@ impl Publisher {
         self.outbox.run.clear();
         let mut run = Run::default();
         run.choosy = self.outbox.ready.len() > 1;
-        for _ in 0..self.outbox.ready.len().min(MOST_STREAMS) {
-            let Some(id) = self.outbox.ready.pop_front() else { break };
-            let whole = self.add_live(id, &mut run, now);
+        let mut others = self.outbox.ready.len();
+        while others > 0
+            && !run.is_whole()
+            && self.outbox.passed.len() < MOST_PASSED
+            && let Some(id) = self.outbox.ready.pop_front()
+        {
+            others -= 1;
+            let before = run.count;
+            self.add_live(id, &mut run, now);
             let stream = &mut self.streams[id as usize - 1];
             stream.queued = stream.backlog() > 0;
-            if stream.queued {
-                self.outbox.ready.push_back(id);
+            match stream.queued {
+                true if run.count == before => self.outbox.passed.push(id),
+                true => self.outbox.ready.push_back(id),
+                false => {}
             }
-            if whole {
-                break;
-            }
+        }
+        // Who was passed over is next.
+        while let Some(id) = self.outbox.passed.pop() {
+            self.outbox.ready.push_front(id);
         }
         if run.count == 0 {
             return None;
@@ -422,8 +434,8 @@ impl Publisher {
         Some(transmit)
     }
 
-    /// Adds what a stream has to a run of live data, as far as it is of the length; true when the run takes no more of any.
-    fn add_live(&mut self, id: u32, run: &mut Run, now: Time) -> bool {
+    /// Adds what a stream has to a run of live data, as far as it is of the length.
+    fn add_live(&mut self, id: u32, run: &mut Run, now: Time) {
         let (source, wall) = (self.config.source, now.0.wrapping_add(self.config.wall_offset));
         let datagram = self.config.datagram;
         let before = run.count;
@@ -458,7 +470,6 @@ impl Publisher {
             stream.first_sent.get_or_insert(now);
             self.changed(id, now);
         }
-        run.is_whole()
     }
 
     /// Repairs: a run of those at the front of a queue that go to the same place.

@@ -113,7 +113,7 @@ impl Topics {
     }
 
     /// Ends them; whether everybody had everything in time.
-    fn end(mut self) -> bool {
+    fn end(&mut self) -> bool {
         self.publishers.iter_mut().for_each(Publisher::end);
         let until = clock::now() + LINGER;
         let mut all = self.publishers.iter();
@@ -145,7 +145,11 @@ fn send_max(
     let until = time.map(|time| clock::now() + time);
     let timed_every = (TIMED_EVERY_BYTES / message.len().max(1)).clamp(1, TIMED_EVERY) as u64;
     // Who works looks at the clock all the time.
-    let round = if work.is_zero() { timed_every } else { 1 };
+    let mut round = if work.is_zero() { timed_every } else { 1 };
+    // Each topic's messages are timed.
+    while round > 1 && common_divisor(round, topics.publishers.len() as u64) > 1 {
+        round += 1;
+    }
     let mut sent = 0;
     while sent < count && until.is_none_or(|until| clock::now() < until) {
         if !work.is_zero() {
@@ -163,6 +167,10 @@ fn send_max(
     }
     topics.flush()?;
     Ok(sent)
+}
+
+fn common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// A message begins with when it was due, or 0.
