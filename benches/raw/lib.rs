@@ -14,6 +14,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures the real clock over sockets of its own")]
 
 mod command;
+mod kept;
 mod oneway;
 mod options;
 mod report;

@@ -14,6 +14,8 @@ The raw-socket yardstick: what the kernel can do with nothing of nakcast.
   --mode MODE        single        one datagram per send, one per recv
                      mmsg          sendmmsg to recvmmsg
                      gso-gro       UDP_SEGMENT to UDP_GRO
+                     gso-kept      the same, each datagram made from a message, with a checksum that the receiver
+                                   looks at, and kept in 64 MiB of memory: the least that repairs cannot do without
                      gso-mmsg      UDP_SEGMENT to recvmmsg, without UDP_GRO
                      ping-block    round trips, waiting in recv
                      ping-spin     round trips, spinning
@@ -46,6 +48,8 @@ pub enum Mode {
     Mmsg,
     /// UDP_SEGMENT to UDP_GRO: the fastest there is.
     GsoGro,
+    /// UDP_SEGMENT to UDP_GRO, of what is made anew each time, checked by both sides, and kept.
+    GsoKept,
     /// UDP_SEGMENT to recvmmsg.
     GsoMmsg,
     /// Round trips, waiting in recv.
@@ -55,14 +59,22 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 6] =
-        [Mode::Single, Mode::Mmsg, Mode::GsoGro, Mode::GsoMmsg, Mode::PingBlock, Mode::PingSpin];
+    pub(crate) const ALL: [Mode; 7] = [
+        Mode::Single,
+        Mode::Mmsg,
+        Mode::GsoGro,
+        Mode::GsoKept,
+        Mode::GsoMmsg,
+        Mode::PingBlock,
+        Mode::PingSpin,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Single => "single",
             Mode::Mmsg => "mmsg",
             Mode::GsoGro => "gso-gro",
+            Mode::GsoKept => "gso-kept",
             Mode::GsoMmsg => "gso-mmsg",
             Mode::PingBlock => "ping-block",
             Mode::PingSpin => "ping-spin",
@@ -75,7 +87,7 @@ impl Mode {
 
     /// Whether the sender gives the kernel runs to cut up.
     pub(crate) fn segments(self) -> bool {
-        matches!(self, Mode::GsoGro | Mode::GsoMmsg)
+        matches!(self, Mode::GsoGro | Mode::GsoKept | Mode::GsoMmsg)
     }
 }
 
@@ -204,7 +216,7 @@ impl Options {
         match mode {
             Mode::Single | Mode::PingBlock | Mode::PingSpin => 1,
             Mode::Mmsg => (self.window as usize / 4 / self.size(mode)).clamp(1, 64),
-            Mode::GsoGro | Mode::GsoMmsg => (65_507 / self.size(mode)).min(64),
+            Mode::GsoGro | Mode::GsoKept | Mode::GsoMmsg => (65_507 / self.size(mode)).min(64),
         }
     }
 

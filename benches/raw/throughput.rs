@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::kept::{Kept, is_whole};
 use crate::options::{Mode, Options};
 use crate::socket::{self, Batch, Cpu};
 
@@ -14,8 +15,8 @@ const RETRY: Duration = Duration::from_millis(10);
 /// A side that hears nothing for so long is alone.
 pub(crate) const ALONE: Duration = Duration::from_secs(30);
 
-/// The beginning of every datagram: what it is, where its sender hears credits, and a number.
-const HEADER: usize = 16;
+/// The beginning of every datagram: what it is, where its sender hears credits, a checksum where there is one, and a number.
+pub(crate) const HEADER: usize = 16;
 /// "Who is there?", with the size of a datagram: answered by a credit.
 const PROBE: u8 = 1;
 const DATA: u8 = 2;
@@ -111,7 +112,8 @@ pub fn send(options: &Options, mode: Mode) -> io::Result<Sides> {
     }
     let header = header(DATA, port, 0);
     let mut batch = Batch::new(run, size, &header);
-    let buffer: Vec<u8> =
+    let mut kept = (mode == Mode::GsoKept).then(|| Kept::new(size));
+    let mut buffer: Vec<u8> =
         header.into_iter().chain(std::iter::repeat(0)).take(size).collect::<Vec<_>>().repeat(run);
 
     sender.calls = 0;
@@ -125,8 +127,14 @@ pub fn send(options: &Options, mode: Mode) -> io::Result<Sides> {
             if mode == Mode::Mmsg {
                 sender.calls += batch.send(&sender.data)?;
             } else {
+                if let Some(kept) = &kept {
+                    kept.fill(&mut buffer);
+                }
                 sender.data.send(&buffer)?;
                 sender.calls += 1;
+                if let Some(kept) = &mut kept {
+                    kept.keep(&buffer);
+                }
             }
             sender.sent += run as u64;
         }
@@ -263,6 +271,8 @@ struct Receiver {
     /// Where credits go.
     sender: Option<SocketAddr>,
     size: u64,
+    /// Datagrams have checksums.
+    checks: bool,
     window: u64,
     received: u64,
     credited: u64,
@@ -287,6 +297,7 @@ pub fn receive(options: &Options, mode: Mode) -> io::Result<()> {
         reply,
         sender: None,
         size,
+        checks: mode == Mode::GsoKept,
         window,
         received: 0,
         credited: 0,
@@ -296,7 +307,7 @@ pub fn receive(options: &Options, mode: Mode) -> io::Result<()> {
     };
     receiver.greet()?;
     match mode {
-        Mode::GsoGro => {
+        Mode::GsoGro | Mode::GsoKept => {
             socket::coalesce(&receiver.data)?;
             receiver.one_by_one(options.spin, 65_536)
         }
@@ -366,6 +377,9 @@ impl Receiver {
             match datagram[0] {
                 DATA => {
                     self.begun.get_or_insert_with(|| (Instant::now(), socket::cpu_time()));
+                    if self.checks && !is_whole(datagram) {
+                        return Err(io::Error::other("a datagram's checksum is wrong"));
+                    }
                     self.received += 1;
                 }
                 PROBE => self.credit()?,
