@@ -338,8 +338,7 @@ impl Publisher {
         let mut working = self.lock();
         if working.publisher.pending(self.stream) != (0, false) {
             working.publisher.flush(self.stream);
-            working.flush_others(self.stream, shared.clock.now());
-            shared.transmit(&mut working);
+            shared.transmit_with_others(&mut working, self.stream, shared.clock.now());
         }
         self.look(&mut working)
     }

@@ -1,20 +1,24 @@
 //! What whoever repairs cannot do without: a datagram is made from a message, has a checksum, and is kept.
 
 use crate::throughput::HEADER;
+use std::ops::Range;
 
 /// Memory for what was sent: the default of nakcast's transmit window.
 const WINDOW: usize = 64 << 20;
 /// A line of the caches.
 const LINE: usize = 64;
 
-/// The checksum of a datagram's bytes behind its header, and where it stands.
+/// Where the checksum stands in a datagram's header.
+const CHECKSUM: Range<usize> = 4..8;
+
+/// The checksum of a datagram's bytes behind its header.
 fn checksum(datagram: &[u8]) -> [u8; 4] {
     crc32fast::hash(&datagram[HEADER..]).to_le_bytes()
 }
 
 /// Whether a datagram is as it was sent.
 pub(crate) fn is_whole(datagram: &[u8]) -> bool {
-    datagram.len() > HEADER && datagram[4..8] == checksum(datagram)
+    datagram.len() > HEADER && datagram[CHECKSUM] == checksum(datagram)
 }
 
 /// A sender's message, and its window.
@@ -37,7 +41,7 @@ impl Kept {
         for datagram in run.chunks_exact_mut(self.size) {
             datagram[HEADER..].copy_from_slice(&self.message);
             let checksum = checksum(datagram);
-            datagram[4..8].copy_from_slice(&checksum);
+            datagram[CHECKSUM].copy_from_slice(&checksum);
         }
     }
 

@@ -138,6 +138,18 @@ impl Shared {
         }
     }
 
+    /// Transmits what there is on a stream, with what waits on others and was pushed there.
+    pub(crate) fn transmit_with_others(
+        &self,
+        working: &mut MutexGuard<'_, Working>,
+        stream: u32,
+        begun: Time,
+    ) {
+        working.take_in_all(begun);
+        working.publisher.flush_others(stream);
+        self.transmit_taken(working, begun);
+    }
+
     /// Transmits what there is, and lets the service thread have the lock if it waits for it.
     pub(crate) fn transmit(&self, working: &mut MutexGuard<'_, Working>) {
         self.transmit_at(working, self.clock.now());
@@ -145,8 +157,13 @@ impl Shared {
 
     /// The same, by who has just looked at the clock: a look costs as much as all else that is done with a small message.
     fn transmit_at(&self, working: &mut MutexGuard<'_, Working>, begun: Time) {
-        working.take_over(self, begun);
         working.take_in_all(begun);
+        self.transmit_taken(working, begun);
+    }
+
+    /// The same when all was taken in.
+    fn transmit_taken(&self, working: &mut MutexGuard<'_, Working>, begun: Time) {
+        working.take_over(self, begun);
         // What the application sends does not wait for what else there is to do.
         let spent = working.spent;
         let mut sent = working.transmit(self, begun);

@@ -41,8 +41,7 @@ impl Shared {
             if !full {
                 working.publisher.flush(stream);
             }
-            working.flush_others(stream, now);
-            self.transmit_at(working, now);
+            self.transmit_with_others(working, stream, now);
             if inlet.is_tight() {
                 working.go_on(self, inlet, stream);
             } else {
@@ -76,8 +75,7 @@ impl Shared {
     ) {
         inlet.costs(working.cost);
         working.depart(inlet, stream, now);
-        working.flush_others(stream, now);
-        self.transmit(working);
+        self.transmit_with_others(working, stream, self.clock.now());
         if inlet.is_tight() {
             working.go_on(self, inlet, stream);
         }
@@ -116,12 +114,6 @@ impl Working {
     pub(super) fn calm(&mut self, now: Time) {
         let goes_on = self.is_flooded() && now.since(self.transmitted) < PAUSE_MOST;
         self.closely = if goes_on { FLOOD / 2 } else { 0 };
-    }
-
-    /// What waits on other streams, and was pushed there, goes with what is sent on this one.
-    pub(crate) fn flush_others(&mut self, stream: u32, now: Time) {
-        self.take_in_all(now);
-        self.publisher.flush_others(stream);
     }
 
     /// What was spent on transmits meanwhile is no pause of an application that sends message after message, on this topic or others:
@@ -313,10 +305,28 @@ mod tests {
         assert_eq!(working.publisher.pending(one), (0, true), "it waits");
         working.publisher.send(two, b"message", now).unwrap();
         let later = now + Duration::from_secs(10);
-        let calls = working.publisher.stats().datagrams;
+        let before = working.publisher.stats().datagrams;
         shared.dispatch(&mut working, &mut other, two, later);
         assert_eq!(working.publisher.pending(one), (0, false));
-        assert_eq!(working.publisher.stats().datagrams - calls, 2);
+        assert_eq!(working.publisher.stats().datagrams - before, 2);
+    }
+
+    #[test]
+    fn what_waits_on_one_topic_leaves_with_a_run_of_another() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let (one, _) = announced(shared, &mut working);
+        let (two, mut inlet) = announced(shared, &mut working);
+        let now = tight(shared, &mut inlet);
+        (working.cost, working.transmitted) = (Duration::from_secs(1), now);
+        working.pile_up(shared, &mut inlet, two, now);
+        assert!(inlet.push(b"message").is_taken());
+        working.publisher.send(one, b"message", now).unwrap();
+        let before = working.publisher.stats().datagrams;
+        shared.depart(&mut working, &mut inlet, two, now);
+        assert_eq!(working.publisher.pending(one), (0, false));
+        assert_eq!(working.publisher.stats().datagrams - before, 2);
     }
 
     #[test]
