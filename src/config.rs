@@ -22,12 +22,12 @@ const FEEDBACK_BUFFER: usize = 1 << 20;
 struct Place {
     group: SocketAddr,
     interface: Option<String>,
-    ttl: u32,
+    ttl: Option<u32>,
 }
 
 impl Place {
     fn new(group: SocketAddr) -> Place {
-        Place { group, interface: None, ttl: 1 }
+        Place { group, interface: None, ttl: None }
     }
 
     fn local(&self) -> Result<Local, Error> {
@@ -134,9 +134,10 @@ impl PublisherBuilder {
         self
     }
 
-    /// Routers a datagram may pass (hop limit for IPv6), 0 to 255. Default 1: the LAN.
+    /// Time to live of what it sends (IPv6: hop limit), 0 to 255: the routers that may be passed, plus one. With 0 the group's datagrams do
+    /// not leave this machine. Default 1 to the group, which is the LAN, and the system's (mostly 64) to one receiver alone.
     pub fn ttl(mut self, ttl: u32) -> Self {
-        self.place.ttl = ttl;
+        self.place.ttl = Some(ttl);
         self
     }
 
@@ -355,9 +356,10 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Routers a NAK may pass, 0 to 255. Default 1: the LAN.
+    /// Time to live of its NAKs and status, which go to one publisher each (IPv6: hop limit), 0 to 255: the routers they may pass, plus
+    /// one; 0 is as 1. Default: the system's, mostly 64.
     pub fn ttl(mut self, ttl: u32) -> Self {
-        self.place.ttl = ttl;
+        self.place.ttl = Some(ttl);
         self
     }
 

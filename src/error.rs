@@ -111,11 +111,11 @@ impl From<SocketError> for Error {
     }
 }
 
-/// Why a message was not taken. Nothing of it was sent.
+/// Why a message was not taken: nothing of it was sent. Of [`flush`](crate::Publisher::flush): what a datagram met that left before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// Not now: `try_send` only, `send` waits.
+    /// Not now: [`try_send`](crate::Publisher::try_send), or what [`send_timeout`](crate::Publisher::send_timeout) waited for in vain. `send` waits.
     BackPressured {
         /// What must come first.
         by: BackPressure,
@@ -169,18 +169,28 @@ impl fmt::Display for TooFew {
 
 impl std::error::Error for TooFew {}
 
-/// Some subscribers did not confirm everything in the time they had.
+/// Some subscribers did not confirm everything in the time they had, or not everything was sent in that time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unconfirmed {
-    /// Who, and how much.
+    /// Who, and how much. Nobody, where what is missing was not sent.
     pub laggards: Vec<Laggard>,
+    /// Messages that were taken and did not leave, or not all of them, for the rate or the socket: nobody gets them.
+    pub unsent: u64,
 }
 
 impl fmt::Display for Unconfirmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count| if count == 1 { "" } else { "s" };
+        if self.unsent > 0 {
+            let (messages, were) = (plural(self.unsent), if self.unsent == 1 { "was" } else { "were" });
+            write!(f, "{} message{messages} {were} not sent in the time there was", self.unsent)?;
+            if self.laggards.is_empty() {
+                return Ok(());
+            }
+            f.write_str("; ")?;
+        }
         let count = self.laggards.len();
-        let plural = if count == 1 { "" } else { "s" };
-        write!(f, "{count} subscriber{plural} did not confirm everything:")?;
+        write!(f, "{count} subscriber{} did not confirm everything:", plural(count as u64))?;
         for (index, laggard) in self.laggards.iter().take(8).enumerate() {
             let separator = if index == 0 { " " } else { ", " };
             write!(f, "{separator}{}", laggard.receiver)?;

@@ -369,6 +369,12 @@ impl Publisher {
         self.lock().publisher.laggards(self.stream)
     }
 
+    /// The messages of this topic that were taken and have not all left: the rate ([`max_rate`](crate::PublisherBuilder::max_rate)) or the
+    /// socket has not let them yet.
+    pub fn unsent(&self) -> u64 {
+        self.lock().publisher.unsent(self.stream)
+    }
+
     /// Ends the stream without waiting: nothing is taken any more, what was taken is still repaired. With
     /// [`is_complete`](Self::is_complete) it makes a [`close`](Self::close) that can be broken off, and ends many streams at
     /// once.
@@ -395,7 +401,7 @@ impl Publisher {
     /// have the time to be heard from.
     ///
     /// # Errors
-    /// Who has not.
+    /// Who has not, and what had not left by then, which never will.
     pub fn close(mut self, linger: Duration) -> Result<(), Unconfirmed> {
         self.finish(linger, true)
     }
@@ -422,10 +428,11 @@ impl Publisher {
             shared.wait(&mut working, Some(wait_until));
         }
         let laggards = working.publisher.laggards(self.stream);
+        let unsent = working.publisher.unsent(self.stream);
         let complete = working.publisher.is_complete(self.stream);
         working.publisher.release_stream(self.stream);
         working.forget(self.stream);
-        if complete { Ok(()) } else { Err(Unconfirmed { laggards }) }
+        if complete { Ok(()) } else { Err(Unconfirmed { laggards, unsent }) }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is kept up while nothing, or too much, happens: sources that live are known to, descriptors fall silent, one topic
-//! does not starve another. Over real sockets on `lo`.
+//! does not starve another, what did not leave is told of. Over real sockets on `lo`.
 
 #![cfg(unix)]
 
@@ -142,4 +142,17 @@ fn a_topic_sent_without_pause_leaves_the_others_their_time() {
         let waits = (0..WAITS).take_while(|_| subscriber.recv_timeout(IDLE).unwrap().is_none());
         assert!({ waits }.any(|_| endpoint.stats().heartbeats >= before + BEATS), "heartbeats are kept up");
     });
+}
+
+#[test]
+fn what_the_rate_did_not_let_leave_is_told_by_who_closes() {
+    let builder = Publisher::builder(group(20)).interface("lo").max_rate(10_000);
+    let mut publisher = builder.open().unwrap();
+    (0..50).for_each(|_| publisher.send(&[7; 1_300]).unwrap());
+    let unsent = publisher.unsent();
+    let error = publisher.close(Duration::ZERO).unwrap_err();
+    // A datagram takes more than a second.
+    assert!((45..50).contains(&unsent) && unsent - error.unsent <= 1, "{unsent}, {error:?}");
+    assert_eq!(error.laggards, []);
+    assert_eq!(error.to_string(), format!("{} messages were not sent in the time there was", error.unsent));
 }

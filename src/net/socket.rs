@@ -18,8 +18,9 @@ pub struct Options {
     pub receive_buffer: Option<usize>,
     /// Send buffer in bytes; by default (`None`) the system's. What is granted is silently limited by the system.
     pub send_buffer: Option<usize>,
-    /// How many routers multicast may pass, plus one: 1 by default, which keeps it on its network. At most 255.
-    pub ttl: u32,
+    /// The time to live of what is sent, at most 255: how many routers it may pass, plus one. With 0 multicast stays on this machine,
+    /// and unicast on its network. By default (`None`) 1 for multicast, which keeps it on its network, and the system's for unicast.
+    pub ttl: Option<u32>,
     /// Whether this machine's own subscribers hear what it sends: true by default. Costs a copy of each datagram where
     /// there are none.
     pub loopback: bool,
@@ -41,7 +42,7 @@ impl Default for Options {
         Options {
             receive_buffer: None,
             send_buffer: None,
-            ttl: 1,
+            ttl: None,
             loopback: true,
             coalesce: true,
             timestamps: false,
@@ -305,8 +306,10 @@ fn with_scope(group: SocketAddr, local: &Local) -> SocketAddr {
 
 /// A socket with what all of ours have, not yet bound.
 fn open(family: Family, options: &Options) -> Result<socket2::Socket, SocketError> {
-    if options.ttl > 255 {
-        return Err(SocketError::TimeToLive { asked: options.ttl });
+    if let Some(asked) = options.ttl
+        && asked > 255
+    {
+        return Err(SocketError::TimeToLive { asked });
     }
     let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
     let socket = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
@@ -314,6 +317,15 @@ fn open(family: Family, options: &Options) -> Result<socket2::Socket, SocketErro
     socket.set_nonblocking(true).map_err(|error| SocketError::option("O_NONBLOCK", &error))?;
     options::dont_fragment(&socket, family)
         .map_err(|error| SocketError::option("IP_MTU_DISCOVER", &error))?;
+    if let Some(ttl) = options.ttl {
+        // No system takes 0 for unicast.
+        let (hops, name) = (ttl.max(1), if family == Family::V4 { "IP_TTL" } else { "IPV6_UNICAST_HOPS" });
+        match family {
+            Family::V4 => socket.set_ttl_v4(hops),
+            Family::V6 => socket.set_unicast_hops_v6(hops),
+        }
+        .map_err(|error| SocketError::option(name, &error))?;
+    }
     options::batched_receive(&socket, options.coalesce);
     if options.timestamps {
         options::timestamps(&socket);
@@ -344,10 +356,11 @@ fn grow(bytes: usize, set: impl Fn(usize) -> io::Result<()>) -> io::Result<()> {
 }
 
 fn multicast_reach(socket: &socket2::Socket, family: Family, options: &Options) -> Result<(), SocketError> {
+    let ttl = options.ttl.unwrap_or(1);
     match family {
         Family::V4 => {
             socket
-                .set_multicast_ttl_v4(options.ttl)
+                .set_multicast_ttl_v4(ttl)
                 .map_err(|error| SocketError::option("IP_MULTICAST_TTL", &error))?;
             socket
                 .set_multicast_loop_v4(options.loopback)
@@ -355,7 +368,7 @@ fn multicast_reach(socket: &socket2::Socket, family: Family, options: &Options) 
         }
         Family::V6 => {
             socket
-                .set_multicast_hops_v6(options.ttl)
+                .set_multicast_hops_v6(ttl)
                 .map_err(|error| SocketError::option("IPV6_MULTICAST_HOPS", &error))?;
             socket
                 .set_multicast_loop_v6(options.loopback)
@@ -492,11 +505,17 @@ mod tests {
     #[test]
     fn the_options_are_set() {
         let group = testing::group(16);
-        let options = Options { ttl: 7, loopback: false, ..Options::default() };
+        let options = Options { ttl: Some(7), loopback: false, ..Options::default() };
         let socket = Socket::sender(group, &lo(), 0, &options).unwrap();
         let inner = socket2::SockRef::from(socket.as_socket());
-        assert_eq!(inner.multicast_ttl_v4().unwrap(), 7);
+        assert_eq!((inner.multicast_ttl_v4().unwrap(), inner.ttl_v4().unwrap()), (7, 7));
         assert!(!inner.multicast_loop_v4().unwrap());
+        let unicast = |ttl| {
+            let socket = Socket::unicast(&lo(), 0, &Options { ttl, ..Options::default() }).unwrap();
+            socket2::SockRef::from(socket.as_socket()).ttl_v4().unwrap()
+        };
+        assert_eq!((unicast(Some(9)), unicast(Some(0))), (9, 1));
+        assert!(unicast(None) > 1, "routers are the system's matter");
         #[cfg(unix)]
         assert!(inner.nonblocking().unwrap());
         assert_eq!(
@@ -504,7 +523,7 @@ mod tests {
             Options {
                 receive_buffer: None,
                 send_buffer: None,
-                ttl: 1,
+                ttl: None,
                 loopback: true,
                 coalesce: true,
                 timestamps: false,
@@ -542,7 +561,7 @@ mod tests {
             let error = error("239.255.77.18:7700", Some(source));
             assert_eq!(error, SocketError::SourceNotUnicast { source: source.parse().unwrap() });
         }
-        let far = Options { ttl: 256, ..options };
+        let far = Options { ttl: Some(256), ..options };
         let error = Socket::sender(group, &lo(), 0, &far).unwrap_err();
         assert_eq!(error, SocketError::TimeToLive { asked: 256 });
 

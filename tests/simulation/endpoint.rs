@@ -153,6 +153,33 @@ fn laggards_are_those_who_have_not_everything() {
 }
 
 #[test]
+fn a_message_is_unsent_until_all_of_it_left() {
+    let config = Config { max_rate: Some(10_000_000), max_message: 1 << 20, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    drain(&mut core, NOW);
+    assert_eq!((core.unsent(stream), core.unsent(stream + 1)), (0, 0));
+    core.send(stream, &[1; 100], NOW).unwrap();
+    core.send(stream, &[1; 100], NOW).unwrap();
+    assert_eq!(core.unsent(stream), 2, "packed");
+    core.flush(stream);
+    assert_eq!(core.unsent(stream), 2, "sealed");
+    drain(&mut core, NOW);
+    assert_eq!(core.unsent(stream), 0);
+
+    // Far more than the bucket holds, and than waits in the window: datagrams, and a rest that is kept apart.
+    core.send(stream, &[2; 1 << 20], NOW).unwrap();
+    let mut now = NOW;
+    while core.has_live() || !core.is_complete(stream) {
+        assert_eq!(core.unsent(stream), 1);
+        drain(&mut core, now);
+        now = now + Duration::from_millis(1);
+    }
+    assert_eq!(core.unsent(stream), 0);
+    assert!(now.since(NOW) > Duration::from_millis(500));
+}
+
+#[test]
 fn what_is_packed_is_flushed_in_time_and_what_is_not_needs_no_timer() {
     let config = Config { max_delay: Duration::from_micros(50), ..Config::new(SOURCE) };
     let mut core = Publisher::new(config, NOW);

@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 const PUB_NOTES: &str = "\
 Exit codes:
   0  done, or told to end (Ctrl-C; twice to end without waiting for subscribers). Subscribers that did not confirm everything \
-within the --linger are named in a warning
+within the --linger are named in a warning, and so is what had not left when told to end
   1  something failed at run time: a socket, a file, a message above the limit (what came before it is published, but its \
 stream has no end: sub --until-end finds the source silent); or datagrams could not be sent, and some known subscriber did \
 not confirm everything, or none was ever known
@@ -142,9 +142,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "ADDR", value_parser = units::source, allow_hyphen_values = true)]
     pub(crate) source: Option<IpAddr>,
 
-    /// Routers a datagram may pass.
-    #[arg(long, value_name = "HOPS", default_value = "1", value_parser = units::hops, allow_hyphen_values = true)]
-    pub(crate) ttl: u32,
+    /// Time to live of what is sent, 0 to 255: the routers it may pass, plus one [default: 1 to the group, which is the LAN; what goes to
+    /// one alone, as all that sub sends does, has the system's].
+    #[arg(long, value_name = "HOPS", value_parser = units::hops, allow_hyphen_values = true)]
+    pub(crate) ttl: Option<u32>,
 
     /// Largest datagram to send, 512 to 65507 [default: 1408]. A subscriber takes any size, whatever is said here.
     #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true)]
@@ -203,7 +204,7 @@ pub(crate) struct PubArgs {
     pub(crate) wait_for: usize,
 
     // As long as it takes until a subscriber that is not there any more is forgotten: ten idle intervals of half a second.
-    /// Stay at the end, at most so long, until every known subscriber has everything.
+    /// Stay at the end, once all has left, at most so long, until every known subscriber has everything.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) linger: Duration,
 

@@ -115,13 +115,15 @@ pub(crate) fn publish(args: PubArgs) -> Result<PublishPlan, Failure> {
         None => Input::Lines(file),
     };
     let mut endpoint = Publisher::builder(common.group)
-        .ttl(common.ttl)
         .window(args.window)
         .max_message(max_message)
         .flow(args.flow.into())
         .patience(args.patience);
     if let Some(interface) = sending_interface(&common)? {
         endpoint = endpoint.interface(interface);
+    }
+    if let Some(ttl) = common.ttl {
+        endpoint = endpoint.ttl(ttl);
     }
     if let Some(bytes) = common.datagram {
         endpoint = endpoint.datagram(bytes);
@@ -183,14 +185,16 @@ pub(crate) fn subscribe(args: SubArgs) -> Result<SubscribePlan, Failure> {
         FromArg::Live => StartAt::Live,
         FromArg::Window => StartAt::Window,
     };
-    let mut subscriber =
-        Subscriber::builder(common.group).ttl(common.ttl).contract(args.contract).start_at(start);
+    let mut subscriber = Subscriber::builder(common.group).contract(args.contract).start_at(start);
     subscriber = subscriber.kernel_timestamps(args.kernel_times);
     for pattern in args.topic {
         subscriber = subscriber.topic(pattern);
     }
     if let Some(interface) = &common.interface {
         subscriber = subscriber.interface(interface);
+    }
+    if let Some(ttl) = common.ttl {
+        subscriber = subscriber.ttl(ttl);
     }
     if let Some(source) = common.source {
         subscriber = subscriber.source(source);

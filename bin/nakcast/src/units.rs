@@ -68,10 +68,9 @@ pub(crate) fn bits(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Routers that may be passed.
+/// A time to live.
 pub(crate) fn hops(text: &str) -> Result<u32, String> {
-    let hops =
-        text.parse::<u8>().map_err(|_| "it takes a whole number of routers from 0 to 255".to_owned())?;
+    let hops = text.parse::<u8>().map_err(|_| "it takes a whole number from 0 to 255".to_owned())?;
     Ok(hops.into())
 }
 

@@ -73,6 +73,28 @@ fn a_publisher_held_back_ends_when_told_to_and_names_who_lacks_something() {
 }
 
 #[test]
+fn what_the_rate_holds_back_is_sent_before_the_linger_and_told_of_where_it_is_not() {
+    let (scratch, group) = (Scratch::new(), group(130));
+    let kept = scratch.path("summary");
+    let arguments = |rate| format!("--max-rate {rate} --linger 0 --summary {}", kept.display());
+    let lines = [&[b'x'; 1_200][..], b"\n"].concat().repeat(150);
+    let mut whole = publisher(&group, &arguments("2M"));
+    whole.stdin().unwrap().write_all(&lines).unwrap();
+    whole.succeed(SOON);
+    let sent = summary(&kept);
+    assert_eq!((&sent["messages"], &sent["unsent"]), (&150.into(), &0.into()));
+    assert!(sent["datagrams"].as_u64() >= Some(150), "{sent:?}");
+
+    let mut part = publisher(&group, &arguments("10k"));
+    part.stdin().unwrap().write_all(&lines).unwrap();
+    // A pipe does not hold as many: some were taken, and to send them would take a minute.
+    part.signal(libc::SIGINT);
+    part.succeed(SOON);
+    part.wait_for_line("not sent before it was told to end", SOON);
+    assert!(summary(&kept)["unsent"].as_u64() > Some(0));
+}
+
+#[test]
 fn a_linger_is_cut_short_by_being_told_twice() {
     let group = group(105);
     let sub = subscribe(&group, "", Stdio::null());

@@ -560,6 +560,11 @@ impl Publisher {
         sent && stream.places.iter().all(|place| stream.has_all(place))
     }
 
+    /// The messages of a stream that were not transmitted, or not all of them.
+    pub fn unsent(&self, id: u32) -> u64 {
+        self.streams.get((id as usize).wrapping_sub(1)).map_or(0, Stream::unsent_messages)
+    }
+
     /// The receivers of a stream that do not have everything yet.
     pub fn laggards(&self, id: u32) -> Vec<Laggard> {
         let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return Vec::new() };

@@ -138,6 +138,16 @@ impl Stream {
         }
     }
 
+    /// Messages of which not everything was transmitted.
+    pub(super) fn unsent_messages(&self) -> u64 {
+        let first = match self.window.slot(self.unsent) {
+            Some(slot) => slot.message,
+            None if self.fill > 0 => self.first_message,
+            None => self.next_message,
+        };
+        self.next_message + u64::from(!self.staged.is_empty()) - first
+    }
+
     /// The number of the first message to start behind the lead.
     pub(super) fn upcoming(&self) -> u64 {
         if self.fill > 0 {

@@ -120,12 +120,16 @@ fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
     let (sends, hears) = if end == End::Ping { (there, back) } else { (back, there) };
     let alike = alike(&common, prefix.as_deref(), reply_group);
 
-    let mut publisher = Publisher::builder(sends.0).topic(sends.1).ttl(common.ttl);
-    let mut subscriber = Subscriber::builder(hears.0).topic(hears.1).ttl(common.ttl).contract(contract);
+    let mut publisher = Publisher::builder(sends.0).topic(sends.1);
+    let mut subscriber = Subscriber::builder(hears.0).topic(hears.1).contract(contract);
     subscriber = subscriber.kernel_timestamps(kernel_times);
     if let Some(interface) = &common.interface {
         publisher = publisher.interface(interface);
         subscriber = subscriber.interface(interface);
+    }
+    if let Some(ttl) = common.ttl {
+        publisher = publisher.ttl(ttl);
+        subscriber = subscriber.ttl(ttl);
     }
     if let Some(source) = common.source {
         subscriber = subscriber.source(source);

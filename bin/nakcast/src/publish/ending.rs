@@ -28,19 +28,32 @@ pub(super) struct Lack {
     datagrams: u64,
 }
 
-/// Ends all streams at once, and lingers. Gives who lacked something at last: at the end, or when it was last known.
+/// What was lacking when publishing ended.
+#[derive(Debug, Default)]
+pub(super) struct Lacking {
+    /// Who lacked something at the end.
+    behind: Behind,
+    /// Who was seen to lack something before, as it was seen last.
+    before: Behind,
+    /// Messages that were taken, and did not leave.
+    unsent: u64,
+}
+
+/// Ends all streams at once, and lingers.
 pub(super) fn close(
     mut publishers: Vec<Publisher>,
     known: Instant,
     linger: Duration,
     stop: &Stop,
-) -> (Behind, Behind) {
+) -> Lacking {
     publishers.iter_mut().for_each(Publisher::end);
-    let lacked = stay(&publishers, known, linger, stop);
-    let behind = publishers.into_iter().filter_map(|publisher| publisher.close(Duration::ZERO).err());
-    let mut at_the_end = Behind::new();
-    behind.for_each(|unconfirmed| add(&mut at_the_end, unconfirmed.laggards));
-    (at_the_end, lacked)
+    let before = stay(&publishers, known, linger, stop);
+    let mut lacking = Lacking { before, ..Lacking::default() };
+    for unconfirmed in publishers.into_iter().filter_map(|publisher| publisher.close(Duration::ZERO).err()) {
+        add(&mut lacking.behind, unconfirmed.laggards);
+        lacking.unsent += unconfirmed.unsent;
+    }
+    lacking
 }
 
 /// The same for streams that are not whole, as their input failed: what was published is seen to, but no end of stream is
@@ -50,21 +63,28 @@ pub(super) fn abandon(
     known: Instant,
     linger: Duration,
     stop: &Stop,
-) -> (Behind, Behind) {
+) -> Lacking {
     for publisher in &mut publishers {
         // What cannot be sent was told already, or will not be complete.
         let _ = publisher.flush();
     }
-    let lacked = stay(&publishers, known, linger, stop);
-    let at_the_end = behind(&publishers);
+    let before = stay(&publishers, known, linger, stop);
+    let unsent = publishers.iter().map(Publisher::unsent).sum();
+    let lacking = Lacking { behind: behind(&publishers), before, unsent };
     // Dropping a publisher ends its stream. These are left as they are: the process ends a moment from now.
     publishers.into_iter().for_each(std::mem::forget);
-    (at_the_end, lacked)
+    lacking
 }
 
-/// Lingers until subscribers had time to be `known` and every one that is has everything, at most as long as that may take.
-/// Gives who was seen to lack something on the way, as it was seen last.
+/// Waits until all that was taken has left, which takes as long as the rate has it take, and then lingers until subscribers had time
+/// to be `known` and every one that is has everything, at most as long as that may take. Gives who was seen to lack something on
+/// the way, as it was seen last.
 fn stay(publishers: &[Publisher], known: Instant, linger: Duration, stop: &Stop) -> Behind {
+    for publisher in publishers {
+        while publisher.unsent() > 0 && !stop.is_asked() {
+            publisher.is_complete(SLICE);
+        }
+    }
     let mut until = clock::now() + linger;
     stop.wait_until(known.min(until));
     let mut lacked = Behind::new();
@@ -112,15 +132,18 @@ pub(super) struct Doubt {
     cut_off: usize,
     /// Whether any subscriber was ever known.
     anybody: bool,
+    /// Messages that were taken, and did not leave: only who is told to end does not wait for that.
+    pub(super) unsent: u64,
 }
 
 impl Doubt {
-    pub(super) fn new((mut at_the_end, lacked): (Behind, Behind), seen: &Seen) -> Doubt {
+    pub(super) fn new(lacking: Lacking, seen: &Seen) -> Doubt {
+        let Lacking { behind: mut at_the_end, before, unsent } = lacking;
         // Who took leave wanted no more; who vanished did not say so.
-        at_the_end.extend(lacked.into_iter().filter(|(id, _)| seen.vanished.contains(id)));
+        at_the_end.extend(before.into_iter().filter(|(id, _)| seen.vanished.contains(id)));
         let cut_off = seen.cut_off.iter().filter(|id| !at_the_end.contains_key(id)).count();
         let anybody = seen.anybody || !at_the_end.is_empty();
-        Doubt { unconfirmed: at_the_end, cut_off, anybody }
+        Doubt { unconfirmed: at_the_end, cut_off, anybody, unsent }
     }
 
     /// How many subscribers have not confirmed everything.
@@ -182,6 +205,10 @@ mod tests {
         ids.iter().map(|&id| (id, Lack { address: None, datagrams: 3 })).collect()
     }
 
+    fn lacked(behind: &[u64], before: &[u64]) -> Lacking {
+        Lacking { behind: lacking(behind), before: lacking(before), unsent: 0 }
+    }
+
     fn seen(anybody: bool, vanished: &[u64], cut_off: &[u64]) -> Seen {
         let set = |ids: &[u64]| ids.iter().copied().collect();
         Seen { anybody, vanished: set(vanished), cut_off: set(cut_off) }
@@ -189,19 +216,19 @@ mod tests {
 
     #[test]
     fn what_failed_to_leave_is_a_failure_unless_all_are_known_to_have_it() {
-        let none = || (Behind::new(), Behind::new());
+        let none = Lacking::default;
         for (doubt, unconfirmed, fails) in [
             (Doubt::new(none(), &seen(false, &[], &[])), 0, true),
             (Doubt::new(none(), &seen(true, &[], &[])), 0, false),
-            (Doubt::new((lacking(&[1]), lacking(&[1])), &seen(true, &[], &[])), 1, true),
+            (Doubt::new(lacked(&[1], &[1]), &seen(true, &[], &[])), 1, true),
             // It lacked something, and then had it, or took leave.
-            (Doubt::new((Behind::new(), lacking(&[1])), &seen(true, &[], &[])), 0, false),
-            (Doubt::new((Behind::new(), lacking(&[1])), &seen(true, &[1], &[])), 1, true),
-            (Doubt::new((Behind::new(), lacking(&[1])), &seen(true, &[1], &[1])), 1, true),
+            (Doubt::new(lacked(&[], &[1]), &seen(true, &[], &[])), 0, false),
+            (Doubt::new(lacked(&[], &[1]), &seen(true, &[1], &[])), 1, true),
+            (Doubt::new(lacked(&[], &[1]), &seen(true, &[1], &[1])), 1, true),
             // It was gone before anything failed, and before the end.
             (Doubt::new(none(), &seen(true, &[1], &[])), 0, false),
             (Doubt::new(none(), &seen(true, &[1], &[1])), 1, true),
-            (Doubt::new((lacking(&[2]), lacking(&[2, 3])), &seen(true, &[1, 3], &[1])), 3, true),
+            (Doubt::new(lacked(&[2], &[2, 3]), &seen(true, &[1, 3], &[1])), 3, true),
         ] {
             assert_eq!(doubt.unconfirmed(), unconfirmed, "{doubt:?}");
             assert_eq!(doubt.verdict(7).is_err(), fails, "{doubt:?}");

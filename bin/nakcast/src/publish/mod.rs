@@ -30,12 +30,13 @@ pub(crate) fn run(mut plan: PublishPlan) -> Result<Exit, Failure> {
         active: Duration::ZERO,
         stats: PublisherStats::default(),
         unconfirmed: 0,
+        unsent: 0,
         published: false,
     };
     let mut file = std::mem::take(&mut plan.summary);
     let verbose = plan.verbose;
     let outcome = publish(plan, &mut file, &mut counted);
-    let Counted { begun, active, stats, unconfirmed, published } = counted;
+    let Counted { begun, active, stats, unconfirmed, unsent, published } = counted;
     let elapsed = clock::now().duration_since(begun);
     say::end_of_progress();
     if verbose && published {
@@ -46,6 +47,7 @@ pub(crate) fn run(mut plan: PublishPlan) -> Result<Exit, Failure> {
     }
     let mut summary = Summary::of_publisher(&stats);
     summary.add("unconfirmed", unconfirmed);
+    summary.add("unsent", unsent);
     summary.add_times(elapsed, active);
     Ok(file.end(summary, outcome))
 }
@@ -58,6 +60,8 @@ struct Counted {
     stats: PublisherStats,
     /// Subscribers that have not confirmed everything.
     unconfirmed: usize,
+    /// Messages that were taken, and did not leave.
+    unsent: u64,
     /// It came to publishing.
     published: bool,
 }
@@ -104,7 +108,15 @@ fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) 
     let doubt = Doubt::new(lacking, &watch.end());
     counted.stats = endpoint.stats();
     counted.unconfirmed = doubt.unconfirmed();
+    counted.unsent = doubt.unsent;
     say::end_of_progress();
+    if doubt.unsent > 0 {
+        let (plural, were) = if doubt.unsent == 1 { ("", "was") } else { ("s", "were") };
+        say::warning(format_args!(
+            "{} message{plural} {were} not sent before it was told to end",
+            doubt.unsent
+        ));
+    }
     let verdict = doubt.verdict(counted.stats.send_failures);
     if let Some(who) = doubt.who().filter(|_| outcome.is_err() || verdict.is_ok()) {
         say::warning(who);
