@@ -166,7 +166,7 @@ impl PublisherBuilder {
     }
 
     /// Memory of the transmit window, bytes, for all topics of the endpoint together, taken at open (its pages when they are
-    /// first used). Default 64 MiB, at least four chunks of 32 KiB or one datagram, at most the machine's memory and swap (and
+    /// first used). Default 64 MiB, at least four chunks, each of 32 KiB or the largest datagram where that is more, at most the machine's memory and swap (and
     /// 1 TiB): [`Error::Memory`] where it cannot be had. It bounds how late a repair can come: at 1 Gbit/s, 64 MiB last half a
     /// second. Slots are as large as the largest datagram, so messages sent one by one fill it by the datagram.
     pub fn window(mut self, bytes: usize) -> Self {
@@ -174,7 +174,7 @@ impl PublisherBuilder {
         self
     }
 
-    /// Largest message, bytes; at most half the window. Default 16 MiB, or half the window where that is less. A message that
+    /// Largest message, bytes, 1 to half the window, and 2^32 - 1. Default 16 MiB, or half the window where that is less. A message that
     /// is longer than what may be sent at once costs a copy of the rest of it.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = Some(bytes);
@@ -200,8 +200,9 @@ impl PublisherBuilder {
         self
     }
 
-    /// Most bits a second on the wire, repairs included: at least 10,000. Default: no limit but flow control. Three quarters
-    /// of it may go to repairs, a tenth to late joiners that catch up.
+    /// Most bits a second, repairs and control included, at least 10,000; datagrams are counted without the headers of UDP and IP (28
+    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. Default: no limit but flow control. Three
+    /// quarters of it may go to repairs, a tenth to late joiners that catch up.
     pub fn max_rate(mut self, bits_per_second: u64) -> Self {
         self.core.max_rate = Some(bits_per_second);
         self
@@ -227,7 +228,7 @@ impl PublisherBuilder {
         self
     }
 
-    /// Most subscribers known at a time; others are served, but not waited for. Default 16,384; each costs up to
+    /// Most subscribers known at a time, 1 to 1,048,576; others are served, but not waited for. Default 16,384; each costs up to
     /// 350 bytes, and 100 for each of its topics.
     pub fn max_receivers(mut self, receivers: usize) -> Self {
         self.core.max_receivers = receivers;
@@ -258,7 +259,7 @@ impl PublisherBuilder {
         if let Some(rate) = core.max_rate {
             within("max_rate", rate, 10_000, u64::MAX, " bits a second")?;
         }
-        within("max_message", max_message, 1, core.window / 2, " bytes")?;
+        within("max_message", max_message, 1, (core.window / 2).min(u32::MAX as usize), " bytes")?;
         core.max_message = max_message;
         allocate("window", core.window)?;
         let local = self.place.local()?;
@@ -370,7 +371,8 @@ impl SubscriberBuilder {
     }
 
     /// Where to start in a stream that was there before. Default [`StartAt::Live`]. Streams that begin while the subscriber
-    /// listens are always had from their first message.
+    /// listens are had from their first message, as long as they are within [`max_sources`](Self::max_sources) and
+    /// [`max_streams`](Self::max_streams).
     pub fn start_at(mut self, start: StartAt) -> Self {
         self.core.start = start;
         self
@@ -404,14 +406,15 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Most publishers known at a time; further ones are refused and counted. Default 1,024; each costs up to 900
+    /// Most publishers known at a time, 1 to 1,048,576; further ones are refused and counted, once those that are over have made room.
+    /// Default 1,024; each costs up to 900
     /// bytes, and its streams besides.
     pub fn max_sources(mut self, sources: usize) -> Self {
         self.core.max_sources = sources;
         self
     }
 
-    /// Most streams known at a time, subscribed to or not; further ones are refused and counted, once those that are over have
+    /// Most streams known at a time, subscribed to or not, 1 to 16,777,216; further ones are refused and counted, once those that are over have
     /// made room. Default 65,536; each costs up to 100 bytes. One that is subscribed to costs about 6 KiB (nearly all of it room
     /// for what is missing, made at once so that loss allocates nothing).
     pub fn max_streams(mut self, streams: usize) -> Self {
@@ -435,7 +438,8 @@ impl SubscriberBuilder {
     }
 
     /// Throws away a share (0 to 1) of the datagrams that arrive, one by one, before the protocol sees them: to see what
-    /// loss does. The same seed throws away the same ones. Default: none.
+    /// loss does. The same seed throws away the same ones, where the same
+    /// arrive in the same order. Default: none.
     pub fn drop_datagrams(mut self, share: f64, seed: u64) -> Self {
         self.loss = Some(DatagramLoss { share, random: fastrand::Rng::with_seed(seed) });
         self

@@ -6,7 +6,7 @@ use crate::error::{Error, SendError, TooFew, Unconfirmed};
 use crate::net::{BufferWarning, Interface};
 use crate::protocol::Time;
 use crate::protocol::publisher::{
-    Laggard, PublisherEvent, PublisherStats, ReceiverState, Refused, START_GRACE,
+    BackPressure, Laggard, PublisherEvent, PublisherStats, ReceiverState, Refused, START_GRACE,
 };
 use crate::wire::SourceId;
 use parking_lot::MutexGuard;
@@ -313,7 +313,10 @@ impl Publisher {
                 if !std::mem::replace(tried, true) {
                     working.publisher.flush(self.stream);
                     working.look_at_once();
-                    working.close_inlets(shared.clock.now());
+                    if by == BackPressure::Window {
+                        // What others made sure of, and do not come to use, is given back.
+                        working.close_inlets(shared.clock.now());
+                    }
                     shared.transmit(working);
                     return Ok(());
                 }
@@ -432,6 +435,8 @@ impl Publisher {
         let complete = working.publisher.is_complete(self.stream);
         working.publisher.release_stream(self.stream);
         working.forget(self.stream);
+        // There may be who waits for its memory.
+        shared.tell(&mut working);
         if complete { Ok(()) } else { Err(Unconfirmed { laggards, unsent }) }
     }
 }

@@ -121,7 +121,20 @@ fn streams_sources_and_receivers_cost_what_their_settings_say() {
     });
     assert_eq!(publisher.receivers_of(topics[1]), COUNT as usize);
 
-    let costs = [subscribed, ignored, sources, receivers];
-    let documented = [7 << 10, 100, 900, 350 + 2 * 100];
+    let config = publisher::Config { flow: publisher::Flow::None, ..publisher::Config::new(SourceId(7)) };
+    let mut publisher = publisher::Publisher::new(config, START);
+    let message = vec![1; 1 << 20];
+    let over = cost(COUNT, |_| {
+        let stream = publisher.open_stream("topic.of.common.length", START).unwrap();
+        publisher.send(stream, &message, START).unwrap();
+        while publisher.poll_transmit(START).is_some() {}
+        publisher.close_stream(stream, START);
+        while publisher.poll_transmit(START).is_some() {}
+        publisher.release_stream(stream);
+    });
+    assert_eq!(publisher.stats().messages, u64::from(COUNT));
+
+    let costs = [subscribed, ignored, sources, receivers, over];
+    let documented = [7 << 10, 100, 900, 350 + 2 * 100, 1 << 10];
     assert!(costs.iter().zip(&documented).all(|(cost, most)| cost <= most), "{costs:?}");
 }

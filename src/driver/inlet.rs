@@ -30,6 +30,8 @@ const MOST: u32 = 255;
 /// And at each, until so many runs left of a loop: where an application makes up for a pause, the loop is over soon, and its last messages
 /// would lie there until some more came.
 const SURE_RUNS: u32 = 4;
+/// What a processor has written others have long seen after this, and it what they wrote before.
+const SEEN_WITHIN: Duration = Duration::from_micros(50);
 /// A pause after so many looks without one is not the end of a loop.
 const STEADY: u32 = 8;
 
@@ -202,6 +204,8 @@ struct Outlet {
     run: Reader,
     /// The publisher is to push no more.
     closed: Arc<AtomicBool>,
+    /// Since when, once it is.
+    since: Time,
 }
 
 impl Outlet {
@@ -216,11 +220,13 @@ impl Outlet {
     }
 
     /// The same, and nothing more is to be pushed: what was taken may be sealed before more comes, and that took a datagram more
-    /// than the publisher reckons with.
+    /// than the publisher reckons with. Whether it was closed so long ago that nothing more can come by itself.
     fn close(&mut self, publisher: &mut Publisher, stream: u32, now: Time) -> bool {
-        let was_closed = self.closed.swap(true, Ordering::AcqRel);
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.since = now;
+        }
         self.take(publisher, stream, now);
-        was_closed
+        now.since(self.since) >= SEEN_WITHIN
     }
 }
 
@@ -248,7 +254,7 @@ impl Inlets {
         if self.outlets.len() <= at {
             self.outlets.resize_with(at + 1, || None);
         }
-        self.outlets[at] = Some(Outlet { run: reader, closed: Arc::clone(&closed) });
+        self.outlets[at] = Some(Outlet { run: reader, closed: Arc::clone(&closed), since: Time(0) });
         self.open.reserve(self.outlets.len());
         Inlet {
             run,
@@ -330,24 +336,23 @@ impl Inlets {
         self.outlets.get_mut(stream as usize)?.as_mut()
     }
 
-    /// Takes in what all publishers pushed. Who pushes more comes by itself, but for what it pushes at this moment.
+    /// Takes in what all publishers pushed; they push no more. One that pushes at this moment may not have seen that it is not to, and
+    /// what it pushed may not be seen here yet: it is looked after again, until that has long come to pass.
     pub(crate) fn take_in_all(&mut self, publisher: &mut Publisher, now: Time) {
-        for &stream in &self.open {
-            if let Some(Some(outlet)) = self.outlets.get_mut(stream as usize) {
-                outlet.close(publisher, stream, now);
-            }
-        }
+        self.close_all(publisher, now, |_, _| {});
     }
 
-    /// The same, to be sent now. One that pushes at this moment may not have seen that it is not to, and what it pushed may not be
-    /// seen here yet: it is looked after once more, `again`, when that has long come to pass.
-    pub(crate) fn close_all(&mut self, publisher: &mut Publisher, again: bool, now: Time) {
+    /// The same, to be sent now.
+    pub(crate) fn flush_all(&mut self, publisher: &mut Publisher, now: Time) {
+        self.close_all(publisher, now, Publisher::flush);
+    }
+
+    fn close_all(&mut self, publisher: &mut Publisher, now: Time, then: impl Fn(&mut Publisher, u32)) {
         let outlets = &mut self.outlets;
         self.open.retain(|&stream| {
             let outlet = outlets.get_mut(stream as usize).and_then(Option::as_mut);
-            let was_closed = outlet.is_none_or(|outlet| outlet.close(publisher, stream, now));
-            publisher.flush(stream);
-            let is_over = was_closed && again;
+            let is_over = outlet.is_none_or(|outlet| outlet.close(publisher, stream, now));
+            then(publisher, stream);
             if is_over {
                 // The message by which it learns that begins a datagram at the most.
                 publisher.forgo(stream);
@@ -559,13 +564,14 @@ mod tests {
         assert!(publisher.headroom(1, 46, Time(0)));
         inlets.open(&mut inlet, 1, 46, Time::NEVER);
         assert_eq!(inlet.push(b"one"), Pushed::Yes);
-        inlets.close_all(&mut publisher, true, Time(0));
+        inlets.flush_all(&mut publisher, Time(0));
         assert!(inlets.is_open(), "it is looked after once more");
         assert_eq!(transmitted(&mut publisher), [b"one"]);
         assert_eq!(inlet.push(b"two"), Pushed::Alone);
-        inlets.close_all(&mut publisher, false, Time(0));
+        let later = Time(0) + SEEN_WITHIN;
+        inlets.flush_all(&mut publisher, Time(later.0 - 1));
         assert!(inlets.is_open(), "it is too soon to be sure");
-        inlets.close_all(&mut publisher, true, Time(0));
+        inlets.flush_all(&mut publisher, later);
         assert!(!inlets.is_open());
         assert_eq!(transmitted(&mut publisher), [b"two"]);
         assert_eq!(inlet.push(b"three"), Pushed::Alone);
@@ -589,9 +595,9 @@ mod tests {
                 0 => inlets.enter(&mut publisher, &mut inlet, 1, Time(0)),
                 1 => inlets.depart(&mut publisher, &mut inlet, 1, Time(0)),
                 _ => {
-                    inlets.close_all(&mut publisher, true, Time(0));
+                    inlets.take_in_all(&mut publisher, Time(0));
                     assert!(publisher.send(streams[1], b"one", Time(0)).is_err(), "more may come yet");
-                    inlets.close_all(&mut publisher, true, Time(0));
+                    inlets.take_in_all(&mut publisher, Time(0) + SEEN_WITHIN);
                 }
             }
             assert!(publisher.send(streams[1], b"one", Time(0)).is_ok(), "{way}");

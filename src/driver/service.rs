@@ -146,7 +146,10 @@ impl Shared {
         begun: Time,
     ) {
         working.take_in_all(begun);
-        working.publisher.flush_others(stream);
+        // Where the rate or the socket leaves things behind, what waits fills its datagrams meanwhile.
+        if !working.left {
+            working.publisher.flush_others(stream);
+        }
         self.transmit_taken(working, begun);
     }
 
@@ -241,11 +244,11 @@ impl Working {
         self.publisher.handle_timeout(now);
         let sent = self.transmit(shared, now);
         if sent.runs > 0 {
-            self.transmitted = shared.clock.now();
             if self.waiting.is_some() {
                 // What waited for others waited in vain.
-                self.calm(now);
+                self.calm(now.since(self.transmitted));
             }
+            self.transmitted = shared.clock.now();
         }
         self.wakes_at = Time::NEVER;
         self.waiting = None;

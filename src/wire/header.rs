@@ -184,8 +184,8 @@ pub struct Header {
     /// Data and repair: the number of the first message in it, or of the message its fragment belongs to. Announce and
     /// end: the number of the first message to start after `sequence`. Others: 0.
     pub message: u64,
-    /// Data and repair: wall clock of the first transmission, nanoseconds since 1970; never changed by a repair.
-    /// Others: 0.
+    /// Wall clock of the transmission, nanoseconds since 1970; of data the first one's, never changed by a repair. From receivers it may
+    /// be 0.
     pub sent: u64,
     /// The publisher's monotonic clock at this transmission, nanoseconds. A receiver sends back the newest it heard.
     pub stamp: u64,

@@ -37,7 +37,7 @@ impl Shared {
         inlet.costs(if saturated { working.cost } else { Duration::ZERO });
         let full = working.publisher.pending(stream).0 >= working.publisher.max_run();
         if full || !working.waits(inlet, now) {
-            let follows = working.follows(inlet, now);
+            let (follows, idle) = (working.follows(inlet, now), now.since(working.transmitted));
             if !full {
                 working.publisher.flush(stream);
             }
@@ -49,7 +49,7 @@ impl Shared {
                 if follows {
                     working.closely = (working.closely + 1).min(FLOOD);
                 } else {
-                    working.calm(now);
+                    working.calm(idle);
                 }
                 if working.closely > CLOSELY {
                     // What sends message after message without a pause is not slow for what sending takes.
@@ -110,9 +110,10 @@ impl Working {
         self.closely >= FLOOD
     }
 
-    /// The application paused. For a moment is not the end of a flood; twice, with less than half of one between, is.
-    pub(super) fn calm(&mut self, now: Time) {
-        let goes_on = self.is_flooded() && now.since(self.transmitted) < PAUSE_MOST;
+    /// The application paused: nothing was sent for this long. For a moment is not the end of a flood; twice, with less than half of
+    /// one between, is.
+    pub(super) fn calm(&mut self, idle: Duration) {
+        let goes_on = self.is_flooded() && idle < PAUSE_MOST;
         self.closely = if goes_on { FLOOD / 2 } else { 0 };
     }
 
@@ -162,30 +163,25 @@ impl Working {
         let left = inlet.run().saturating_sub(sealed + u64::from(packing)).min(leave);
         if left > 0 && self.publisher.headroom(stream, left + Inlets::SPLITS, now) {
             self.inlets.open(inlet, stream, left as usize, self.transmitted + pile);
-            self.look_again = now + most;
+            self.look_again = self.look_again.min(now + most);
         }
     }
 
-    /// What publishers may push without the lock is looked after in time.
+    /// What publishers may push without the lock, or may just have, was looked after now, and is again in time.
     fn look_after(&mut self, now: Time) {
-        let open = self.inlets.is_open();
-        self.look_again = if open { self.look_again.min(now + self.pause) } else { Time::NEVER };
+        self.look_again = if self.inlets.is_open() { now + self.pause } else { Time::NEVER };
     }
 
-    /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream.
+    /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream. They push no more, and
+    /// when that has long been so, what memory was promised to them is there for others.
     pub(crate) fn take_in_all(&mut self, now: Time) {
         self.inlets.take_in_all(&mut self.publisher, now);
         self.look_after(now);
     }
 
-    /// Takes in what all publishers pushed, to be sent now; they push no more. The second time, a while later, what memory was promised
-    /// to them is there for others.
+    /// The same, to be sent now.
     pub(crate) fn close_inlets(&mut self, now: Time) {
-        let again = self.look_again.is_due(now);
-        self.inlets.close_all(&mut self.publisher, again, now);
-        if again {
-            self.look_again = Time::NEVER;
-        }
+        self.inlets.flush_all(&mut self.publisher, now);
         self.look_after(now);
     }
 
@@ -312,6 +308,25 @@ mod tests {
     }
 
     #[test]
+    fn where_what_was_sent_cannot_leave_what_waits_fills_its_datagram() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let (one, _) = announced(shared, &mut working);
+        let (two, mut inlet) = announced(shared, &mut working);
+        let now = shared.clock.now();
+        for (left, packing) in [(true, true), (false, false)] {
+            working.left = left;
+            // Its own time is not over before this test is.
+            working.publisher.send(one, b"message", now + Duration::from_secs(60)).unwrap();
+            working.publisher.send(two, b"message", now).unwrap();
+            working.publisher.flush(two);
+            shared.dispatch(&mut working, &mut inlet, two, now);
+            assert_eq!(working.publisher.pending(one), (0, packing));
+        }
+    }
+
+    #[test]
     fn what_waits_on_one_topic_leaves_with_a_run_of_another() {
         let service = service();
         let shared = &*service.shared;
@@ -333,18 +348,33 @@ mod tests {
     fn one_pause_is_no_end_of_a_flood_and_two_are() {
         let service = service();
         let mut working = service.shared.lock();
-        let soon = working.transmitted + Duration::from_millis(1);
-        let late = working.transmitted + PAUSE_MOST;
-        for (before, now, after) in [
+        let soon = Duration::from_millis(1);
+        for (before, idle, after) in [
             (FLOOD, soon, FLOOD / 2),
-            (FLOOD, late, 0),
+            (FLOOD, PAUSE_MOST, 0),
             (FLOOD / 2, soon, 0),
             (FLOOD - 1, soon, 0),
             (CLOSELY, soon, 0),
         ] {
             working.closely = before;
-            working.calm(now);
+            working.calm(idle);
             assert_eq!(working.closely, after);
+        }
+    }
+
+    #[test]
+    fn after_a_long_pause_a_message_is_the_first_of_few() {
+        let service = service();
+        let shared = &*service.shared;
+        let mut working = shared.lock();
+        let (stream, mut inlet) = announced(shared, &mut working);
+        let now = shared.clock.now();
+        for (idle, left) in [(PAUSE_MOST * 2, 0), (PAUSE_MOST / 2, FLOOD / 2)] {
+            (working.cost, working.transmitted) = (Duration::from_micros(1), now);
+            working.closely = FLOOD;
+            working.publisher.send(stream, b"message", now).unwrap();
+            shared.dispatch(&mut working, &mut inlet, stream, now + idle);
+            assert_eq!((working.publisher.pending(stream), working.closely), ((0, false), left));
         }
     }
 

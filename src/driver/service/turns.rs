@@ -167,6 +167,7 @@ mod tests {
     use super::super::Service;
     use super::super::tests::{service, unserved};
     use super::*;
+    use crate::driver::inlet::Pushed;
     use std::thread;
 
     /// Has something come to the socket while the lock is held, and the service thread find it so.
@@ -313,6 +314,26 @@ mod tests {
             }
             assert!(!until.is_due(shared.clock.now()));
         }
+    }
+
+    #[test]
+    fn who_transmits_has_it_given_back_too() {
+        let shared = unserved();
+        let mut working = shared.lock();
+        let now = shared.clock.now();
+        let [quiet, busy] = ["quiet", "busy"].map(|topic| working.publisher.open_stream(topic, now).unwrap());
+        let mut inlet = working.connect(quiet);
+        assert!(working.publisher.headroom(quiet, 50, now));
+        working.inlets.open(&mut inlet, quiet, 46, now);
+        assert!(inlet.push(b"one").is_taken());
+        let until = now + Duration::from_secs(20);
+        while working.inlets.is_open() {
+            let begun = shared.clock.now();
+            assert!(!until.is_due(begun));
+            shared.transmit_with_others(&mut working, busy, begun);
+        }
+        assert_eq!(working.publisher.pending(quiet), (0, false));
+        assert_eq!(inlet.push(b"two"), Pushed::Alone);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Shared {
     /// Wakes those who wait, where there may be what they wait for; gives how many. Every receiver's status comes by itself, and
     /// few of them make room: to wake the sender for each would have it pay for their number. For little room it is woken
     /// when no more came for a while.
-    pub(super) fn tell(&self, working: &mut Working) -> usize {
+    pub(crate) fn tell(&self, working: &mut Working) -> usize {
         let now = self.clock.now();
         let onward = working.for_room.iter().map(|&stream| working.publisher.onward(stream, now)).max();
         let barely = onward == Some(Onward::Barely);

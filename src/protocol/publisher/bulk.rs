@@ -4,8 +4,9 @@
 //! that is done with a message. What comes in bulk was packed in other memory, which stays in the caches: it is sent from there,
 //! and goes into the window afterwards, past the caches. See [`Publisher::stage`].
 
+use super::room::Room;
 use super::window::Place;
-use super::{BACKLOG, Flow, Publisher, Room};
+use super::{BACKLOG, Flow, Publisher};
 use crate::protocol::pool::{LINE, Pool};
 use crate::protocol::time::Time;
 use crate::wire::{HEADER_LENGTH, RECORD_LENGTH, data};
@@ -85,7 +86,7 @@ impl Publisher {
 
     /// Gives a stream memory for more datagrams, if there is some.
     fn make_room(&mut self, id: u32, now: Time) -> bool {
-        let room = if self.pool.left() > 0 { Ok(Room::Free) } else { self.spare(id, now) };
+        let room = if self.has_free(id) { Ok(Room::Free) } else { self.spare(id, now) };
         match room {
             Ok(room) => self.take_room(id, room),
             Err(_) => return false,

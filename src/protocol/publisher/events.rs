@@ -79,6 +79,6 @@ pub struct ReceiverState {
     pub round_trip: Option<Duration>,
     /// Whether it exceeded its budget of repairs.
     pub quarantined: bool,
-    /// Whether it is waited for on all its streams.
+    /// Whether it has neither fallen behind nor been quarantined on any of its streams.
     pub good_standing: bool,
 }

@@ -3,9 +3,10 @@
 use super::events::PublisherEvent;
 use super::places::Place;
 use super::receivers::Receiver;
+use super::room::Hold;
 use super::shares::RepairQueue;
 use super::transmit::{Control, To};
-use super::{BackPressure, Bucket, Flow, Hold, Publisher, Time};
+use super::{BackPressure, Bucket, Flow, Publisher, Time};
 use crate::protocol::crowd::{self, CROWD};
 use crate::protocol::estimate::{self, Least};
 use crate::wire::{Confirmation, Datagram, Kind, Nak, Position, Range, ReceiverId, Status, flag};

@@ -8,6 +8,7 @@
 //! | room | what happens there |
 //! |---|---|
 //! | `stream`, `window` | messages become datagrams, and stay until they age out |
+//! | `room` | where a datagram has its memory, and who has to wait for it |
 //! | `bulk` | the same for messages that come in a tight loop, a run at a time |
 //! | `feedback`, `places` | NAKs and status come in: repairs are queued, receivers gain and lose their standing |
 //! | `transmit`, `run`, `shares` | every datagram that leaves is chosen and written here |
@@ -19,6 +20,7 @@ mod events;
 mod feedback;
 mod places;
 mod receivers;
+mod room;
 mod run;
 mod shares;
 mod stats;
@@ -102,27 +104,6 @@ pub enum Onward {
     Well,
 }
 
-/// What stands between a stream and its next datagram, and the stream in which it stands: the memory a stream needs may be
-/// another's.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    by: BackPressure,
-    stream: u32,
-}
-
-/// The memory for a stream's next datagram.
-#[derive(Clone, Copy, Debug)]
-enum Room {
-    /// The stream has it.
-    Here,
-    /// The pool has it.
-    Free,
-    /// The oldest chunk of this stream.
-    OldestOf(u32),
-    /// The newest chunk of this stream, in which there is nothing.
-    NewestOf(u32),
-}
-
 /// The state machine. See the module's documentation.
 #[derive(Debug)]
 pub struct Publisher {
@@ -139,6 +120,8 @@ pub struct Publisher {
     packing: usize,
     begun: Vec<u32>,
     staged: bulk::Staged,
+    /// How many streams have no chunk of the window.
+    bare: usize,
     events: VecDeque<PublisherEvent>,
     stats: PublisherStats,
     started: Time,
@@ -170,6 +153,7 @@ impl Publisher {
             packing: 0,
             begun: Vec::with_capacity(16),
             staged: bulk::Staged::default(),
+            bare: 0,
             events: VecDeque::new(),
             stats: PublisherStats::default(),
             started: now,
@@ -197,6 +181,7 @@ impl Publisher {
         }
         let id = self.streams.len() as u32 + 1;
         self.streams.push(Stream::new(id, topic, self.layout, now));
+        self.bare += 1;
         self.announce(id, To::Group);
         self.changed(id, now);
         Some(id)
@@ -338,134 +323,6 @@ impl Publisher {
         }
     }
 
-    /// Makes sure of a slot for the next datagram of a stream, and of leave to send it.
-    fn reserve(&mut self, id: u32, now: Time) -> Result<(), Refused> {
-        let room = self.room(id, now).map(|room| self.take_room(id, room));
-        let stream = &mut self.streams[id as usize - 1];
-        let Err(Hold { by, stream: culprit }) = room else {
-            stream.held = None;
-            return Ok(());
-        };
-        // By a receiver: the rate is kept, whoever waits.
-        let before = stream.held;
-        stream.held = matches!(by, BackPressure::Receiver(_)).then(|| before.unwrap_or(now));
-        if stream.held.is_some() && before.is_none() {
-            self.held_back(id, now);
-        }
-        self.stats.back_pressured += 1;
-        match by {
-            BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),
-            BackPressure::Start => {
-                if let Some(first) = self.streams[culprit as usize - 1].first_sent {
-                    self.timers.start_by(first + START_GRACE);
-                }
-            }
-            _ => {}
-        }
-        Err(Refused::BackPressured { by })
-    }
-
-    /// Where the next datagram of a stream has its memory, or what stands between the two.
-    fn room(&self, id: u32, now: Time) -> Result<Room, Hold> {
-        let stream = &self.streams[id as usize - 1];
-        let next = stream.window.next();
-        if self.config.flow == Flow::Slowest
-            && let Some((receiver, limit)) = stream.places.limit()
-            && next > limit
-        {
-            return Err(Hold { by: BackPressure::Receiver(receiver), stream: id });
-        }
-        if stream.backlog() >= BACKLOG {
-            return Err(Hold { by: BackPressure::Rate, stream: id });
-        }
-        if stream.window.has_room() {
-            Ok(Room::Here)
-        } else if self.pool.left() > 0 {
-            Ok(Room::Free)
-        } else {
-            self.spare(id, now)
-        }
-    }
-
-    /// How far one can go on whose message was refused on a stream. Where receivers differ each status of the slowest gives
-    /// leave for what little the next one is ahead of it.
-    pub fn onward(&self, id: u32, now: Time) -> Onward {
-        let Some(stream) = self.streams.get((id as usize).wrapping_sub(1)) else { return Onward::Well };
-        if stream.closed {
-            return Onward::Well;
-        }
-        if !stream.staged.is_empty() || self.room(id, now).is_err() {
-            return Onward::No;
-        }
-        let limiting = stream.places.limiting().filter(|_| self.config.flow == Flow::Slowest);
-        let pays = limiting.is_none_or(|place| {
-            let room_from = |sequence| place.limit.saturating_add(1).saturating_sub(sequence);
-            // It tells of every quarter of its room: when it has what is on its way, more than that is free, however little it is.
-            room_from(stream.window.next()) >= self.max_run().min(room_from(place.position) / 4)
-        });
-        if pays { Onward::Well } else { Onward::Barely }
-    }
-
-    fn take_room(&mut self, id: u32, room: Room) {
-        let chunk = match room {
-            Room::Here => None,
-            Room::Free => self.pool.take(),
-            Room::OldestOf(other) => self.streams[other as usize - 1].window.shrink(),
-            Room::NewestOf(other) => {
-                let Stream { window, promised, .. } = &mut self.streams[other as usize - 1];
-                window.give_back(*promised)
-            }
-        };
-        if let Some(chunk) = chunk {
-            self.streams[id as usize - 1].window.grow(chunk);
-        }
-    }
-
-    /// The stream that gives up its oldest chunk for one that needs memory: one that has more than its share. Where none can, one
-    /// that had made sure of more than it came to use gives that back.
-    fn spare(&self, id: u32, now: Time) -> Result<Room, Hold> {
-        let mine = self.streams[id as usize - 1].window.chunks();
-        let holding = self.streams.iter().filter(|stream| stream.window.chunks() > 0).count();
-        let share = self.pool.capacity() / holding.max(1);
-        // A stream above its share gives up its own oldest; another takes from the richest.
-        let richest = if mine > share {
-            id
-        } else {
-            self.streams.iter().max_by_key(|stream| stream.window.chunks()).map_or(id, |stream| stream.id)
-        };
-        let mut refusal = Hold { by: BackPressure::Window, stream: id };
-        for candidate in [richest, id] {
-            match self.may_lose(candidate, now) {
-                Ok(()) => return Ok(Room::OldestOf(candidate)),
-                // A stream that has nothing to give says nothing of what must come first.
-                Err(BackPressure::Window) => {}
-                Err(by) => refusal = Hold { by, stream: candidate },
-            }
-        }
-        let unused = self.streams.iter().find(|s| s.id != id && s.window.is_above(s.promised));
-        unused.map_or(Err(refusal), |stream| Ok(Room::NewestOf(stream.id)))
-    }
-
-    /// Whether a stream may lose the oldest chunk of its window.
-    fn may_lose(&self, id: u32, now: Time) -> Result<(), BackPressure> {
-        let stream = &self.streams[id as usize - 1];
-        let Some(last) = stream.window.oldest_last() else { return Err(BackPressure::Window) };
-        if last >= stream.unsent {
-            return Err(BackPressure::Rate);
-        }
-        if self.config.flow == Flow::None {
-            return Ok(());
-        }
-        match stream.places.floor() {
-            Some((receiver, position)) if position <= last => return Err(BackPressure::Receiver(receiver)),
-            _ => {}
-        }
-        match stream.first_sent {
-            Some(first) if now.since(first) < START_GRACE => Err(BackPressure::Start),
-            _ => Ok(()),
-        }
-    }
-
     /// Seals what is being packed, so that it leaves with the next transmit.
     pub fn flush(&mut self, id: u32) {
         self.seal(id);
@@ -587,12 +444,11 @@ impl Publisher {
         stream.released = true;
         stream.held = None;
         stream.unsent = stream.window.next();
-        if !stream.staged.is_empty() {
-            // Parts of it are out, so it counts.
-            stream.next_message += 1;
-            stream.staged = stream::Staged::default();
-        }
+        // Parts of what is left of a large message are out, so it counts.
+        stream.next_message += u64::from(!stream.staged.is_empty());
+        stream.staged = stream::Staged::default();
         stream.places = places::Places::default();
+        self.bare -= usize::from(stream.window.chunks() == 0);
         for chunk in stream.window.clear() {
             self.pool.give(chunk);
         }

@@ -36,9 +36,10 @@ pub struct PublisherStats {
     pub nak_crossed: u64,
     /// Datagrams asked for that had left the window.
     pub nak_gone: u64,
-    /// NAKs with a stamp that cannot be, or a range beyond what was sent.
+    /// NAKs with a stamp that cannot be, a range beyond what was sent, a stream that is not there, or the id of a receiver at another
+    /// address.
     pub naks_rejected: u64,
-    /// NAKs answered late because their sender's budget was used up.
+    /// Datagrams asked for and answered late because the budget of who asked was used up.
     pub naks_over_budget: u64,
     /// Status messages received.
     pub statuses: u64,
@@ -50,7 +51,7 @@ pub struct PublisherStats {
     pub unexpected: u64,
     /// Datagrams refused by the checks of the wire format, by [`Invalid::index`].
     pub rejected: [u64; Invalid::COUNT],
-    /// Receivers refused because there were too many.
+    /// Status messages of receivers that were refused because there were too many.
     pub receivers_refused: u64,
     /// Receivers known now.
     pub receivers: u64,

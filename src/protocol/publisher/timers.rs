@@ -1,6 +1,7 @@
 //! What happens when time passes: heartbeats, flushes, patience, receivers that fell silent.
 
-use super::{BackPressure, Hold, Publisher, Time};
+use super::room::Hold;
+use super::{BackPressure, Publisher, Time};
 use crate::protocol::crowd;
 use crate::protocol::publisher::transmit::To;
 use std::cmp::Reverse;

@@ -61,7 +61,7 @@ pub struct SubscriberStats {
     pub oversized: u64,
     /// Datagrams that a subscriber does not expect.
     pub unexpected: u64,
-    /// Sources refused because there were too many.
+    /// Datagrams of sources that were refused because there were too many.
     pub sources_refused: u64,
     /// Datagrams, announces and lines of heartbeats of streams that were refused because there were too many.
     pub streams_refused: u64,
