@@ -3,6 +3,7 @@
 use super::gaps::{Missing, Retry};
 use super::reorder::Arrival;
 use super::source::Known;
+use super::status::BUSY;
 use super::stream::{Content, Cursor, MOST_RANGES, Place};
 use super::{Contract, Subscriber};
 use crate::protocol::event::GapReason;
@@ -56,7 +57,6 @@ impl Subscriber {
         self.tick = self.tick.min(now + self.interval);
         let by_arrival = self.config.contract == Contract::Arrival;
         let idle = self.ready.is_empty();
-        let busy = self.busy;
         let capacity = self.pool.capacity() as u64;
         let Some(stream) = self.streams[index].as_mut() else { return };
         let sequence = header.sequence;
@@ -69,7 +69,11 @@ impl Subscriber {
             self.stats.oversized += 1;
             return self.contradicted(index, header);
         }
-        stream.data = now;
+        if now.since(std::mem::replace(&mut stream.data, now)) >= BUSY {
+            self.wakes(now);
+        }
+        let sharing = self.sharing();
+        let Some(stream) = self.streams[index].as_mut() else { return };
         let ahead = sequence > stream.highest;
         let splits = if ahead {
             let distance = sequence - stream.highest;
@@ -98,7 +102,7 @@ impl Subscriber {
         };
         // What there is no room for never came: it is found missing, or missing still, and asked for.
         let is_near =
-            sequence <= stream.expected || sequence < stream.expected + ceiling(stream, capacity, busy);
+            sequence <= stream.expected || sequence < stream.expected + ceiling(stream, capacity, sharing);
         let room = is_near && (!splits || stream.gaps.len() < MOST_RANGES);
         let received = now.0.wrapping_add(self.config.wall_offset);
         let arrival = Arrival { received, kernel: self.kernel };

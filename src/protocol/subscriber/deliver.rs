@@ -370,6 +370,7 @@ impl Subscriber {
     /// The datagram that was being delivered is done with.
     fn consume(&mut self, index: usize) {
         let in_order = self.config.contract != Contract::Arrival;
+        let sharing = self.sharing();
         let Some(stream) = self.streams[index].as_mut() else { return };
         let Some(cursor) = stream.cursor.take() else { return };
         if let Place::Kept(sequence) = cursor.place {
@@ -378,7 +379,7 @@ impl Subscriber {
         if in_order {
             stream.expected = cursor.sequence + 1;
             if !stream.gaps.is_empty() {
-                let until = askable(stream, &self.pool, self.busy, false);
+                let until = askable(stream, &self.pool, sharing, false);
                 stream.gaps.reached(until);
             }
         } else {

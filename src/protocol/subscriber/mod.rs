@@ -131,7 +131,7 @@ impl Subscriber {
             reassembly: Memory::new(config.reassembly),
             parked: Vec::new(),
             recent: None,
-            busy: 1,
+            busy: 0,
             kernel: 0,
             random: fastrand::Rng::with_seed(config.seed),
             buffer: vec![0; transmit::DATAGRAM].into(),

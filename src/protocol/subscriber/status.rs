@@ -26,7 +26,9 @@ const GREETINGS: u32 = 4;
 /// A source hears something of a receiver at least once in this many of its idle intervals.
 const LIFE_INTERVALS: u32 = 2;
 /// A stream of which nothing came for this long has no part in the receive buffer.
-const BUSY: Duration = Duration::from_millis(400);
+pub(super) const BUSY: Duration = Duration::from_millis(400);
+/// One of so many streams of which nothing came yet has a part in it.
+const RESTING_PART: u64 = 4;
 /// Which streams have one is looked at as often as this, where nothing calls for it sooner.
 const LOOK: Duration = Duration::from_secs(1);
 /// While the size of the group is not known, the first status waits a random part of this: a crowd that starts together is
@@ -41,9 +43,15 @@ impl Subscriber {
     /// How far the publisher of a stream may go: as far as the reorder buffer reaches, and as the sockets hold.
     fn limit(&self, index: usize) -> Option<u64> {
         let stream = self.streams[index].as_ref()?;
+        let resting = self.streams.len() as u64 - self.busy;
+        let sharing = match stream.data {
+            // More than a few may begin at once.
+            Time(0) => self.sharing().max(resting / RESTING_PART),
+            _ => self.sharing(),
+        };
         let share =
-            (buffered(self.config.receive_buffer, stream.datagram) * 3 / 4 / self.busy).max(LEAST_CREDIT);
-        let room = stream.expected + ceiling(stream, self.pool.capacity() as u64, self.busy) - 1;
+            (buffered(self.config.receive_buffer, stream.datagram) * 3 / 4 / sharing).max(LEAST_CREDIT);
+        let room = stream.expected + ceiling(stream, self.pool.capacity() as u64, self.sharing()) - 1;
         // By arrival nothing is kept, but what is missing is: the same bound serves.
         Some(room.min(stream.highest.max(stream.expected - 1) + share))
     }
@@ -82,7 +90,7 @@ impl Subscriber {
         let room = told.limit.saturating_sub(told.position);
         let position = stream.position();
         if !self.sources[stream.source].as_ref().is_some_and(|source| source.quiet) {
-            let step = room.min(stream.reach / self.busy) / 4;
+            let step = room.min(stream.reach / self.sharing()) / 4;
             if position >= told.position + step.max(1) || stream.has_ended() {
                 self.tell(index);
             }
@@ -96,6 +104,25 @@ impl Subscriber {
         } else if stream.has_ended() && !told.ended {
             // When to say so is found as soon as the time is known.
             self.tick = Time(0);
+        }
+    }
+
+    /// How many streams share the sockets and the memory.
+    pub(super) fn sharing(&self) -> u64 {
+        self.busy.max(1)
+    }
+
+    /// Data comes of a stream that rested: it has its part in the sockets from now on. The others' parts are smaller then, which their
+    /// publishers are told as often as there are twice as many.
+    pub(super) fn wakes(&mut self, now: Time) {
+        self.busy += 1;
+        if self.busy > 1 && self.busy.is_power_of_two() {
+            for index in 0..self.streams.len() {
+                let is_busy = |stream: &super::Stream| now.since(stream.data) < BUSY && !stream.told.queued;
+                if self.streams[index].as_ref().is_some_and(is_busy) {
+                    self.tell(index);
+                }
+            }
         }
     }
 
@@ -166,8 +193,7 @@ impl Subscriber {
     /// What is looked at now and then: which streams are busy, and who is to be told of which.
     pub(super) fn signs_of_life(&mut self, now: Time) {
         let since = Time(now.0.saturating_sub(nanos(BUSY)));
-        self.busy =
-            (self.streams.iter().flatten().filter(|stream| stream.data > since).count() as u64).max(1);
+        self.busy = self.streams.iter().flatten().filter(|stream| stream.data > since).count() as u64;
         self.tick = self.tell_all(now);
     }
 

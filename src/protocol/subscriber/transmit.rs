@@ -85,11 +85,13 @@ impl Subscriber {
                 self.tell(index);
                 return self.status(now);
             }
+            let (sharing, lossy) = (self.sharing(), self.lossy.len() as u64);
             let Some(stream) = self.streams[index].as_mut() else { continue };
             let Some(source) = &self.sources[stream.source] else { continue };
-            let until = askable(stream, &self.pool, self.busy, by_arrival);
-            // Half of what the sockets hold: live data comes besides.
-            let credit = (buffered(self.config.receive_buffer, stream.datagram) / 2).max(LEAST_CREDIT);
+            let until = askable(stream, &self.pool, sharing, by_arrival);
+            // Half of what the sockets hold, for all that miss something: live data comes besides.
+            let half = buffered(self.config.receive_buffer, stream.datagram) / 2;
+            let credit = (half / lossy).max(LEAST_CREDIT);
             let catching_up = stream.gaps.first().is_some_and(|missing| missing.last <= stream.catch_up_to);
             let mut list = Nak::emit(
                 &mut self.buffer[HEADER_LENGTH..],
