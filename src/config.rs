@@ -400,7 +400,8 @@ impl SubscriberBuilder {
     }
 
     /// Memory for messages of which parts are here, bytes, over all streams, 1 to 1 TiB. Default 64 MiB; taken as needed. A
-    /// message that alone is longer is told as a gap.
+    /// message that alone is longer is told as a gap. One that finds it taken by others waits for them, for half a second at most
+    /// ([`Contract::Ordered`] and [`Contract::Deadline`]; it is told as a gap at once otherwise, and after that).
     pub fn reassembly_buffer(mut self, bytes: usize) -> Self {
         self.core.reassembly = bytes;
         self

@@ -128,6 +128,49 @@ fn the_largest_message_is_taken_and_one_byte_more_is_refused() {
 }
 
 #[test]
+fn a_message_waits_for_the_memory_of_others_and_not_for_ever() {
+    let of = |mut datagram: Vec<u8>, stream: u32| {
+        datagram[12..16].copy_from_slice(&stream.to_be_bytes());
+        nakcast::wire::seal_header(&mut datagram);
+        datagram
+    };
+    for contract in [Contract::Ordered, Contract::Deadline(Duration::from_secs(9)), Contract::BestEffort] {
+        for in_time in [true, false] {
+            let config =
+                subscriber::Config { contract, reassembly: 50, ..subscriber::Config::new(ReceiverId(1)) };
+            let mut core = Subscriber::new(config, NOW);
+            let mut begun: Vec<_> = (1..=3).map(|stream| of(announce(100, 100), stream)).collect();
+            begun.push(part(1, 1, 0, 30));
+            // These two find too little; the second would find enough once the first stream's message is whole.
+            begun.extend((2..=3).map(|stream| of(part(1, 1, 0, 21), stream)));
+            begun.push(of(part(2, 1, 10, 21), 2));
+            let heard = heard_by(&mut core, &begun);
+            let waits = contract != Contract::BestEffort;
+            assert_eq!(core.stats().assemblies_refused, if waits { 0 } else { 2 }, "{contract:?}");
+            assert_eq!((heard.messages.len(), heard.gaps.len()), (0, if waits { 0 } else { 2 }));
+            if !waits {
+                continue;
+            }
+            core.handle_timeout(NOW);
+            let late = NOW + Duration::from_millis(500);
+            core.handle_timeout(Time(late.0 - 1));
+            if !in_time {
+                core.handle_timeout(late);
+            }
+            let rest = [part(2, 1, 10, 30), part(3, 1, 20, 30), of(part(3, 1, 20, 21), 2)];
+            let mut heard = heard_by(&mut core, &rest);
+            let rest = [of(part(2, 1, 10, 21), 3), of(part(3, 1, 20, 21), 3)];
+            let last = heard_by(&mut core, &rest);
+            heard.messages.extend(last.messages);
+            heard.gaps.extend(last.gaps);
+            let lost = if in_time { vec![] } else { vec![(GapReason::Overrun, 1); 2] };
+            assert_eq!((heard.messages.len(), heard.gaps), (3 - lost.len(), lost), "{contract:?}");
+            assert_eq!(core.stats().assemblies_refused, if in_time { 0 } else { 2 });
+        }
+    }
+}
+
+#[test]
 fn by_arrival_a_message_is_told_as_lost_once_wherever_its_missing_part_lies() {
     // Where in a message of three parts, which is the second, the part lies that is missing.
     for lost in 0..3 {

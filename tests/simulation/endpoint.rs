@@ -59,57 +59,10 @@ pub(super) fn windowed(chunks: usize, flow: Flow) -> Publisher {
 }
 
 /// Whether the first datagram of a stream can be had no more.
-fn lost_its_first(core: &mut Publisher, stream: u32) -> bool {
+pub(super) fn lost_its_first(core: &mut Publisher, stream: u32) -> bool {
     let before = core.stats().nak_gone;
     nak(core, NOW, 99, stream, Range { first: 1, count: 1 });
     core.stats().nak_gone > before
-}
-
-#[test]
-fn a_stream_above_its_share_of_the_window_gives_up_its_own_and_others_take_from_the_richest() {
-    // How many of ten chunks each of three streams has, when the first wants another; and who gives up its oldest.
-    for (chunks, loser) in [([4, 5, 1], 1), ([2, 7, 1], 2), ([3, 6, 1], 2), ([1, 4, 5], 3), ([8, 1, 1], 1)] {
-        let mut core = windowed(10, Flow::None);
-        let streams = ["a", "b", "c"].map(|topic| core.open_stream(topic, NOW).unwrap());
-        // One that holds nothing has no share.
-        core.open_stream("d", NOW).unwrap();
-        for (stream, chunks) in streams.into_iter().zip(chunks) {
-            (0..chunks).for_each(|_| send(&mut core, stream, NOW).unwrap());
-        }
-        assert_eq!(core.memory_in_use(), 10 * (32 << 10));
-        send(&mut core, streams[0], NOW).unwrap();
-        for stream in streams {
-            assert_eq!(lost_its_first(&mut core, stream), stream == loser, "{chunks:?}: {stream}");
-        }
-    }
-}
-
-#[test]
-fn a_topic_whose_receiver_is_slow_does_not_stop_the_others() {
-    // All memory is two topics', the richer one's held: the other has something to give.
-    let mut core = windowed(6, Flow::Slowest);
-    let [quick, slow, new] = ["a", "b", "c"].map(|topic| core.open_stream(topic, NOW).unwrap());
-    (0..2).for_each(|_| send(&mut core, quick, NOW).unwrap());
-    status(&mut core, NOW, 1, &[position(quick, 3)]);
-    status(&mut core, NOW, 2, &[position(slow, 1)]);
-    (0..4).for_each(|_| send(&mut core, slow, NOW).unwrap());
-    let later = NOW + START_GRACE;
-    assert_eq!(send(&mut core, new, later), Ok(()));
-    let refused = Err(Refused::BackPressured { by: BackPressure::Receiver(ReceiverId(2)) });
-    assert_eq!(send(&mut core, slow, later), refused);
-    let later = later + START_GRACE;
-    assert_eq!(send(&mut core, new, later), Ok(()), "it gives up its own from now on");
-
-    // One alone does not get what is kept for those that have nothing yet, and that it gets when they have.
-    let mut core = windowed(32, Flow::Slowest);
-    let streams = ["a", "b", "c", "d"].map(|topic| core.open_stream(topic, NOW).unwrap());
-    status(&mut core, NOW, 1, &[position(streams[0], 1)]);
-    let mut sent = |stream| (0..40).take_while(|_| send(&mut core, stream, later).is_ok()).count();
-    assert_eq!(streams.map(&mut sent)[0], 30);
-    let mut core = windowed(32, Flow::Slowest);
-    let stream = core.open_stream("a", NOW).unwrap();
-    status(&mut core, NOW, 1, &[position(stream, 1)]);
-    assert_eq!((0..40).take_while(|_| send(&mut core, stream, later).is_ok()).count(), 32);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod published;
 mod punctual;
 mod room;
 mod scenario;
+mod shared;
 mod standing;
 
 use scenario::Counts;

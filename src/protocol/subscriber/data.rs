@@ -1,9 +1,9 @@
 //! Data and repairs come in: gaps are found the moment something comes behind them, and filled.
 
 use super::gaps::{Missing, Retry};
+use super::hungry::waits;
 use super::reorder::Arrival;
 use super::source::Known;
-use super::status::BUSY;
 use super::stream::{Content, Cursor, MOST_RANGES, Place};
 use super::{Contract, Subscriber};
 use crate::protocol::event::GapReason;
@@ -69,8 +69,9 @@ impl Subscriber {
             self.stats.oversized += 1;
             return self.contradicted(index, header);
         }
-        if now.since(std::mem::replace(&mut stream.data, now)) >= BUSY {
-            self.wakes(now);
+        stream.data = now;
+        if !std::mem::replace(&mut stream.busy, true) {
+            self.wakes();
         }
         let sharing = self.sharing();
         let Some(stream) = self.streams[index].as_mut() else { return };
@@ -107,7 +108,10 @@ impl Subscriber {
         let received = now.0.wrapping_add(self.config.wall_offset);
         let arrival = Arrival { received, kernel: self.kernel };
         let deliverable = by_arrival || sequence == stream.expected;
-        let at_once = deliverable && idle && stream.cursor.is_none();
+        let at_once = deliverable
+            && idle
+            && stream.cursor.is_none()
+            && !waits(self.config.contract, &self.reassembly, stream, datagram);
         if !room || !(at_once || self.keep(index, sequence, arrival, &bytes[..length])) {
             self.stats.overruns += 1;
             if let Some(stream) = self.streams[index].as_mut() {

@@ -3,6 +3,7 @@
 use super::assembly::Assembled;
 use super::data::askable;
 use super::gaps::Missing;
+use super::hungry::waits;
 use super::stream::{Cursor, Place, Stream};
 use super::{Contract, Subscriber};
 use crate::protocol::event::{self, EndReason, Event, Gap, GapReason, Loss, Message};
@@ -26,7 +27,8 @@ enum What {
 impl Subscriber {
     /// The next thing that happened. `current` is the datagram that was handled last.
     pub fn advance(&mut self, current: &[u8]) -> Option<Ready> {
-        while let Some(&index) = self.ready.front() {
+        while !self.ready.is_empty() || self.feed() {
+            let Some(&index) = self.ready.front() else { break };
             if let Some(what) = self.advance_stream(index, current) {
                 match what {
                     What::Message { begin, end, .. } => {
@@ -204,7 +206,15 @@ impl Subscriber {
             } {
                 let (arrival, bytes) = stream.window.get(&self.pool, sequence)?;
                 let datagram = Datagram::reread(bytes);
+                if waits(self.config.contract, &self.reassembly, stream, &datagram) {
+                    self.starve(index);
+                    return None;
+                }
+                let is_fed = stream.hungry;
                 stream.cursor = Some(Cursor::new(Place::Kept(sequence), bytes, &datagram, arrival));
+                if is_fed {
+                    self.is_fed(index);
+                }
             } else if let Some(&missing) = stream.gaps.first().filter(|gap| gap.first == stream.expected)
                 && let Some(reason) = missing.given_up
             {
@@ -298,6 +308,7 @@ impl Subscriber {
             } else if total > max_message {
                 Assembled::Refused
             } else {
+                stream.hurried = false;
                 stream.assemblies.put(
                     number,
                     cursor.sequence,

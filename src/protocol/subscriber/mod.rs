@@ -16,6 +16,7 @@
 //! | `data` | data and repairs come in: gaps are found and filled |
 //! | `control` | announces, heartbeats, NCFs and ends come in: streams begin and end |
 //! | `gaps` | what is missing, and when to ask for it |
+//! | `hungry` | messages in parts wait for the memory of others |
 //! | `deliver` | what is here goes to the application, under its contract |
 //! | `transmit` | NAKs are written |
 //! | `status` | publishers are told how far each stream is, and how far they may go |
@@ -27,6 +28,7 @@ mod control;
 mod data;
 mod deliver;
 mod gaps;
+mod hungry;
 mod ids;
 mod reorder;
 mod source;
@@ -78,6 +80,9 @@ pub struct Subscriber {
     ready: VecDeque<usize>,
     /// Streams that miss something.
     lossy: Vec<usize>,
+    /// Streams whose next message waits for memory, and what is too little for all of them.
+    hungry: Vec<hungry::Hungry>,
+    fed_with: usize,
     /// Source and stream of names and states that are asked for, by when; one that was answered meanwhile stays until then.
     asking: BinaryHeap<Reverse<(Time, usize, u32)>>,
     /// Streams whose publishers are to be told of them.
@@ -123,6 +128,8 @@ impl Subscriber {
             streams: Vec::new(),
             ready: VecDeque::with_capacity(16),
             lossy: Vec::with_capacity(16),
+            hungry: Vec::new(),
+            fed_with: 0,
             asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
             ends_told: false,
@@ -339,11 +346,13 @@ impl Subscriber {
         }
         for stream in streams {
             if let Some(mut stream) = self.streams[stream].take() {
+                self.busy -= u64::from(stream.busy);
                 stream.window.clear(&mut self.pool);
                 stream.assemblies.clear(&mut self.reassembly);
             }
             self.ready.retain(|&other| other != stream);
             self.lossy.retain(|&other| other != stream);
+            self.hungry.retain(|hungry| hungry.stream != stream);
             self.telling.retain(|&other| other != stream);
         }
         self.ended.retain(|&(source, ..)| source != index);
@@ -392,12 +401,14 @@ impl Subscriber {
             if let Some(stream) = slot.take_if(|stream| stream.over && stream.told.ended)
                 && let Some(source) = self.sources[stream.source].as_mut()
             {
+                self.busy -= u64::from(stream.busy);
                 source.forget_over(stream.id);
             }
         }
         let there = |index: &usize| self.streams[*index].is_some();
         self.ready.retain(there);
         self.lossy.retain(there);
+        self.hungry.retain(|hungry| self.streams[hungry.stream].is_some());
         self.telling.retain(there);
         self.recent = None;
         !full(self)

@@ -26,8 +26,8 @@ const GREETINGS: u32 = 4;
 /// A source hears something of a receiver at least once in this many of its idle intervals.
 const LIFE_INTERVALS: u32 = 2;
 /// A stream of which nothing came for this long has no part in the receive buffer.
-pub(super) const BUSY: Duration = Duration::from_millis(400);
-/// One of so many streams of which nothing came yet has a part in it.
+const BUSY: Duration = Duration::from_millis(400);
+/// One of so many streams that rest has a part in it.
 const RESTING_PART: u64 = 4;
 /// Which streams have one is looked at as often as this, where nothing calls for it sooner.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,12 +43,10 @@ impl Subscriber {
     /// How far the publisher of a stream may go: as far as the reorder buffer reaches, and as the sockets hold.
     fn limit(&self, index: usize) -> Option<u64> {
         let stream = self.streams[index].as_ref()?;
-        let resting = self.streams.len() as u64 - self.busy;
-        let sharing = match stream.data {
-            // More than a few may begin at once.
-            Time(0) => self.sharing().max(resting / RESTING_PART),
-            _ => self.sharing(),
-        };
+        let resting = (self.streams.len() as u64).saturating_sub(self.busy);
+        // Many that rest may begin at once.
+        let others = if stream.busy { 0 } else { resting / RESTING_PART };
+        let sharing = self.sharing().max(others);
         let share =
             (buffered(self.config.receive_buffer, stream.datagram) * 3 / 4 / sharing).max(LEAST_CREDIT);
         let room = stream.expected + ceiling(stream, self.pool.capacity() as u64, self.sharing()) - 1;
@@ -113,15 +111,17 @@ impl Subscriber {
     }
 
     /// Data comes of a stream that rested: it has its part in the sockets from now on. The others' parts are smaller then, which their
-    /// publishers are told as often as there are twice as many.
-    pub(super) fn wakes(&mut self, now: Time) {
+    /// publishers are told as often as there are twice as many; but not by a crowd.
+    pub(super) fn wakes(&mut self) {
         self.busy += 1;
-        if self.busy > 1 && self.busy.is_power_of_two() {
-            for index in 0..self.streams.len() {
-                let is_busy = |stream: &super::Stream| now.since(stream.data) < BUSY && !stream.told.queued;
-                if self.streams[index].as_ref().is_some_and(is_busy) {
-                    self.tell(index);
-                }
+        if self.busy == 1 || !self.busy.is_power_of_two() {
+            return;
+        }
+        for index in 0..self.streams.len() {
+            let Some(stream) = &self.streams[index] else { continue };
+            let quiet = self.sources[stream.source].as_ref().is_some_and(|source| source.quiet);
+            if stream.busy && !quiet {
+                self.tell(index);
             }
         }
     }
@@ -193,7 +193,11 @@ impl Subscriber {
     /// What is looked at now and then: which streams are busy, and who is to be told of which.
     pub(super) fn signs_of_life(&mut self, now: Time) {
         let since = Time(now.0.saturating_sub(nanos(BUSY)));
-        self.busy = self.streams.iter().flatten().filter(|stream| stream.data > since).count() as u64;
+        self.busy = 0;
+        for stream in self.streams.iter_mut().flatten() {
+            stream.busy = stream.data > since;
+            self.busy += u64::from(stream.busy);
+        }
         self.tick = self.tell_all(now);
     }
 

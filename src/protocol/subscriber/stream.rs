@@ -134,8 +134,12 @@ pub(super) struct Stream {
     pub(super) queued: bool,
     /// It stands among the streams that miss something.
     pub(super) lossy: bool,
-    /// When data came last.
+    /// It stands among those whose next message waits for memory; and it has waited for long enough.
+    pub(super) hungry: bool,
+    pub(super) hurried: bool,
+    /// When data came last; and whether that was lately.
     pub(super) data: Time,
+    pub(super) busy: bool,
     pub(super) missed: u64,
     pub(super) told: Told,
     /// When to say something of it: the first time; in a crowd also that it is behind, or has everything.
@@ -210,7 +214,10 @@ impl Stream {
             over: false,
             queued: false,
             lossy: false,
+            hungry: false,
+            hurried: false,
             data: Time(0),
+            busy: false,
             missed: 0,
             told: Told::default(),
             speak: Time::NEVER,

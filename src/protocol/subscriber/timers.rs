@@ -17,6 +17,8 @@ pub enum Reason {
     Name,
     /// A message has been held for the deadline.
     Deadline,
+    /// A message has waited for memory for long enough.
+    Memory,
     /// A sign of life is due.
     Status,
     /// A source may have fallen silent.
@@ -45,6 +47,9 @@ impl Subscriber {
                 consider(stream.gaps.held_for(deadline), Reason::Deadline);
             }
         }
+        for hungry in &self.hungry {
+            consider(hungry.until(), Reason::Memory);
+        }
         if let Some(&Reverse((at, ..))) = self.asking.peek() {
             consider(at, Reason::Name);
         }
@@ -60,6 +65,7 @@ impl Subscriber {
         if let Contract::Deadline(deadline) = self.config.contract {
             self.deadlines(now, deadline);
         }
+        self.hunger(now);
         if self.tick.is_due(now) {
             self.signs_of_life(now);
         }
