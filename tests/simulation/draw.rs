@@ -55,6 +55,9 @@ pub fn publisher_with_history(random: &mut Rng) -> publisher::Config {
     }
 }
 
+/// Memory of a subscriber for all messages in parts.
+pub const REASSEMBLY: usize = 32 << 20;
+
 pub struct Wanted {
     pub pattern: &'static str,
     pub config: subscriber::Config,
@@ -75,7 +78,8 @@ pub fn subscriber(random: &mut Rng, id: u64) -> Wanted {
         reorder: [300 << 10, 1 << 20, 8 << 20][random.usize(..3)],
         receive_buffer: [64 << 10, 208 << 10, 4 << 20][random.usize(..3)],
         max_message: 16 << 20,
-        reassembly: 32 << 20,
+        // Room for one of the longest messages, or for all; by arrival parts of many are kept.
+        reassembly: if contract == Contract::Ordered && one_in(random, 3) { 512 << 10 } else { REASSEMBLY },
         ..subscriber::Config::new(ReceiverId(id))
     };
     Wanted { pattern, config }

@@ -530,7 +530,10 @@ impl Run {
                     );
                     let asks = matches!(listener.contract, Contract::Ordered | Contract::Arrival);
                     let strict = fits && asks && !subscriber.stalled && subscriber.alive;
-                    assert!(!strict || seen.lost() == 0, "{id} lost {:?} of {of:?}", seen.lost);
+                    // Who has memory for one large message at a time waits for that, but not for ever.
+                    let overrun = seen.lost.get(GapReason::Overrun.as_str()).filter(|_| listener.short);
+                    let lost = seen.lost() - overrun.copied().unwrap_or_default();
+                    assert!(!strict || lost == 0, "{id} lost {:?} of {of:?}", seen.lost);
                 }
             }
         }

@@ -308,7 +308,6 @@ impl Subscriber {
             } else if total > max_message {
                 Assembled::Refused
             } else {
-                stream.hurried = false;
                 stream.assemblies.put(
                     number,
                     cursor.sequence,
@@ -318,6 +317,9 @@ impl Subscriber {
                     &mut self.reassembly,
                 )
             };
+            if assembled != Assembled::Refused && stream.ending.is_none() {
+                stream.hurried = false;
+            }
             match assembled {
                 Assembled::Partly => return None,
                 Assembled::Refused | Assembled::Contradicts => {

@@ -134,7 +134,7 @@ pub(super) struct Stream {
     pub(super) queued: bool,
     /// It stands among the streams that miss something.
     pub(super) lossy: bool,
-    /// It stands among those whose next message waits for memory; and it has waited for long enough.
+    /// It stands among those whose next message waits for memory; and it has waited for long enough, in vain until now, or for the end.
     pub(super) hungry: bool,
     pub(super) hurried: bool,
     /// When data came last; and whether that was lately.
