@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::net::{BufferWarning, Interface};
 use crate::protocol::subscriber::{Ready, SubscriberStats};
 use crate::protocol::{Event, Time};
-use crate::wire::ReceiverId;
+use crate::wire::{ReceiverId, SourceId};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -224,6 +224,11 @@ impl Subscriber {
     /// What an operator should know: a receive buffer that was granted smaller than asked.
     pub fn warnings(&self) -> Vec<BufferWarning> {
         self.driver.sockets()[0].buffer_warning().into_iter().collect()
+    }
+
+    /// Where a publisher sends from, of those that are known now.
+    pub fn address_of(&self, source: SourceId) -> Option<SocketAddr> {
+        self.driver.subscriber().address_of(source)
     }
 
     /// The counters.

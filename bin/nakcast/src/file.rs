@@ -22,6 +22,9 @@ pub(crate) struct ResultFile {
 
 impl ResultFile {
     pub(crate) fn open(option: &'static str, path: PathBuf) -> Result<ResultFile, Failure> {
+        if path.as_os_str() == "-" {
+            return Err(Failure::usage(format_args!("{option} -: it takes a file; one of that name is ./-")));
+        }
         let mut made = true;
         let mut outcome = File::options().write(true).create_new(true).open(&path);
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {

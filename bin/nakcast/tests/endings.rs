@@ -77,7 +77,7 @@ fn what_the_rate_holds_back_is_sent_before_the_linger_and_told_of_where_it_is_no
     let (scratch, group) = (Scratch::new(), group(130));
     let kept = scratch.path("summary");
     let arguments = |rate| format!("--max-rate {rate} --linger 0 --summary {}", kept.display());
-    let lines = [&[b'x'; 1_200][..], b"\n"].concat().repeat(150);
+    let lines: Vec<u8> = (1..=150).flat_map(|number| format!("{number:0>1200}\n").into_bytes()).collect();
     let mut whole = publisher(&group, &arguments("2M"));
     whole.stdin().unwrap().write_all(&lines).unwrap();
     whole.succeed(SOON);
@@ -85,9 +85,11 @@ fn what_the_rate_holds_back_is_sent_before_the_linger_and_told_of_where_it_is_no
     assert_eq!((&sent["messages"], &sent["unsent"]), (&150.into(), &0.into()));
     assert!(sent["datagrams"].as_u64() >= Some(150), "{sent:?}");
 
-    let mut part = publisher(&group, &arguments("10k"));
+    let mut sub = subscribe(&group, "", Stdio::piped());
+    let mut part = publisher(&group, &format!("{} --wait-for 1", arguments("10k")));
     part.stdin().unwrap().write_all(&lines).unwrap();
-    // A pipe does not hold as many: some were taken, and to send them would take a minute.
+    // The second comes a second after the first: all were taken by then that may be, and to send them would take a minute.
+    sub.wait_for_output(&format!("{:0>1200}", 2), SOON);
     part.signal(libc::SIGINT);
     part.succeed(SOON);
     part.wait_for_line("not sent before it was told to end", SOON);

@@ -246,6 +246,12 @@ impl Subscriber {
         self.stats.rejected[invalid.index()] += 1;
     }
 
+    /// Where a source that is known sends from.
+    pub fn address_of(&self, source: SourceId) -> Option<SocketAddr> {
+        let source = self.sources.get(*self.by_id.get(&source)?)?.as_ref()?;
+        Some(source.address)
+    }
+
     fn source(&mut self, index: usize) -> Option<&mut Source> {
         self.sources.get_mut(index)?.as_mut()
     }

@@ -28,6 +28,9 @@ use serde_json::Value;
 const TOPICS: &str = "bench.>";
 const WARM_UP_TOPIC: &str = "warm-up";
 
+/// What stands in place of the time of the first message of a topic, which does not count.
+const NOT_COUNTED: u64 = u64::MAX;
+
 /// A topic of the messages that count.
 fn topic(number: usize) -> String {
     format!("bench.{number}")
@@ -35,8 +38,10 @@ fn topic(number: usize) -> String {
 
 pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
-    if let Json::File(file) = &mut plan.json {
-        file.begin()?;
+    let mut pictures = Vec::new();
+    for name in plan.matrix.iter().flat_map(|_| PICTURES) {
+        let directory = plan.matrix.clone().unwrap_or_default();
+        pictures.push(ResultFile::open("--matrix", directory.join(name))?);
     }
     let mut bench = Bench { plan: &plan, stop: &stop, remarks: Remarks::default() };
     let mut measured = Vec::new();
@@ -46,22 +51,25 @@ pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
         say::line("told to end");
     }
     let report = report::Report { plan: &plan, cases: &measured };
-    match &plan.json {
-        Json::Output => report.print_json()?,
-        _ => report.print_tables()?,
-    }
-    if let Some(directory) = &plan.matrix {
-        for (name, picture) in [("throughput.svg", report.throughput()), ("latency.svg", report.latency())] {
-            let mut file = ResultFile::open("--matrix", directory.join(name))?;
-            file.write(picture.as_bytes())?;
+    // What cannot be written takes nothing else with it.
+    let mut outcomes = vec![match &plan.json {
+        Json::Output => report.print_json(),
+        _ => report.print_tables(),
+    }];
+    if !measured.is_empty() {
+        let lines = report.json_lines();
+        for (file, picture) in pictures.iter_mut().zip([report.throughput(), report.latency()]) {
+            outcomes.push(file.write(picture.as_bytes()));
+        }
+        if let Json::File(file) = &mut plan.json {
+            outcomes.push(file.write(lines.as_bytes()));
         }
     }
-    let lines = report.json_lines();
-    if let Json::File(file) = &mut plan.json {
-        file.write(lines.as_bytes())?;
-    }
-    outcome.map(|()| Exit::Done)
+    outcome.and(outcomes.into_iter().collect()).map(|()| Exit::Done)
 }
+
+/// What `--matrix` draws.
+const PICTURES: [&str; 2] = ["throughput.svg", "latency.svg"];
 
 /// What was measured of one case, run by run.
 struct Measured {

@@ -2,11 +2,12 @@
 
 use super::moments::Moments;
 use super::side::cpu;
-use super::{WARM_UP_TOPIC, topic};
+use super::{NOT_COUNTED, WARM_UP_TOPIC, topic};
 use crate::args::SideArgs;
 use crate::clock;
 use crate::cpu;
 use crate::exit::Failure;
+use nakcast::protocol::publisher::START_GRACE;
 use nakcast::{Endpoint, Publisher};
 use nakcast_raw::{cpu_time, monotonic_ns};
 use serde_json::{Value, json};
@@ -41,6 +42,9 @@ pub(super) fn publish(args: &SideArgs) -> Result<Value, Failure> {
         topic.end();
     }
     let mut topics = Topics::open(&endpoint, (0..args.topics).map(topic), args.subscribers)?;
+    if !args.warm_up.is_zero() {
+        topics.begin(&mut message)?;
+    }
 
     let before = endpoint.stats();
     let (cpu_before, begun) = (cpu_time(), monotonic_ns());
@@ -89,6 +93,20 @@ impl Topics {
             })?;
         }
         Ok(Topics { publishers, next: 0 })
+    }
+
+    /// Sends a message to each that does not count, and waits until the publisher has given receivers that it may not know yet their time
+    /// to be heard from: until then it would stop when its window is full.
+    #[expect(clippy::disallowed_methods, reason = "it is the time that is waited for")]
+    fn begin(&mut self, message: &mut [u8]) -> Result<(), Failure> {
+        stamp(message, NOT_COUNTED);
+        let short = message.first_chunk::<{ size_of::<u64>() }>().map_or(&[][..], |stamp| stamp);
+        for publisher in &mut self.publishers {
+            publisher.send(short)?;
+            publisher.flush()?;
+        }
+        std::thread::sleep(START_GRACE);
+        Ok(())
     }
 
     fn send(&mut self, message: &[u8], times: u64) -> Result<(), Failure> {

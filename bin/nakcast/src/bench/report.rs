@@ -258,7 +258,8 @@ fn latency_rows(told: &[Told<'_>]) -> Vec<Vec<String>> {
 }
 
 fn rate(case: Case) -> String {
-    case.load.rate().map_or_else(|| "max".into(), |rate| grouped(rate.round() as u64))
+    let shown = |rate: f64| if rate.fract() == 0.0 { grouped(rate as u64) } else { rate.to_string() };
+    case.load.rate().map_or_else(|| "max".into(), shown)
 }
 
 /// Columns under each other, all to the right.

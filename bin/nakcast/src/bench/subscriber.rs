@@ -1,7 +1,7 @@
 //! A subscribing process: `poll`, and where nothing is there a wait.
 
 use super::side::{cpu, encode, ready};
-use super::{TOPICS, WARM_UP_TOPIC};
+use super::{NOT_COUNTED, TOPICS, WARM_UP_TOPIC};
 use crate::args::SideArgs;
 use crate::cpu;
 use crate::exit::Failure;
@@ -32,7 +32,7 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
     }
     let mut subscriber = builder.open()?;
     let split = args.kernel_times.then(Split::new).transpose()?;
-    let mut seen = Seen::new(latency::histogram()?, split);
+    let mut seen = Seen::new(!args.warm_up.is_zero(), latency::histogram()?, split);
     cpu::pin(args.cpu)?;
     ready();
     let mut before = subscriber.stats();
@@ -47,7 +47,7 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
         if seen.received > received {
             seen.last = monotonic_ns();
         }
-        if seen.counting && !counting {
+        if seen.begun.is_some() && !counting {
             counting = true;
             before = subscriber.stats();
         }
@@ -79,6 +79,8 @@ pub(super) fn subscribe(args: &SideArgs) -> Result<Value, Failure> {
 struct Seen {
     /// They are there: the warm-up is over.
     counting: bool,
+    /// There was one: the first message of each does not count.
+    begins: bool,
     received: u64,
     /// Messages told as gaps.
     lost: u64,
@@ -95,9 +97,10 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(latency: Histogram<u64>, split: Option<Split>) -> Seen {
+    fn new(begins: bool, latency: Histogram<u64>, split: Option<Split>) -> Seen {
         Seen {
             counting: false,
+            begins,
             received: 0,
             lost: 0,
             begun: None,
@@ -112,11 +115,14 @@ impl Seen {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Message(message) if self.counting => {
+                let due = message.payload().first_chunk().map_or(0, |stamp| u64::from_le_bytes(*stamp));
+                if due == NOT_COUNTED {
+                    return;
+                }
                 if self.received == 0 {
                     self.begun = Some((monotonic_ns(), cpu_time()));
                 }
                 self.received += 1;
-                let due = message.payload().first_chunk().map_or(0, |stamp| u64::from_le_bytes(*stamp));
                 if due > 0 {
                     // It grows with what it is given.
                     let taken = monotonic_ns().saturating_sub(due);
@@ -126,7 +132,11 @@ impl Seen {
                     }
                 }
             }
-            Event::Gap(gap) if gap.topic() != WARM_UP_TOPIC => self.lost += gap.messages(),
+            Event::Gap(gap) if gap.topic() != WARM_UP_TOPIC => {
+                // The first message of a topic, alone in the first datagram, does not count.
+                let first = self.begins && gap.first() == 1;
+                self.lost += gap.messages() - u64::from(first);
+            }
             Event::StreamUp(stream) if stream.topic() != WARM_UP_TOPIC => self.counting = true,
             Event::StreamEnd(stream) if stream.topic() != WARM_UP_TOPIC => {
                 self.ended += 1;

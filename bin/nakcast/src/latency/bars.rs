@@ -7,17 +7,22 @@ use hdrhistogram::Histogram;
 const ROWS: usize = 16;
 /// The longest bar, characters.
 const WIDTH: u64 = 50;
-/// Rows reach at least to this share: what is above would make all others one row.
+/// Rows reach to twice what this share is below, or to that share of all: what is above would make all others one row.
+const MOST: f64 = 0.9;
 const SHOWN: f64 = 0.99;
+/// A row is at least this part of what it begins at: less is not seen in the three digits of its ends.
+const FINEST: u64 = 500;
 
-/// A row for each of some equal steps from the least latency to the 99th percentile, and one for the rest.
+/// A row for each of some equal steps from the least latency on, and one for the rest.
 pub(crate) fn bars(histogram: &Histogram<u64>) -> String {
     let mut text = String::new();
     if histogram.is_empty() {
         return text;
     }
-    let (low, high) = (histogram.min(), histogram.value_at_quantile(SHOWN));
-    let step = step((high - low.min(high)) / ROWS as u64);
+    let at = |share| histogram.lowest_equivalent(histogram.value_at_quantile(share));
+    let low = histogram.min();
+    let high = at(SHOWN).min(at(MOST).saturating_mul(2)).max(low);
+    let step = step(((high - low) / ROWS as u64).max(low / FINEST));
     let first = low / step * step;
     let rows = ((high - first) / step) as usize + 1;
     let mut counts = vec![0; rows + 1];
@@ -88,6 +93,21 @@ mod tests {
             }
         }
         assert_eq!(bars(&crate::latency::histogram().unwrap()), "");
+    }
+
+    #[test]
+    fn neither_one_alone_nor_a_long_tail_takes_the_shape_away() {
+        let of = |latencies: &[(u64, u64)]| {
+            let mut histogram = crate::latency::histogram().unwrap();
+            latencies.iter().for_each(|&(latency, count)| histogram.record_n(latency, count).unwrap());
+            bars(&histogram)
+        };
+        assert_eq!(
+            of(&[(328_800, 1)]),
+            format!("{:>9} to {:>9}  {:>11}  {}\n", "328 us", "329 us", 1, "#".repeat(50))
+        );
+        let rows = counts(&of(&[(8_000, 400), (11_000, 400), (14_000, 150), (21_000_000, 50)]));
+        assert_eq!(rows.iter().filter(|&&count| count > 0).count(), 4, "{rows:?}");
     }
 
     #[test]

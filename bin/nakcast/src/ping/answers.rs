@@ -5,6 +5,7 @@ use crate::exit::Failure;
 use crate::latency::{self, Split};
 use hdrhistogram::Histogram;
 use nakcast::SourceId;
+use std::net::SocketAddr;
 
 /// The pongs that have answered, and what.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Answers {
 #[derive(Debug)]
 pub(super) struct Pong {
     pub(super) source: SourceId,
+    /// Where it publishes from, once that was asked.
+    pub(super) address: Option<SocketAddr>,
     /// Its stream has not ended.
     pub(super) here: bool,
     /// The first message it is to answer: the first of all, unless it was met in the midst of them.
@@ -85,11 +88,12 @@ impl Answers {
         Ok(())
     }
 
-    /// Answers that will not come, of those since messages count.
+    /// Answers that will not come: the last message's among them, where one at a time is under way.
     pub(super) fn gap(&mut self, source: SourceId, messages: u64) {
-        let counts = self.counted.is_some();
-        if let Some(pong) = self.of(source).filter(|_| counts) {
-            pong.gaps += messages;
+        let (counts, sent) = (self.counted.is_some(), self.sent);
+        if let Some(pong) = self.of(source) {
+            pong.gaps += if counts { messages } else { 0 };
+            pong.last = sent;
         }
     }
 
@@ -126,10 +130,15 @@ impl Answers {
         self.counted.map_or(0, |counted| self.sent - counted + 1)
     }
 
-    /// How many of them a pong was to answer, and has not.
-    pub(super) fn lost(&self, pong: &Pong) -> u64 {
+    /// How many of them a pong was to answer: all since it was met.
+    pub(super) fn asked(&self, pong: &Pong) -> u64 {
         let first = self.counted.unwrap_or(u64::MAX).max(pong.first);
-        (self.sent + 1).saturating_sub(first).saturating_sub(pong.latency.len())
+        (self.sent + 1).saturating_sub(first)
+    }
+
+    /// How many of those it has not answered.
+    pub(super) fn lost(&self, pong: &Pong) -> u64 {
+        self.asked(pong).saturating_sub(pong.latency.len())
     }
 
     /// The same of all pongs together.
@@ -142,7 +151,7 @@ impl Pong {
     fn new(source: SourceId, first: u64, kernel_times: bool) -> Result<Pong, Failure> {
         let latency = latency::histogram()?;
         let split = kernel_times.then(Split::new).transpose()?;
-        Ok(Pong { source, here: true, first, last: 0, answered: 0, gaps: 0, latency, split })
+        Ok(Pong { source, address: None, here: true, first, last: 0, answered: 0, gaps: 0, latency, split })
     }
 
     /// Its name in tables and files.

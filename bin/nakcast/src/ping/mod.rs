@@ -9,7 +9,6 @@ pub(crate) use stamp::Stamp;
 use crate::clock;
 use crate::cpu;
 use crate::exit::{Exit, Failure};
-use crate::file::ResultFile;
 use crate::pace::Pace;
 use crate::plan::{PingPlan, Trip};
 use crate::say;
@@ -64,13 +63,13 @@ struct Counted {
     unsent: u64,
     pongs: usize,
     seed: Option<u64>,
-    /// From the first message that counted to the last answer.
+    /// From the first message that counted to the last answer, or message.
     measured: Duration,
 }
 
 fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
-    let PingPlan { trip, mut hdr, mut svg, .. } = plan;
+    let PingPlan { trip, hdr, svg, .. } = plan;
     let settings = report::Settings {
         rate: plan.rate,
         size: plan.size,
@@ -83,9 +82,6 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
     counted.seed = trip.seed;
     let (publisher, subscriber) = open(&trip)?;
     summary.begin()?;
-    for file in [&mut hdr, &mut svg] {
-        file.as_mut().map_or(Ok(()), ResultFile::begin)?;
-    }
     let mut ping = Ping {
         answers: Answers::new(publisher.endpoint().source_id(), trip.kernel_times),
         message: vec![b'.'; plan.size],
@@ -119,7 +115,6 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
     };
     let Ping { answers, publisher, subscriber, .. } = ping;
     counted.received = subscriber.stats();
-    let places = publisher.endpoint().receivers();
     let endpoint = publisher.endpoint().clone();
     // Who has not heard the end finds it out by itself; what was lost is told below.
     let _ = publisher.close(SHORT_LINGER);
@@ -133,20 +128,18 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
         counted.answered += pong.latency.len();
     }
     counted.lost = answers.lost_by_all();
-    let report = report::Report::new(&settings, &measured, &answers, &places);
-    if let Some(mut file) = hdr {
-        file.write(&report.log()?)?;
-    }
-    if let Some(mut file) = svg {
-        file.write(report.plot().as_bytes())?;
-    }
-    report.print(plan.json)?;
-    match measured.deserted {
+    let report = report::Report::new(&settings, &measured, &answers);
+    // What cannot be written takes nothing else with it.
+    let printed = report.print(plan.json);
+    let logged = hdr.map_or(Ok(()), |mut file| file.write(&report.log()?));
+    let drawn = svg.map_or(Ok(()), |mut file| file.write(report.plot().as_bytes()));
+    let deserted = match measured.deserted {
         true => Err(Failure::at_run_time(
             "every pong has left before the end; what was measured until then is told",
         )),
         false => Ok(Exit::Done),
-    }
+    };
+    printed.and(logged).and(drawn).and(deserted)
 }
 
 /// Opens both ends of the way, and says what an operator should know.
@@ -195,7 +188,7 @@ struct Work {
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Measured {
-    /// From the first message that counted to the last answer.
+    /// From the first message that counted to the last answer, or message.
     time: Duration,
     /// When the first was due, nanoseconds since 1970.
     begun_ns: u64,
@@ -253,14 +246,21 @@ impl Ping {
         let mut begun: Option<Instant> = None;
         // The next message, counted from 0; when it was due, if it was and could not be sent yet; when the last was sent.
         let (mut next, mut held, mut sent_at) = (0, None, work.begun);
+        // Those of the warm-up that were not sent in its time never are.
+        let mut skipped = 0;
         let last = loop {
             let now = clock::now();
+            if let Some(pace) = work.pace.as_ref().filter(|_| begun.is_none() && now >= work.counts_from) {
+                let left_out = pace.before(work.counts_from).saturating_sub(next + skipped);
+                skipped += left_out;
+                held = held.filter(|_| left_out == 0);
+            }
             let mut burst = 0;
             // When there is something to send next, unless something comes before.
             let wake = loop {
                 let due = match (held, &work.pace) {
                     (Some(due), _) => due,
-                    (None, Some(pace)) => pace.moment(next),
+                    (None, Some(pace)) => pace.moment(next + skipped),
                     (None, None) if self.answers.last_is_back() => now,
                     (None, None) => sent_at + PATIENCE,
                 };
@@ -306,13 +306,13 @@ impl Ping {
         if let (Some(pace), Some(until), false, false) =
             (&work.pace, work.until, measured.stopped, measured.deserted)
         {
-            measured.unsent = pace.before(until).saturating_sub(next).min(work.left);
+            measured.unsent = pace.before(until).saturating_sub(next + skipped).min(work.left);
         }
         self.wait_for_the_rest(last, stop)?;
         measured.stopped |= stop.is_asked();
         measured.deserted |= self.answers.here() == 0 && self.answers.lost_by_all() > 0;
-        // To the last answer; what is waited for in vain is not of the time.
-        let over = self.origin + Duration::from_nanos(self.answers.last_at);
+        // To the last answer, or message; what is waited for in vain is not of the time.
+        let over = (self.origin + Duration::from_nanos(self.answers.last_at)).max(last);
         measured.time = begun.map_or(Duration::ZERO, |begun| over.saturating_duration_since(begun));
         Ok(measured)
     }
@@ -360,17 +360,26 @@ impl Ping {
                 outcome = handle(answers, &event, *origin, *verbose);
             }
         })?;
+        self.place();
         outcome.map(|()| taken)
+    }
+
+    /// Takes note of where pongs are that were just met.
+    fn place(&mut self) {
+        for pong in self.answers.pongs.iter_mut().filter(|pong| pong.address.is_none()) {
+            pong.address = self.subscriber.address_of(pong.source);
+        }
     }
 
     /// Takes the next event, if one comes by `until`; looks up now and then for who was told to end.
     fn take_or_wait(&mut self, until: Instant) -> Result<(), Failure> {
         let most = if self.spin { tend(&self.publisher) } else { SLICE };
         let wait = most.min(until.saturating_duration_since(clock::now()));
-        match self.subscriber.recv_timeout(wait)? {
-            Some(event) => handle(&mut self.answers, &event, self.origin, self.verbose),
-            None => Ok(()),
+        if let Some(event) = self.subscriber.recv_timeout(wait)? {
+            handle(&mut self.answers, &event, self.origin, self.verbose)?;
+            self.place();
         }
+        Ok(())
     }
 }
 

@@ -7,10 +7,10 @@ use crate::figures::{grouped, time};
 use crate::file;
 use crate::latency::{self, Named, PERCENTILES, Split};
 use crate::units::contract_text;
-use nakcast::{Contract, ReceiverState};
+use nakcast::Contract;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 /// Characters of a column.
@@ -35,21 +35,12 @@ pub(super) struct Report<'a> {
     measured: &'a Measured,
     answers: &'a Answers,
     names: Vec<String>,
-    /// Where the pongs are, if that is known: when all that hear the ping are on one machine, they are there.
-    place: Option<IpAddr>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(
-        settings: &'a Settings,
-        measured: &'a Measured,
-        answers: &'a Answers,
-        listeners: &[ReceiverState],
-    ) -> Report<'a> {
+    pub(super) fn new(settings: &'a Settings, measured: &'a Measured, answers: &'a Answers) -> Report<'a> {
         let names = answers.pongs.iter().map(Pong::name).collect();
-        let mut places = listeners.iter().map(|listener| listener.address.ip());
-        let place = places.next().filter(|first| places.all(|other| other == *first));
-        Report { settings, measured, answers, names, place }
+        Report { settings, measured, answers, names }
     }
 
     fn named(&self) -> Vec<Named<'_>> {
@@ -108,8 +99,12 @@ impl<'a> Report<'a> {
         }
         text.push('\n');
         self.row(&mut text, "pong", |pong| pong.name());
-        if let Some(place) = self.place {
-            self.row(&mut text, "at", |_| place.to_string());
+        self.row(&mut text, "at", |pong| pong.address.map_or_else(|| "-".into(), |at| at.ip().to_string()));
+        let counted = self.answers.counted();
+        if self.answers.pongs.iter().any(|pong| !pong.here || self.answers.asked(pong) < counted) {
+            // One that came later, or left.
+            self.row(&mut text, "asked", |pong| grouped(self.answers.asked(pong)));
+            self.row(&mut text, "left", |pong| if pong.here { "no" } else { "yes" }.into());
         }
         self.row(&mut text, "count", |pong| grouped(pong.latency.len()));
         self.row(&mut text, "lost", |pong| grouped(self.answers.lost(pong)));
@@ -185,7 +180,8 @@ impl<'a> Report<'a> {
     fn pong(&self, pong: &Pong) -> Value {
         let mut object = Map::new();
         object.insert("source".into(), pong.name().into());
-        object.insert("address".into(), self.place.map_or(Value::Null, |place| place.to_string().into()));
+        object.insert("address".into(), pong.address.map_or(Value::Null, |at| at.ip().to_string().into()));
+        object.insert("asked".into(), self.answers.asked(pong).into());
         object.insert("count".into(), pong.latency.len().into());
         object.insert("lost".into(), self.answers.lost(pong).into());
         object.insert("in_gaps".into(), pong.gaps.into());

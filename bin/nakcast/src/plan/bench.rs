@@ -106,7 +106,8 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
     let local = nakcast::net::resolve(Some(&args.interface), (*group.ip()).into()).map_err(Error::from)?;
     if let Some(directory) = &args.matrix {
         std::fs::create_dir_all(directory).map_err(|error| {
-            Failure::at_run_time(format_args!("--matrix {}: {error}", directory.display()))
+            let wanted = "it takes a directory for its pictures";
+            Failure::at_run_time(format_args!("--matrix {}: {error}; {wanted}", directory.display()))
         })?;
     }
     let json = match args.json {
