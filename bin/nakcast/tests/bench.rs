@@ -260,6 +260,24 @@ fn a_file_that_cannot_be_written_is_known_before_anything_is_measured() {
     assert!(bench.stderr().starts_with("error: --json /nowhere/at/all: "), "{}", bench.stderr());
 }
 
+#[test]
+fn a_directory_that_is_none_and_an_output_that_is_full_take_nothing_else_with_them() {
+    let scratch = Scratch::new();
+    let (file, kept) = (scratch.path("file"), scratch.path("kept"));
+    std::fs::write(&file, "no directory").unwrap();
+    let mut matrix = bench(&format!("--matrix {}", file.display()));
+    assert_eq!(matrix.wait(SOON).code(), Some(1));
+    assert!(matrix.stderr().contains("it takes a directory"), "{}", matrix.stderr());
+
+    let arguments = format!("--no-raw --count 100 --size 32 --warm-up 0.1 --json {}", kept.display());
+    let mut command = nakcast(&["bench"]);
+    command.args(arguments.split_whitespace()).stdout(std::fs::File::create("/dev/full").unwrap());
+    let mut full = Process::spawn(command);
+    assert_eq!(full.wait(SOON).code(), Some(1));
+    let told: Value = serde_json::from_str(&std::fs::read_to_string(kept).unwrap()).unwrap();
+    assert_eq!((&told["sent"], &told["received"], &told["lost"]), (&100.into(), &100.into(), &0.into()));
+}
+
 /// Another process, whoever started it.
 struct Other(OwnedFd);
 

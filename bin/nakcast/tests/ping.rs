@@ -401,3 +401,50 @@ fn a_pong_ends_with_its_ping_or_its_time() {
     assert_eq!(killed.wait(SOON).code(), Some(1));
     assert!(killed.stderr().contains("error: the ping fell silent"), "{}", killed.stderr());
 }
+
+#[test]
+fn what_cannot_be_written_takes_nothing_else_with_it() {
+    let (scratch, group) = (Scratch::new(), group(183));
+    let (_pong, _) = pong(&group, "");
+    let plot = scratch.path("plot");
+    let mut full = ping(&group, &format!("--count 10 --json --hdr /dev/full --svg {}", plot.display()));
+    assert_eq!(full.wait(SOON).code(), Some(1));
+    let report: Value = serde_json::from_str(&full.stdout()).unwrap();
+    assert_eq!(counts(&report), [(10, 0)]);
+    well_formed(&std::fs::read_to_string(plot).unwrap());
+    full.wait_for_line("error: --hdr /dev/full: ", SOON);
+}
+
+#[test]
+fn a_file_keeps_what_it_held_where_nothing_was_measured() {
+    let (scratch, group) = (Scratch::new(), group(184));
+    let (old, new) = (scratch.path("old"), scratch.path("new"));
+    std::fs::write(&old, "a log of before").unwrap();
+    let arguments = format!("--wait 0.1 --hdr {} --svg {}", old.display(), new.display());
+    assert_eq!(ping(&group, &arguments).wait(SOON).code(), Some(1));
+    assert_eq!(std::fs::read_to_string(old).unwrap(), "a log of before");
+    assert!(!new.exists());
+}
+
+#[test]
+fn a_warm_up_ends_in_its_time_at_whatever_rate_and_who_comes_late_was_asked_for_less() {
+    let group = group(185);
+    let (_pong, _) = pong(&group, "");
+    // Ten million messages, none of which is sent later than that.
+    let report = measured(&group, "--rate 100M --warm-up 0.1 --count 1000");
+    assert_eq!((&report["sent"], counts(&report)), (&1_000.into(), vec![(1_000, 0)]));
+    assert_eq!(
+        (&report["pongs"][0]["asked"], &report["pongs"][0]["address"]),
+        (&1_000.into(), &"127.0.0.1".into())
+    );
+
+    let mut late = ping(&group, "--json --rate 1k --duration 3 --warm-up 0");
+    late.wait_for_line("measuring", SOON);
+    let (_other, source) = pong(&group, "");
+    late.succeed(SOON);
+    let report: Value = serde_json::from_str(&late.stdout()).unwrap();
+    let [first, second] = [0, 1].map(|at| &report["pongs"][at]);
+    assert_eq!((&first["asked"], &second["source"]), (&report["sent"], &source.into()));
+    assert!(second["asked"].as_u64() < report["sent"].as_u64() && second["asked"].as_u64() > Some(0));
+    assert_eq!((&second["count"], &second["lost"]), (&second["asked"], &0.into()));
+}
