@@ -121,14 +121,15 @@ impl PublisherBuilder {
         }
     }
 
-    /// The topic of the publisher that [`open`](Self::open) gives: levels separated by dots. Default `default`.
+    /// The topic of the publisher that [`open`](Self::open) gives: levels separated by dots, 255 bytes at most, without white space and
+    /// control characters. Default `default`.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = topic.into();
         self
     }
 
-    /// The interface to send on, by name or address. Default: the only one that is up, can multicast and is not loopback;
-    /// where there are several or none, opening fails and lists them.
+    /// The interface to send on, by name or address. Default: the only one that is up and running, has an address of the group's family,
+    /// can multicast and is not loopback; where there are several or none, opening fails and lists them.
     pub fn interface(mut self, interface: impl Into<String>) -> Self {
         self.place.interface = Some(interface.into());
         self
@@ -291,7 +292,7 @@ pub enum Wait {
     /// for each message that comes alone. While they come in quick succession it looks for up to 60 us before it sleeps.
     #[default]
     Block,
-    /// Looks again and again for so long, then sleeps. As with [`Wait::Spin`], a look goes down to the device's queue where that
+    /// Looks again and again for so long, any time there is, then sleeps. As with [`Wait::Spin`], a look goes down to the device's queue where that
     /// is granted.
     SpinThenBlock(Duration),
     /// Looks again and again: the least latency, and all of a processor. Linux is asked to look in the network card's queue
@@ -336,15 +337,15 @@ impl SubscriberBuilder {
         }
     }
 
-    /// A topic wanted, or a pattern: `*` stands for one level, `>` at the end for the rest, if there is any. May be called
+    /// A topic wanted, or a pattern, 255 bytes at most: `*` stands for one level, `>` at the end for the rest, if there is any. May be called
     /// again for more. Default `>`: every topic.
     pub fn topic(mut self, pattern: impl Into<String>) -> Self {
         self.patterns.push(pattern.into());
         self
     }
 
-    /// The interface to join on, by name or address. Default: the only one that is up, can multicast and is not loopback;
-    /// where there are several or none, opening fails and lists them.
+    /// The interface to join on, by name or address. Default: the only one that is up and running, has an address of the group's family,
+    /// can multicast and is not loopback; where there are several or none, opening fails and lists them.
     pub fn interface(mut self, interface: impl Into<String>) -> Self {
         self.place.interface = Some(interface.into());
         self
@@ -364,7 +365,7 @@ impl SubscriberBuilder {
         self
     }
 
-    /// What is promised. Default [`Contract::Ordered`].
+    /// What is promised. Default [`Contract::Ordered`]. A [`Contract::Deadline`] is from 1 us to an hour.
     pub fn contract(mut self, contract: Contract) -> Self {
         self.core.contract = contract;
         self

@@ -30,6 +30,7 @@
 //! | [`wire`] | the datagrams; its page is the specification |
 //! | [`protocol`] | the state machines, without sockets, clock or threads |
 //! | [`net`] | sockets and batches, knowing nothing of the protocol |
+//! | `sim` | a seeded network in virtual time for tests (feature `sim`) |
 
 pub mod net;
 pub mod protocol;

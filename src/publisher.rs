@@ -152,7 +152,8 @@ impl Publisher {
         self.stream
     }
 
-    /// Publishes a message. Waits while the slowest subscriber in good standing has no room, or the rate is used up.
+    /// Publishes a message. Waits while the slowest subscriber in good standing has no room, or the rate is used up; in the topic's first
+    /// 200 ms also when its window is full, so that subscribers have the time to be heard from. Where these take long, so does it.
     ///
     /// # Errors
     /// [`SendError::TooLong`], [`SendError::Closed`], [`SendError::Datagram`].
@@ -335,7 +336,7 @@ impl Publisher {
     /// topics. Where nothing does on this one, it does nothing.
     ///
     /// # Errors
-    /// [`SendError::Datagram`].
+    /// [`SendError::Datagram`], of messages that were taken before: they will not get through.
     pub fn flush(&mut self) -> Result<(), SendError> {
         let shared = self.endpoint.shared();
         let mut working = self.lock();
@@ -378,7 +379,7 @@ impl Publisher {
         self.lock().publisher.unsent(self.stream)
     }
 
-    /// Ends the stream without waiting: nothing is taken any more, what was taken is still repaired. With
+    /// Ends the stream without waiting: nothing is taken any more ([`SendError::Closed`]), what was taken is still repaired. With
     /// [`is_complete`](Self::is_complete) it makes a [`close`](Self::close) that can be broken off, and ends many streams at
     /// once.
     pub fn end(&mut self) {

@@ -338,8 +338,11 @@ impl Inlets {
 
     /// Takes in what all publishers pushed; they push no more. One that pushes at this moment may not have seen that it is not to, and
     /// what it pushed may not be seen here yet: it is looked after again, until that has long come to pass.
-    pub(crate) fn take_in_all(&mut self, publisher: &mut Publisher, now: Time) {
+    /// Whether any was let go, and others may have the memory it was promised.
+    pub(crate) fn take_in_all(&mut self, publisher: &mut Publisher, now: Time) -> bool {
+        let before = self.open.len();
         self.close_all(publisher, now, |_, _| {});
+        self.open.len() < before
     }
 
     /// The same, to be sent now.
@@ -354,7 +357,8 @@ impl Inlets {
             let is_over = outlet.is_none_or(|outlet| outlet.close(publisher, stream, now));
             then(publisher, stream);
             if is_over {
-                // The message by which it learns that begins a datagram at the most.
+                // The message by which it learns that begins a datagram at the most, where none is being packed.
+                publisher.flush(stream);
                 publisher.forgo(stream);
             }
             !is_over

@@ -157,7 +157,8 @@ pub enum GapReason {
     AgedOut,
     /// They did not come within the subscription's deadline.
     Deadline,
-    /// This side had no room: the queue of a detached subscriber, or memory for a message in parts, was full.
+    /// This side had no room: the queue of a detached subscriber, memory for a message in parts, or for what came out of order under best
+    /// effort, was full; or the message is longer than the subscription takes.
     Overrun,
     /// The source ended or fell silent before they could be repaired.
     SourceGone,

@@ -105,6 +105,8 @@ mod wire {
 
 const STREAM: u32 = 1;
 const NOW: Time = Time(0);
+/// When what was stored by then has long been seen.
+const LONG_AFTER: Time = Time(NOW.0 + 1_000_000_000);
 
 /// What the lock guards.
 struct Working {
@@ -124,7 +126,7 @@ impl Working {
 
     /// What the service thread does when something has waited long enough: for the first time, or when it looks once more.
     fn close(&mut self, again: bool) {
-        self.inlets.close_all(&mut self.publisher, again, NOW);
+        self.inlets.flush_all(&mut self.publisher, if again { LONG_AFTER } else { NOW });
     }
 
     /// All that was pushed came, each once and in order.

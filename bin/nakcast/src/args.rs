@@ -14,7 +14,8 @@ Exit codes:
   0  done, or told to end (Ctrl-C; twice to end without waiting for subscribers)
   1  something failed at run time: a file, a socket, a message above the limit; or what was waited for did not come
   2  what was typed cannot be meant: flags, addresses, topics, an interface
-  3  a gap, under --fail-on-gap";
+  3  a gap, under --fail-on-gap
+130  told to end three times: nothing more is written";
 
 /// Reliable multicast publish/subscribe without a broker.
 #[derive(Debug, Parser)]
@@ -78,7 +79,9 @@ that slow times are measured less often than they would be met (coordinated omis
 each message has its moment, and its time counts from that, sent late or not: omission is corrected.
 
 A message is lost when it never came back: it or its answer was told as a gap, or its pong left. None is left out of the \
-counts silently. Under the default contract none is lost while the pong lives.
+counts silently: a pong that came later was `asked` for less. Under the default contract none is lost while the pong lives, unless it \
+is silent for 2.5 s, which is taken for its end, or takes more than 5 s at the end. Without --rate the next message waits for 1 s where \
+one is lost on the way there.
 
 Exit codes:
   0  done, or told to end (Ctrl-C): the table is of what was measured so far
@@ -160,8 +163,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", value_parser = units::cpu, allow_hyphen_values = true)]
     pub(crate) cpu: Option<usize>,
 
-    /// Write counters to FILE as flat JSON at the end, however that comes; not when what was typed cannot be meant (exit
-    /// code 2), which leaves FILE as it was.
+    /// Write counters to FILE as flat JSON at the end, however that comes, but for SIGKILL and being told to end three times; not when what
+    /// was typed cannot be meant (exit code 2), which leaves FILE as it was.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
 
@@ -216,12 +219,12 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) patience: Duration,
 
-    /// Most bits a second on the wire, repairs included: 500k, 100M, 2.5G. Default: no limit.
+    /// Most bits a second, 10k to 10000G, repairs included, the headers of UDP and IP not: 500k, 100M, 2.5G. Default: no limit.
     #[arg(long, value_name = "BITS", value_parser = units::bits, allow_hyphen_values = true)]
     pub(crate) max_rate: Option<u64>,
 
-    /// Memory of what can be repaired, of all topics together, 128k at least. It counts datagrams: there is room for as many
-    /// of the --datagram size as fit (47,662 by default), and a short one takes as much as a full one, so messages sent one
+    /// Memory of what can be repaired, of all topics together, 128k and four of the --datagram size at least. It counts datagrams: there is room for as many
+    /// of the --datagram size as fit (47,656 by default), and a short one takes as much as a full one, so messages sent one
     /// by one fill it by the datagram. The largest message is half of it, and 16M at most.
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = units::window, allow_hyphen_values = true)]
     pub(crate) window: usize,
@@ -485,7 +488,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PERCENT", value_parser = units::percent, allow_hyphen_values = true)]
     pub(crate) drop: Option<f64>,
 
-    /// Throw away the same ones again. Default: others each time.
+    /// Draw what is thrown away from N: the same ones, as far as the same come in the same order. Default: others each time.
     #[arg(long, value_name = "N", requires = "drop", value_parser = units::seed, allow_hyphen_values = true)]
     pub(crate) seed: Option<u64>,
 

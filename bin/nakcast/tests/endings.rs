@@ -92,7 +92,7 @@ fn what_the_rate_holds_back_is_sent_before_the_linger_and_told_of_where_it_is_no
     sub.wait_for_output(&format!("{:0>1200}", 2), SOON);
     part.signal(libc::SIGINT);
     part.succeed(SOON);
-    part.wait_for_line("not sent before it was told to end", SOON);
+    part.wait_for_line("not sent before the end", SOON);
     assert!(summary(&kept)["unsent"].as_u64() > Some(0));
 }
 

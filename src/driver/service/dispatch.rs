@@ -175,7 +175,10 @@ impl Working {
     /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream. They push no more, and
     /// when that has long been so, what memory was promised to them is there for others.
     pub(crate) fn take_in_all(&mut self, now: Time) {
-        self.inlets.take_in_all(&mut self.publisher, now);
+        if self.inlets.take_in_all(&mut self.publisher, now) && !self.for_room.is_empty() {
+            // With what is transmitted now.
+            self.tell_at = now;
+        }
         self.look_after(now);
     }
 

@@ -4,7 +4,7 @@
 use super::{BACKLOG, BackPressure, Flow, Onward, Publisher, Refused, START_GRACE, Stream};
 use crate::protocol::time::Time;
 
-/// No more than this part of the window is kept for streams that have nothing in it yet, a chunk for each.
+/// No more than this part of the window is kept for streams that have nothing in it yet, a chunk for each while it lasts.
 const KEPT_PART: usize = 16;
 
 /// What stands between a stream and its next datagram, and the stream in which it stands: the memory a stream needs may be
@@ -78,11 +78,11 @@ impl Publisher {
         }
     }
 
-    /// Whether the pool has memory for a stream beside what is kept for others that have none yet: were it all with streams whose
-    /// receivers are slow, those would have to wait for them.
+    /// Whether the pool has memory for a stream: beside what is kept for those that have none yet, where it has some. Were it all with
+    /// streams whose receivers are slow, these would have to wait for them.
     pub(super) fn has_free(&self, id: u32) -> bool {
         let is_bare = self.streams[id as usize - 1].window.chunks() == 0;
-        let kept = (self.bare - usize::from(is_bare)).min(self.pool.capacity() / KEPT_PART);
+        let kept = if is_bare { 0 } else { self.bare.min(self.pool.capacity() / KEPT_PART) };
         self.pool.left() > kept
     }
 

@@ -63,7 +63,7 @@ pub struct PublisherStats {
     pub quarantined: u64,
     /// Times a message, or a datagram of one, could not be taken at once.
     pub back_pressured: u64,
-    /// Control datagrams dropped because too many waited.
+    /// Control datagrams dropped because too many waited, and answers that the rate had no room for.
     pub control_dropped: u64,
     /// Events dropped because the application did not take them.
     pub events_dropped: u64,

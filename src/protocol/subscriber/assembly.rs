@@ -77,7 +77,6 @@ pub(super) struct Assemblies {
 /// The memory for messages in parts, of all streams together.
 #[derive(Debug)]
 pub(super) struct Memory {
-    capacity: usize,
     left: usize,
     /// That of a message that is done, for the next, whichever stream's that is.
     spare: Vec<u8>,
@@ -85,17 +84,12 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(bytes: usize) -> Memory {
-        Memory { capacity: bytes, left: bytes, spare: Vec::new() }
+        Memory { left: bytes, spare: Vec::new() }
     }
 
     /// What is not in use; the spare is not.
     pub(super) fn left(&self) -> usize {
         self.left + self.spare.capacity()
-    }
-
-    /// Whether others have what a message of this length would want.
-    pub(super) fn is_taken_by_others(&self, total: usize) -> bool {
-        total > self.left() && total <= self.capacity
     }
 
     /// Zeroes, so that nothing of another message shows where a part would be missing.

@@ -95,6 +95,7 @@ impl Subscriber {
             self.streams.len() - 1
         });
         self.streams[index] = Some(stream);
+        self.resting += 1;
         if let Some(known) = self.source(source) {
             known.streams.insert(header.stream, Known::Subscribed(index));
         }

@@ -1,7 +1,6 @@
 //! Data and repairs come in: gaps are found the moment something comes behind them, and filled.
 
 use super::gaps::{Missing, Retry};
-use super::hungry::waits;
 use super::reorder::Arrival;
 use super::source::Known;
 use super::stream::{Content, Cursor, MOST_RANGES, Place};
@@ -102,8 +101,8 @@ impl Subscriber {
             }
         };
         // What there is no room for never came: it is found missing, or missing still, and asked for.
-        let is_near =
-            sequence <= stream.expected || sequence < stream.expected + ceiling(stream, capacity, sharing);
+        let is_near = sequence <= stream.expected.max(stream.told.limit)
+            || sequence < stream.expected + ceiling(stream, capacity, sharing);
         let room = is_near && (!splits || stream.gaps.len() < MOST_RANGES);
         let received = now.0.wrapping_add(self.config.wall_offset);
         let arrival = Arrival { received, kernel: self.kernel };
@@ -111,7 +110,7 @@ impl Subscriber {
         let at_once = deliverable
             && idle
             && stream.cursor.is_none()
-            && !waits(self.config.contract, &self.reassembly, stream, datagram);
+            && self.streams[index].as_ref().is_some_and(|s| self.waits(s, datagram, None).is_none());
         if !room || !(at_once || self.keep(index, sequence, arrival, &bytes[..length])) {
             self.stats.overruns += 1;
             if let Some(stream) = self.streams[index].as_mut() {

@@ -3,7 +3,6 @@
 use super::assembly::Assembled;
 use super::data::askable;
 use super::gaps::Missing;
-use super::hungry::waits;
 use super::stream::{Cursor, Place, Stream};
 use super::{Contract, Subscriber};
 use crate::protocol::event::{self, EndReason, Event, Gap, GapReason, Loss, Message};
@@ -29,6 +28,11 @@ impl Subscriber {
     pub fn advance(&mut self, current: &[u8]) -> Option<Ready> {
         while !self.ready.is_empty() || self.feed() {
             let Some(&index) = self.ready.front() else { break };
+            if self.take_back(index) && self.feed() {
+                // Who waited for the memory is before who had it.
+                self.ready.rotate_left(1);
+                continue;
+            }
             if let Some(what) = self.advance_stream(index, current) {
                 match what {
                     What::Message { begin, end, .. } => {
@@ -48,6 +52,7 @@ impl Subscriber {
             if let Some(stream) = self.streams[index].as_mut() {
                 stream.queued = false;
             }
+            self.had_nothing(index);
         }
         None
     }
@@ -173,14 +178,33 @@ impl Subscriber {
         }
     }
 
+    /// Whether there is memory for the message that a datagram which is kept begins, if it begins one; or it stands in line for that.
+    fn is_fed(&mut self, index: usize, sequence: u64) -> bool {
+        let stood = self.leave_line(index);
+        let waits = self.streams[index].as_ref().and_then(|stream| {
+            let (_, bytes) = stream.window.get(&self.pool, sequence)?;
+            self.waits(stream, &Datagram::reread(bytes), stood.map(|(at, _)| at))
+        });
+        if let Some(total) = waits {
+            self.stand_in_line(index, total, stood);
+        } else if stood.is_some() {
+            // The next may be there, too.
+            self.feed();
+        }
+        waits.is_none()
+    }
+
+    /// Takes back the message that was put together for the application; whether there was one.
+    fn take_back(&mut self, index: usize) -> bool {
+        let Some(stream) = self.streams[index].as_mut() else { return false };
+        stream.lent.take().is_some_and(|lent| stream.assemblies.remove(lent, &mut self.reassembly))
+    }
+
     fn advance_stream(&mut self, index: usize, current: &[u8]) -> Option<What> {
         let by_arrival = self.config.contract == Contract::Arrival;
         let stream = self.streams[index].as_mut()?;
         if stream.over {
             return None;
-        }
-        if let Some(lent) = stream.lent.take() {
-            stream.assemblies.remove(lent, &mut self.reassembly);
         }
         if stream.up {
             stream.up = false;
@@ -206,15 +230,11 @@ impl Subscriber {
             } {
                 let (arrival, bytes) = stream.window.get(&self.pool, sequence)?;
                 let datagram = Datagram::reread(bytes);
-                if waits(self.config.contract, &self.reassembly, stream, &datagram) {
-                    self.starve(index);
+                let cursor = Cursor::new(Place::Kept(sequence), bytes, &datagram, arrival);
+                if cursor.fragment && !self.is_fed(index, sequence) {
                     return None;
                 }
-                let is_fed = stream.hungry;
-                stream.cursor = Some(Cursor::new(Place::Kept(sequence), bytes, &datagram, arrival));
-                if is_fed {
-                    self.is_fed(index);
-                }
+                self.streams[index].as_mut()?.cursor = Some(cursor);
             } else if let Some(&missing) = stream.gaps.first().filter(|gap| gap.first == stream.expected)
                 && let Some(reason) = missing.given_up
             {
@@ -317,9 +337,8 @@ impl Subscriber {
                     &mut self.reassembly,
                 )
             };
-            if assembled != Assembled::Refused && stream.ending.is_none() {
-                stream.hurried = false;
-            }
+            // At the end there is one wait for all that is left.
+            stream.hurried &= stream.ending.is_some();
             match assembled {
                 Assembled::Partly => return None,
                 Assembled::Refused | Assembled::Contradicts => {

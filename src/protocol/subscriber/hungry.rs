@@ -1,7 +1,7 @@
-//! Streams whose next message is in parts, and has to wait for the memory that others' take: these are soon whole, and until then its
+//! Streams whose next message is in parts, and has to wait for the memory that others take: in line, so that none is passed over for
+//! ever by shorter ones, or by a stream that has one large message after another. Those before are soon whole; until then the
 //! publisher is held back like by anything else that is not delivered.
 
-use super::assembly::Memory;
 use super::stream::Stream;
 use super::{Contract, Subscriber};
 use crate::protocol::time::Time;
@@ -16,70 +16,100 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hungry {
     pub(super) stream: usize,
+    /// Bytes of its message.
+    total: usize,
     /// Since when; none until it was looked at.
     since: Option<Time>,
 }
 
-impl Hungry {
-    /// When it has waited for long enough.
-    pub(super) fn until(&self) -> Time {
-        self.since.map_or(Time(0), |since| since + PATIENCE)
-    }
-}
-
-/// Whether a datagram begins a message that there is no memory for now, and will be.
-pub(super) fn waits(contract: Contract, memory: &Memory, stream: &Stream, datagram: &Datagram<'_>) -> bool {
-    let header = &datagram.header;
-    header.has(flag::FRAGMENT)
-        && matches!(contract, Contract::Ordered | Contract::Deadline(_))
-        && !stream.hurried
-        && header.message >= stream.next_message
-        && Fragment::parse(datagram.payload)
-            .is_ok_and(|fragment| fragment.is_first() && memory.is_taken_by_others(fragment.total as usize))
-}
-
 impl Subscriber {
-    /// A stream waits for memory.
-    pub(super) fn starve(&mut self, index: usize) {
-        let left = self.reassembly.left();
-        self.fed_with = if self.hungry.is_empty() { left } else { self.fed_with.min(left) };
-        if let Some(stream) = self.streams[index].as_mut()
-            && !std::mem::replace(&mut stream.hungry, true)
+    /// A stream leaves the line, if it stands there: where it stood, and since when.
+    pub(super) fn leave_line(&mut self, index: usize) -> Option<(usize, Hungry)> {
+        let stream = self.streams[index].as_mut()?;
+        if !std::mem::take(&mut stream.hungry) {
+            return None;
+        }
+        let at = self.hungry.iter().position(|hungry| hungry.stream == index)?;
+        Some((at, self.hungry.remove(at)))
+    }
+
+    /// The length of the message that a datagram begins, if that has to wait for memory that others have, where it stood in the line
+    /// before. One that can never have as much, and one that is too long, does not wait.
+    pub(super) fn waits(
+        &self,
+        stream: &Stream,
+        datagram: &Datagram<'_>,
+        stood: Option<usize>,
+    ) -> Option<usize> {
+        let header = &datagram.header;
+        let contract = self.config.contract;
+        if !header.has(flag::FRAGMENT)
+            || !matches!(contract, Contract::Ordered | Contract::Deadline(_))
+            || stream.hurried
+            || header.message < stream.next_message
         {
-            self.hungry.push(Hungry { stream: index, since: None });
+            return None;
+        }
+        let fragment = Fragment::parse(datagram.payload).ok().filter(Fragment::is_first)?;
+        let total = fragment.total as usize;
+        let possible = total <= self.config.max_message.min(self.config.reassembly);
+        let is_next = stood.unwrap_or(self.hungry.len()) == 0;
+        (possible && !(is_next && total <= self.reassembly.left())).then_some(total)
+    }
+
+    /// A stream stands in line: where it stood, or at the end.
+    pub(super) fn stand_in_line(&mut self, index: usize, total: usize, stood: Option<(usize, Hungry)>) {
+        let (at, since) = stood.map_or((self.hungry.len(), None), |(at, hungry)| (at, hungry.since));
+        if let Some(stream) = self.streams[index].as_mut() {
+            stream.hungry = true;
+            self.hungry.insert(at, Hungry { stream: index, total, since });
         }
     }
 
-    /// A stream waits no more.
-    pub(super) fn is_fed(&mut self, index: usize) {
-        if let Some(stream) = self.streams[index].as_mut()
-            && std::mem::take(&mut stream.hungry)
-        {
-            self.hungry.retain(|hungry| hungry.stream != index);
-        }
+    /// Whether there is memory for the first in line.
+    pub(super) fn may_feed(&self) -> bool {
+        self.hungry.first().is_some_and(|first| first.total <= self.reassembly.left())
     }
 
-    /// Those that wait are looked at again, where there is more memory since; whether there are any.
+    /// The first in line goes on, where there is memory for it; whether it does.
     pub(super) fn feed(&mut self) -> bool {
-        let left = self.reassembly.left();
-        if self.hungry.is_empty() || left <= self.fed_with {
-            return false;
+        while self.may_feed() {
+            let index = self.hungry[0].stream;
+            if self.streams[index].as_ref().is_some_and(|stream| !stream.over) {
+                self.enqueue(index);
+                return true;
+            }
+            self.hungry.remove(0);
         }
-        self.fed_with = left;
-        for at in 0..self.hungry.len() {
-            self.enqueue(self.hungry[at].stream);
+        false
+    }
+
+    /// A stream was looked at that had nothing to begin any more: what it stood in line for may be missing again.
+    pub(super) fn had_nothing(&mut self, index: usize) {
+        if self.may_feed() && self.hungry[0].stream == index {
+            self.leave_line(index);
         }
-        true
+    }
+
+    /// When the first of those that wait has waited for long enough. Who does not take what is here keeps them waiting, and nobody else.
+    pub(super) fn hungry_until(&self) -> Option<Time> {
+        let waiting = self.hungry.iter().filter(|_| self.ready.is_empty());
+        waiting.map(|hungry| hungry.since.map_or(Time(0), |since| since + PATIENCE)).min()
     }
 
     /// Who has waited for long enough waits no more.
     pub(super) fn hunger(&mut self, now: Time) {
+        let taken = self.ready.is_empty();
         for at in 0..self.hungry.len() {
             let hungry = &mut self.hungry[at];
-            let (index, is_over) = (hungry.stream, hungry.until().is_due(now) && hungry.since.is_some());
-            hungry.since.get_or_insert(now);
-            if is_over && let Some(stream) = self.streams[index].as_mut() {
-                stream.hurried = true;
+            let since = *hungry.since.get_or_insert(now);
+            if !taken {
+                hungry.since = Some(now);
+            } else if (since + PATIENCE).is_due(now) {
+                let index = hungry.stream;
+                if let Some(stream) = self.streams[index].as_mut() {
+                    stream.hurried = true;
+                }
                 self.enqueue(index);
             }
         }

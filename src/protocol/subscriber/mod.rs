@@ -80,9 +80,8 @@ pub struct Subscriber {
     ready: VecDeque<usize>,
     /// Streams that miss something.
     lossy: Vec<usize>,
-    /// Streams whose next message waits for memory, and what is too little for all of them.
+    /// Streams whose next message waits for memory, in line.
     hungry: Vec<hungry::Hungry>,
-    fed_with: usize,
     /// Source and stream of names and states that are asked for, by when; one that was answered meanwhile stays until then.
     asking: BinaryHeap<Reverse<(Time, usize, u32)>>,
     /// Streams whose publishers are to be told of them.
@@ -99,8 +98,9 @@ pub struct Subscriber {
     parked: Vec<u8>,
     /// The stream of the last data datagram: the next is mostly of the same.
     recent: Option<(SourceId, u32, usize, usize)>,
-    /// Streams that data came of lately share the receive buffer.
+    /// Streams that data came of lately share the receive buffer; how many others there are.
     busy: u64,
+    resting: u64,
     /// When the kernel had the datagram that is handled, nanoseconds since 1970; 0 where that is not told.
     kernel: u64,
     random: fastrand::Rng,
@@ -129,7 +129,6 @@ impl Subscriber {
             ready: VecDeque::with_capacity(16),
             lossy: Vec::with_capacity(16),
             hungry: Vec::new(),
-            fed_with: 0,
             asking: BinaryHeap::new(),
             telling: VecDeque::with_capacity(16),
             ends_told: false,
@@ -139,6 +138,7 @@ impl Subscriber {
             parked: Vec::new(),
             recent: None,
             busy: 0,
+            resting: 0,
             kernel: 0,
             random: fastrand::Rng::with_seed(config.seed),
             buffer: vec![0; transmit::DATAGRAM].into(),
@@ -180,7 +180,7 @@ impl Subscriber {
 
     /// Whether `advance` may have something to give.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.may_feed()
     }
 
     /// Bytes of the memory for what waits that are in use: datagrams, messages in parts.

@@ -43,9 +43,8 @@ impl Subscriber {
     /// How far the publisher of a stream may go: as far as the reorder buffer reaches, and as the sockets hold.
     fn limit(&self, index: usize) -> Option<u64> {
         let stream = self.streams[index].as_ref()?;
-        let resting = (self.streams.len() as u64).saturating_sub(self.busy);
         // Many that rest may begin at once.
-        let others = if stream.busy { 0 } else { resting / RESTING_PART };
+        let others = if stream.busy { 0 } else { self.resting / RESTING_PART };
         let sharing = self.sharing().max(others);
         let share =
             (buffered(self.config.receive_buffer, stream.datagram) * 3 / 4 / sharing).max(LEAST_CREDIT);
@@ -110,17 +109,18 @@ impl Subscriber {
         self.busy.max(1)
     }
 
-    /// Data comes of a stream that rested: it has its part in the sockets from now on. The others' parts are smaller then, which their
-    /// publishers are told as often as there are twice as many; but not by a crowd.
+    /// Data comes of a stream that rested: it has its part in the sockets from now on. The others' parts are smaller then: their publishers
+    /// are told as often as there are twice as many, and may go no further than they were told before until there is room. A crowd is silent.
     pub(super) fn wakes(&mut self) {
         self.busy += 1;
+        self.resting = self.resting.saturating_sub(1);
         if self.busy == 1 || !self.busy.is_power_of_two() {
             return;
         }
         for index in 0..self.streams.len() {
             let Some(stream) = &self.streams[index] else { continue };
             let quiet = self.sources[stream.source].as_ref().is_some_and(|source| source.quiet);
-            if stream.busy && !quiet {
+            if stream.busy && !quiet && stream.told.greetings > 0 {
                 self.tell(index);
             }
         }
@@ -193,10 +193,11 @@ impl Subscriber {
     /// What is looked at now and then: which streams are busy, and who is to be told of which.
     pub(super) fn signs_of_life(&mut self, now: Time) {
         let since = Time(now.0.saturating_sub(nanos(BUSY)));
-        self.busy = 0;
+        (self.busy, self.resting) = (0, 0);
         for stream in self.streams.iter_mut().flatten() {
             stream.busy = stream.data > since;
             self.busy += u64::from(stream.busy);
+            self.resting += u64::from(!stream.busy && !stream.over);
         }
         self.tick = self.tell_all(now);
     }

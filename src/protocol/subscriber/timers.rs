@@ -47,8 +47,8 @@ impl Subscriber {
                 consider(stream.gaps.held_for(deadline), Reason::Deadline);
             }
         }
-        for hungry in &self.hungry {
-            consider(hungry.until(), Reason::Memory);
+        if let Some(at) = self.hungry_until() {
+            consider(at, Reason::Memory);
         }
         if let Some(&Reverse((at, ..))) = self.asking.peek() {
             consider(at, Reason::Name);
@@ -65,7 +65,6 @@ impl Subscriber {
         if let Contract::Deadline(deadline) = self.config.contract {
             self.deadlines(now, deadline);
         }
-        self.hunger(now);
         if self.tick.is_due(now) {
             self.signs_of_life(now);
         }
@@ -74,6 +73,7 @@ impl Subscriber {
     /// Does what is due. Then transmit, and `advance`.
     pub fn handle_timeout(&mut self, now: Time) {
         self.handle_due(now);
+        self.hunger(now);
         for index in 0..self.sources.len() {
             let gone = |source: &Source| !source.gone && source.gone_at().is_due(now);
             if self.sources[index].as_ref().is_some_and(gone) {

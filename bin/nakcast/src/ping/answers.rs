@@ -31,6 +31,8 @@ pub(super) struct Pong {
     pub(super) address: Option<SocketAddr>,
     /// Its stream has not ended.
     pub(super) here: bool,
+    /// It was not heard to answer others.
+    alone: bool,
     /// The first message it is to answer: the first of all, unless it was met in the midst of them.
     first: u64,
     /// The last message it has answered.
@@ -59,7 +61,12 @@ impl Answers {
         now: u64,
         kernel: Option<u64>,
     ) -> Result<(), Failure> {
-        let Some(stamp) = Stamp::read(payload).filter(|stamp| stamp.ping == self.ping) else { return Ok(()) };
+        let Some(stamp) = Stamp::read(payload).filter(|stamp| stamp.ping == self.ping) else {
+            if let Some(pong) = self.of(source) {
+                pong.alone = false;
+            }
+            return Ok(());
+        };
         if stamp.number > self.sent || stamp.due > now {
             return Ok(());
         }
@@ -93,7 +100,9 @@ impl Answers {
         let (counts, sent) = (self.counted.is_some(), self.sent);
         if let Some(pong) = self.of(source) {
             pong.gaps += if counts { messages } else { 0 };
-            pong.last = sent;
+            if pong.alone {
+                pong.last = sent;
+            }
         }
     }
 
@@ -151,7 +160,18 @@ impl Pong {
     fn new(source: SourceId, first: u64, kernel_times: bool) -> Result<Pong, Failure> {
         let latency = latency::histogram()?;
         let split = kernel_times.then(Split::new).transpose()?;
-        Ok(Pong { source, address: None, here: true, first, last: 0, answered: 0, gaps: 0, latency, split })
+        Ok(Pong {
+            source,
+            address: None,
+            here: true,
+            alone: true,
+            first,
+            last: 0,
+            answered: 0,
+            gaps: 0,
+            latency,
+            split,
+        })
     }
 
     /// Its name in tables and files.

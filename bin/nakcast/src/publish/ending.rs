@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// The longest linger of a command that was told to end.
 const STOPPED_LINGER: Duration = Duration::from_secs(1);
 
+/// At the lowest rate the largest datagram takes most of this. Where nothing leaves for so long it is no rate that holds it back, but a
+/// subscriber that stands still, for as long as it is waited for.
+const SLOWEST: Duration = Duration::from_secs(60);
+
 /// The most subscribers to name.
 const NAMED: usize = 8;
 
@@ -76,12 +80,20 @@ pub(super) fn abandon(
     lacking
 }
 
-/// Waits until all that was taken has left, which takes as long as the rate has it take, and then lingers until subscribers had time
-/// to be `known` and every one that is has everything, at most as long as that may take. Gives who was seen to lack something on
-/// the way, as it was seen last.
+/// Waits until all that was taken has left, which takes as long as the rate has it take, unless nothing more leaves; and then lingers
+/// until subscribers had time to be `known` and every one that is has everything, at most as long as that may take. Gives who was
+/// seen to lack something on the way, as it was seen last.
 fn stay(publishers: &[Publisher], known: Instant, linger: Duration, stop: &Stop) -> Behind {
     for publisher in publishers {
+        let most = linger.max(SLOWEST);
+        let (mut left, mut give_up) = (0, clock::now() + most);
         while publisher.unsent() > 0 && !stop.is_asked() {
+            let datagrams = publisher.endpoint().stats().datagrams;
+            if datagrams > left {
+                (left, give_up) = (datagrams, clock::now() + most);
+            } else if clock::now() >= give_up {
+                break;
+            }
             publisher.is_complete(SLICE);
         }
     }
@@ -132,7 +144,7 @@ pub(super) struct Doubt {
     cut_off: usize,
     /// Whether any subscriber was ever known.
     anybody: bool,
-    /// Messages that were taken, and did not leave: only who is told to end does not wait for that.
+    /// Messages that were taken, and did not leave: who is told to end does not wait for that, nor any longer than a minute for nothing.
     pub(super) unsent: u64,
 }
 

@@ -112,10 +112,7 @@ fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) 
     say::end_of_progress();
     if doubt.unsent > 0 {
         let (plural, were) = if doubt.unsent == 1 { ("", "was") } else { ("s", "were") };
-        say::warning(format_args!(
-            "{} message{plural} {were} not sent before it was told to end",
-            doubt.unsent
-        ));
+        say::warning(format_args!("{} message{plural} {were} not sent before the end", doubt.unsent));
     }
     let verdict = doubt.verdict(counted.stats.send_failures);
     if let Some(who) = doubt.who().filter(|_| outcome.is_err() || verdict.is_ok()) {
