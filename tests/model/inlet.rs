@@ -164,7 +164,7 @@ fn what_is_pushed_while_it_is_closed_is_taken_in_by_who_knows_of_it_or_when_it_i
                 (inlet, alone)
             }
         });
-        shared.lock().unwrap().close(true);
+        shared.lock().unwrap().close(false);
         let (mut inlet, alone) = pushes.join().unwrap();
         let working = &mut *shared.lock().unwrap();
         match alone {
