@@ -127,23 +127,41 @@ fn the_largest_message_is_taken_and_one_byte_more_is_refused() {
     }
 }
 
+/// The same datagram of another stream.
+fn on(mut datagram: Vec<u8>, stream: u32) -> Vec<u8> {
+    datagram[12..16].copy_from_slice(&stream.to_be_bytes());
+    nakcast::wire::seal_header(&mut datagram);
+    datagram
+}
+
+#[test]
+fn who_waits_for_memory_is_before_who_has_one_message_after_another() {
+    let config = subscriber::Config { reassembly: 50, ..subscriber::Config::new(ReceiverId(1)) };
+    let mut core = Subscriber::new(config, NOW);
+    let mut came =
+        heard_by(&mut core, &[on(announce(100, 100), 2), announce(100, 100), part(1, 1, 0, 30)]).messages;
+    let mut hear = |datagrams: &[Vec<u8>]| came.extend(heard_by(&mut core, datagrams).messages);
+    // The other stream waits for the first message of this one; and of this one the next is here already when that is whole.
+    hear(&[on(part(1, 1, 0, 21), 2), part(2, 1, 10, 30), part(4, 2, 0, 30), part(3, 1, 20, 30)]);
+    // A short one would have room, and is behind those that wait.
+    hear(&[on(announce(100, 100), 3), on(part(1, 1, 0, 12), 3), on(part(2, 1, 10, 12), 3)]);
+    hear(&[on(part(2, 1, 10, 21), 2), on(part(3, 1, 20, 21), 2), part(5, 2, 10, 30), part(6, 2, 20, 30)]);
+    assert_eq!((came, core.stats().assemblies_refused), (vec![1, 1, 1, 2], 0));
+    assert!(!core.has_ready());
+}
+
 #[test]
 fn a_message_waits_for_the_memory_of_others_and_not_for_ever() {
-    let of = |mut datagram: Vec<u8>, stream: u32| {
-        datagram[12..16].copy_from_slice(&stream.to_be_bytes());
-        nakcast::wire::seal_header(&mut datagram);
-        datagram
-    };
     for contract in [Contract::Ordered, Contract::Deadline(Duration::from_secs(9)), Contract::BestEffort] {
         for in_time in [true, false] {
             let config =
                 subscriber::Config { contract, reassembly: 50, ..subscriber::Config::new(ReceiverId(1)) };
             let mut core = Subscriber::new(config, NOW);
-            let mut begun: Vec<_> = (1..=3).map(|stream| of(announce(100, 100), stream)).collect();
+            let mut begun: Vec<_> = (1..=3).map(|stream| on(announce(100, 100), stream)).collect();
             begun.push(part(1, 1, 0, 30));
             // These two find too little; the second would find enough once the first stream's message is whole.
-            begun.extend((2..=3).map(|stream| of(part(1, 1, 0, 21), stream)));
-            begun.push(of(part(2, 1, 10, 21), 2));
+            begun.extend((2..=3).map(|stream| on(part(1, 1, 0, 21), stream)));
+            begun.push(on(part(2, 1, 10, 21), 2));
             let heard = heard_by(&mut core, &begun);
             let waits = contract != Contract::BestEffort;
             assert_eq!(core.stats().assemblies_refused, if waits { 0 } else { 2 }, "{contract:?}");
@@ -157,9 +175,9 @@ fn a_message_waits_for_the_memory_of_others_and_not_for_ever() {
             if !in_time {
                 core.handle_timeout(late);
             }
-            let rest = [part(2, 1, 10, 30), part(3, 1, 20, 30), of(part(3, 1, 20, 21), 2)];
+            let rest = [part(2, 1, 10, 30), part(3, 1, 20, 30), on(part(3, 1, 20, 21), 2)];
             let mut heard = heard_by(&mut core, &rest);
-            let rest = [of(part(2, 1, 10, 21), 3), of(part(3, 1, 20, 21), 3)];
+            let rest = [on(part(2, 1, 10, 21), 3), on(part(3, 1, 20, 21), 3)];
             let last = heard_by(&mut core, &rest);
             heard.messages.extend(last.messages);
             heard.gaps.extend(last.gaps);
