@@ -169,7 +169,8 @@ impl PublisherBuilder {
     /// Memory of the transmit window, bytes, for all topics of the endpoint together, taken at open (its pages when they are
     /// first used). Default 64 MiB, at least four chunks, each of 32 KiB or the largest datagram where that is more, at most the machine's memory and swap (and
     /// 1 TiB): [`Error::Memory`] where it cannot be had. It bounds how late a repair can come: at 1 Gbit/s, 64 MiB last half a
-    /// second. Slots are as large as the largest datagram, so messages sent one by one fill it by the datagram.
+    /// second. Slots are as large as the largest datagram, so messages sent one by one fill it by the datagram. Up to a sixteenth
+    /// is kept for topics that have sent nothing yet.
     pub fn window(mut self, bytes: usize) -> Self {
         self.core.window = bytes;
         self

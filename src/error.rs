@@ -174,7 +174,7 @@ impl std::error::Error for TooFew {}
 pub struct Unconfirmed {
     /// Who, and how much. Nobody, where what is missing was not sent.
     pub laggards: Vec<Laggard>,
-    /// Messages that were taken and did not leave, or not all of them, for the rate or the socket: nobody gets them.
+    /// Messages that were taken and did not leave, or not all of them: nobody gets them. See [`Publisher::unsent`](crate::Publisher::unsent).
     pub unsent: u64,
 }
 

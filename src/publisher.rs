@@ -333,7 +333,7 @@ impl Publisher {
     }
 
     /// Sends what was taken on this topic and waits for others to share its datagram, and with it what waits on the endpoint's other
-    /// topics. Where nothing does on this one, it does nothing.
+    /// topics, unless the rate or the socket leaves things behind. Where nothing does on this one, it does nothing.
     ///
     /// # Errors
     /// [`SendError::Datagram`], of messages that were taken before: they will not get through.
@@ -374,7 +374,7 @@ impl Publisher {
     }
 
     /// The messages of this topic that were taken and have not all left: the rate ([`max_rate`](crate::PublisherBuilder::max_rate)) or the
-    /// socket has not let them yet.
+    /// socket has not let them yet, or a subscriber holds the rest of a large one back.
     pub fn unsent(&self) -> u64 {
         self.lock().publisher.unsent(self.stream)
     }

@@ -4,11 +4,11 @@
 //! A publisher has the [`Inlet`] for itself, and packs records into the datagrams of a run, in memory that is its own (a
 //! [`lane`](crate::net)); what the lock guards has the other end in its [`Inlets`]. The publisher pushes only while it was told
 //! that it may, so many times; then it takes the lock again, looks at the clock, and hands the run over as it lies there.
-//! Whoever else holds the lock may look into it meanwhile, and takes copies: the service thread does so where what is in there
-//! has waited long enough, and closes the inlet; the publisher is back to the lock with its next message.
+//! Whoever else holds the lock may look into it meanwhile, takes copies, and closes the inlet: who transmits, and the service thread where
+//! what is in there has waited long enough; the publisher is back to the lock with its next message.
 //!
 //! The flag by which it is closed is read after each push: a publisher that reads it in time comes by itself, and for one that
-//! did not the service thread looks once more. `scripts/model` tries this in every order in which two threads' steps can come, and
+//! did not it is looked once more, long after, by whoever has the lock then. `scripts/model` tries this in every order in which two threads' steps can come, and
 //! their stores be seen.
 
 use crate::net::{self, Filled, Reader, Writer};

@@ -138,7 +138,7 @@ impl Shared {
         }
     }
 
-    /// Transmits what there is on a stream, with what waits on others and was pushed there.
+    /// Transmits what there is on a stream, with what waits on others and was pushed there; the former where nothing is left behind.
     pub(crate) fn transmit_with_others(
         &self,
         working: &mut MutexGuard<'_, Working>,

@@ -95,7 +95,8 @@ receive offload carry with nothing lost, and at a --rate the one-way latency wit
 
 With --rate max a message in some hundreds is timed, from the call that sends it: who waits for room sends less, and what \
 that leaves out is not corrected. With a rate each message has its moment, and its time counts from that, sent late or not: \
-coordinated omission is corrected.
+coordinated omission is corrected. The first message of each topic does not count, nor the 200 ms after it in which a publisher \
+lets subscribers be heard from, unless the warm-up is 0.
 
 What the columns mean (--json has them under the longer names, an object a line for each size and rate):
   messages/s, MB/s   messages_per_second, bytes_per_second: payload that the slowest subscriber received
@@ -107,7 +108,7 @@ receive, to wait, and to set what wakes; not what locks take (futex, sched_yield
   p50, p99, p99.9    latency_p50_ns and the like: from when a message was due to when the subscriber's code had it
 
 Exit codes:
-  0  done, or told to end (Ctrl-C): what was measured until then is told
+  0  done, or told to end (Ctrl-C): the runs that were whole by then are told
   1  something failed at run time: a process, a socket, a file, standard output; messages neither came nor were told as lost
   2  what was typed cannot be meant: flags, addresses, an interface";
 
@@ -207,7 +208,8 @@ pub(crate) struct PubArgs {
     pub(crate) wait_for: usize,
 
     // As long as it takes until a subscriber that is not there any more is forgotten: ten idle intervals of half a second.
-    /// Stay at the end, once all has left, at most so long, until every known subscriber has everything.
+    /// Stay at the end, once all has left, at most so long, until every known subscriber has everything. It leaves as the --max-rate has it;
+    /// what a subscriber holds back is waited for as long as anything leaves within a minute.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) linger: Duration,
 

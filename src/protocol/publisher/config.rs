@@ -33,7 +33,7 @@ pub struct Config {
     pub flow: Flow,
     /// How long a receiver that makes no progress is waited for.
     pub patience: Duration,
-    /// Most bits a second on the wire (payload of UDP), repairs included.
+    /// Most bits a second (payload of UDP), repairs included.
     pub max_rate: Option<u64>,
     /// Largest time between two heartbeats.
     pub idle_interval: Duration,

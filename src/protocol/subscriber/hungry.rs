@@ -8,8 +8,8 @@ use crate::protocol::time::Time;
 use crate::wire::{Datagram, Fragment, flag};
 use std::time::Duration;
 
-/// A message waits for memory for so long at the most, and is told as a gap then: those that have it may never be whole. A publisher's
-/// patience is twice as long by default.
+/// A message waits for memory for so long at the most, and is told as a gap then: those that have it may never be whole. So do all that are
+/// left of a stream that is over, together. A publisher's patience is twice as long by default.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A stream that waits.
