@@ -340,17 +340,21 @@ impl Inlets {
     /// what it pushed may not be seen here yet: it is looked after again, until that has long come to pass.
     /// Whether any was let go, and others may have the memory it was promised.
     pub(crate) fn take_in_all(&mut self, publisher: &mut Publisher, now: Time) -> bool {
-        let before = self.open.len();
-        self.close_all(publisher, now, |_, _| {});
-        self.open.len() < before
+        self.close_all(publisher, now, |_, _| {})
     }
 
     /// The same, to be sent now.
-    pub(crate) fn flush_all(&mut self, publisher: &mut Publisher, now: Time) {
-        self.close_all(publisher, now, Publisher::flush);
+    pub(crate) fn flush_all(&mut self, publisher: &mut Publisher, now: Time) -> bool {
+        self.close_all(publisher, now, Publisher::flush)
     }
 
-    fn close_all(&mut self, publisher: &mut Publisher, now: Time, then: impl Fn(&mut Publisher, u32)) {
+    fn close_all(
+        &mut self,
+        publisher: &mut Publisher,
+        now: Time,
+        then: impl Fn(&mut Publisher, u32),
+    ) -> bool {
+        let before = self.open.len();
         let outlets = &mut self.outlets;
         self.open.retain(|&stream| {
             let outlet = outlets.get_mut(stream as usize).and_then(Option::as_mut);
@@ -363,6 +367,7 @@ impl Inlets {
             }
             !is_over
         });
+        self.open.len() < before
     }
 
     /// The publisher is gone.

@@ -167,25 +167,27 @@ impl Working {
         }
     }
 
-    /// What publishers may push without the lock, or may just have, was looked after now, and is again in time.
-    fn look_after(&mut self, now: Time) {
+    /// What publishers may push without the lock, or may just have, was looked after now, and is again in time. Where one was let go who waits
+    /// for room may have its memory.
+    fn looked_after(&mut self, let_go: bool, now: Time) {
+        if let_go && !self.for_room.is_empty() {
+            // They are told with what is transmitted now.
+            self.tell_at = now;
+        }
         self.look_again = if self.inlets.is_open() { now + self.pause } else { Time::NEVER };
     }
 
     /// Takes in what all publishers pushed, so that none waits for an application that sends to another stream. They push no more, and
     /// when that has long been so, what memory was promised to them is there for others.
     pub(crate) fn take_in_all(&mut self, now: Time) {
-        if self.inlets.take_in_all(&mut self.publisher, now) && !self.for_room.is_empty() {
-            // With what is transmitted now.
-            self.tell_at = now;
-        }
-        self.look_after(now);
+        let let_go = self.inlets.take_in_all(&mut self.publisher, now);
+        self.looked_after(let_go, now);
     }
 
     /// The same, to be sent now.
     pub(crate) fn close_inlets(&mut self, now: Time) {
-        self.inlets.flush_all(&mut self.publisher, now);
-        self.look_after(now);
+        let let_go = self.inlets.flush_all(&mut self.publisher, now);
+        self.looked_after(let_go, now);
     }
 
     /// Takes in what a publisher pushed that calls this.

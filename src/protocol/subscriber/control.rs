@@ -332,7 +332,7 @@ impl Subscriber {
             if !matches!(stream.ending, Some(EndReason::Silent | EndReason::Replaced)) {
                 continue;
             }
-            stream.ending = None;
+            (stream.ending, stream.hurried) = (None, false);
             if stream.over {
                 stream.over = false;
                 stream.up = true;

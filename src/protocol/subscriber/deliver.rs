@@ -188,6 +188,7 @@ impl Subscriber {
         if let Some(total) = waits {
             self.stand_in_line(index, total, stood);
         } else if stood.is_some() {
+            self.line_moves();
             // The next may be there, too.
             self.feed();
         }
@@ -337,8 +338,10 @@ impl Subscriber {
                     &mut self.reassembly,
                 )
             };
-            // At the end there is one wait for all that is left.
-            stream.hurried &= stream.ending.is_some();
+            // Who waited in vain waits no more until it gets some; and at the end there is one wait for all that is left.
+            if assembled != Assembled::Refused {
+                stream.hurried &= stream.ending.is_some();
+            }
             match assembled {
                 Assembled::Partly => return None,
                 Assembled::Refused | Assembled::Contradicts => {

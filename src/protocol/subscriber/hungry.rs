@@ -4,13 +4,19 @@
 
 use super::stream::Stream;
 use super::{Contract, Subscriber};
-use crate::protocol::time::Time;
+use crate::protocol::time::{Time, nanos};
 use crate::wire::{Datagram, Fragment, flag};
 use std::time::Duration;
 
 /// A message waits for memory for so long at the most, and is told as a gap then: those that have it may never be whole. So do all that are
-/// left of a stream that is over, together. A publisher's patience is twice as long by default.
+/// left of a stream that is over, together. Where those before it in line go on it is not for nothing, and it waits again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// But no longer than a publisher does for a stream that makes no progress: that has a second by default.
+const MOST: Duration = Duration::from_millis(900);
+/// Who comes to look so much later than it is time has not looked for what came meanwhile, and does so first.
+const LATE: Duration = Duration::from_millis(50);
+/// A message that takes no more than this part of what is left passes those that stand in line.
+const SMALL_PART: usize = 8;
 
 /// A stream that waits.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +24,16 @@ pub(super) struct Hungry {
     pub(super) stream: usize,
     /// Bytes of its message.
     total: usize,
-    /// Since when; none until it was looked at.
+    /// Since when, and since when nothing moved; none until it was looked at.
+    begun: Option<Time>,
     since: Option<Time>,
+}
+
+impl Hungry {
+    fn until(&self) -> Time {
+        let (Some(begun), Some(since)) = (self.begun, self.since) else { return Time(0) };
+        (since + PATIENCE).min(begun + MOST)
+    }
 }
 
 impl Subscriber {
@@ -53,16 +67,18 @@ impl Subscriber {
         let fragment = Fragment::parse(datagram.payload).ok().filter(Fragment::is_first)?;
         let total = fragment.total as usize;
         let possible = total <= self.config.max_message.min(self.config.reassembly);
-        let is_next = stood.unwrap_or(self.hungry.len()) == 0;
-        (possible && !(is_next && total <= self.reassembly.left())).then_some(total)
+        let left = self.reassembly.left();
+        let passes = stood.unwrap_or(self.hungry.len()) == 0 || total <= left / SMALL_PART;
+        (possible && !(passes && total <= left)).then_some(total)
     }
 
     /// A stream stands in line: where it stood, or at the end.
     pub(super) fn stand_in_line(&mut self, index: usize, total: usize, stood: Option<(usize, Hungry)>) {
-        let (at, since) = stood.map_or((self.hungry.len(), None), |(at, hungry)| (at, hungry.since));
+        let new = Hungry { stream: index, total, begun: None, since: None };
+        let (at, hungry) = stood.unwrap_or((self.hungry.len(), new));
         if let Some(stream) = self.streams[index].as_mut() {
             stream.hungry = true;
-            self.hungry.insert(at, Hungry { stream: index, total, since });
+            self.hungry.insert(at, Hungry { total, ..hungry });
         }
     }
 
@@ -84,6 +100,11 @@ impl Subscriber {
         false
     }
 
+    /// One of them went on.
+    pub(super) fn line_moves(&mut self) {
+        self.hungry.iter_mut().for_each(|hungry| hungry.since = None);
+    }
+
     /// A stream was looked at that had nothing to begin any more: what it stood in line for may be missing again.
     pub(super) fn had_nothing(&mut self, index: usize) {
         if self.may_feed() && self.hungry[0].stream == index {
@@ -93,8 +114,7 @@ impl Subscriber {
 
     /// When the first of those that wait has waited for long enough. Who does not take what is here keeps them waiting, and nobody else.
     pub(super) fn hungry_until(&self) -> Option<Time> {
-        let waiting = self.hungry.iter().filter(|_| self.ready.is_empty());
-        waiting.map(|hungry| hungry.since.map_or(Time(0), |since| since + PATIENCE)).min()
+        self.hungry.iter().filter(|_| self.ready.is_empty()).map(Hungry::until).min()
     }
 
     /// Who has waited for long enough waits no more.
@@ -102,10 +122,15 @@ impl Subscriber {
         let taken = self.ready.is_empty();
         for at in 0..self.hungry.len() {
             let hungry = &mut self.hungry[at];
-            let since = *hungry.since.get_or_insert(now);
-            if !taken {
-                hungry.since = Some(now);
-            } else if (since + PATIENCE).is_due(now) {
+            if hungry.begun.is_none() || !taken {
+                (hungry.begun, hungry.since) = (Some(now), Some(now));
+            }
+            hungry.since.get_or_insert(now);
+            let until = hungry.until();
+            if now.since(until) > LATE {
+                (hungry.begun, hungry.since) =
+                    (Some(now), Some(Time(now.0.saturating_sub(nanos(PATIENCE - LATE)))));
+            } else if until.is_due(now) {
                 let index = hungry.stream;
                 if let Some(stream) = self.streams[index].as_mut() {
                     stream.hurried = true;

@@ -62,6 +62,7 @@ impl Subscriber {
     /// What of that may be done while datagrams are left to read: all but finding silence, for what is not read yet may be
     /// of the source that seems silent. Then transmit, and `advance`.
     pub fn handle_due(&mut self, now: Time) {
+        self.hunger(now);
         if let Contract::Deadline(deadline) = self.config.contract {
             self.deadlines(now, deadline);
         }
@@ -73,7 +74,6 @@ impl Subscriber {
     /// Does what is due. Then transmit, and `advance`.
     pub fn handle_timeout(&mut self, now: Time) {
         self.handle_due(now);
-        self.hunger(now);
         for index in 0..self.sources.len() {
             let gone = |source: &Source| !source.gone && source.gone_at().is_due(now);
             if self.sources[index].as_ref().is_some_and(gone) {

@@ -84,15 +84,15 @@ pub(super) fn abandon(
 /// until subscribers had time to be `known` and every one that is has everything, at most as long as that may take. Gives who was
 /// seen to lack something on the way, as it was seen last.
 fn stay(publishers: &[Publisher], known: Instant, linger: Duration, stop: &Stop) -> Behind {
-    for publisher in publishers {
-        let most = linger.max(SLOWEST);
-        let (mut left, mut give_up) = (0, clock::now() + most);
+    let most = linger.max(SLOWEST);
+    let (mut left, mut give_up) = (0, clock::now() + most);
+    'all: for publisher in publishers {
         while publisher.unsent() > 0 && !stop.is_asked() {
             let datagrams = publisher.endpoint().stats().datagrams;
             if datagrams > left {
                 (left, give_up) = (datagrams, clock::now() + most);
             } else if clock::now() >= give_up {
-                break;
+                break 'all;
             }
             publisher.is_complete(SLICE);
         }
