@@ -1,10 +1,11 @@
 //! What a subscriber forgets for want of room, and what it keeps all the same.
 
 use super::announced::{SOUND, announce, end, feed, of_source};
+use super::by_hand::{self, of};
 use super::peers::{Heard, data, emit};
 use super::standing::{Alone, MILLISECOND, START};
-use nakcast::protocol::subscriber::{Config, Subscriber};
-use nakcast::protocol::{EndReason, Time};
+use nakcast::protocol::subscriber::{Config, Contract, Subscriber};
+use nakcast::protocol::{EndReason, GapReason, Time};
 use nakcast::wire::{Announce, Header, Kind, ReceiverId, SourceId};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,7 +32,7 @@ fn ends(core: &mut Subscriber) -> Vec<EndReason> {
 /// An announce of stream 1 of a source, sent when its clock showed its id.
 fn opened_by(source: u64, lead: u64) -> Vec<u8> {
     let mut payload = [0; 100];
-    let length = OPENED.emit(&mut payload);
+    let length = Announce { window: 1_000, ..OPENED }.emit(&mut payload);
     let header = Header::new(Kind::Announce, SourceId(source), 1);
     emit(Header { sent: source, sequence: lead, message: lead + 1, ..header }, &payload[..length])
 }
@@ -87,6 +88,27 @@ fn a_stream_whose_end_is_not_taken_makes_no_room() {
     core.handle_datagram(NOW, from, &announce(3, 0, 1, &OPENED));
     assert_eq!(core.stats().streams_refused, 0);
     assert_eq!(ends(&mut core), [EndReason::Closed]);
+}
+
+#[test]
+fn what_is_left_of_a_source_that_is_gone_is_not_given_back_for_another() {
+    // There is memory for four chunks of 64 datagrams; the first source has three of them when it falls silent.
+    let mut core = by_hand::small(Contract::Ordered, 1);
+    let gone = [10, 70, 130].map(|sequence| of(1, sequence));
+    feed(&mut core, NOW, &gone);
+    let later = NOW + MINUTE;
+    core.handle_timeout(later);
+    // Nobody takes that. Another source's may be asked for again, what the first one sent may not.
+    core.handle_datagram(later, elsewhere(2), &opened_by(5, 0));
+    for sequence in [10, 70] {
+        let header = Header { sequence, message: sequence, ..Header::new(Kind::Data, SourceId(5), 1) };
+        core.handle_datagram(later, elsewhere(2), &emit(header, &[0, 1, 0, 0, 0]));
+    }
+    assert_eq!((core.stats().datagrams, core.stats().overruns), (4, 1));
+    let mut heard = Heard::default();
+    heard.take(&mut core, &[]);
+    assert_eq!((heard.messages, heard.ends), (vec![10, 70, 130], vec![EndReason::Silent]));
+    assert_eq!(heard.gaps, [9, 59, 59].map(|lost| (GapReason::SourceGone, lost)));
 }
 
 #[test]

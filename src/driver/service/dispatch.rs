@@ -297,8 +297,7 @@ mod tests {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let (one, mut inlet) = announced(shared, &mut working);
-        let (two, mut other) = announced(shared, &mut working);
+        let [(one, mut inlet), (two, mut other)] = [(); 2].map(|()| announced(shared, &mut working));
         let now = shared.clock.now();
         (working.cost, working.transmitted, working.closely) = (Duration::from_secs(1), now, CLOSELY + 1);
         working.publisher.send(one, b"message", now).unwrap();
@@ -317,8 +316,7 @@ mod tests {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let (one, _) = announced(shared, &mut working);
-        let (two, mut inlet) = announced(shared, &mut working);
+        let [(one, _), (two, mut inlet)] = [(); 2].map(|()| announced(shared, &mut working));
         let now = shared.clock.now();
         for (left, packing) in [(true, true), (false, false)] {
             working.left = left;
@@ -336,8 +334,7 @@ mod tests {
         let service = service();
         let shared = &*service.shared;
         let mut working = shared.lock();
-        let (one, _) = announced(shared, &mut working);
-        let (two, mut inlet) = announced(shared, &mut working);
+        let [(one, _), (two, mut inlet)] = [(); 2].map(|()| announced(shared, &mut working));
         let now = tight(shared, &mut inlet);
         (working.cost, working.transmitted) = (Duration::from_secs(1), now);
         working.pile_up(shared, &mut inlet, two, now);

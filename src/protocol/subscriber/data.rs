@@ -237,7 +237,8 @@ impl Subscriber {
     }
 
     /// Keeps a datagram for later. When there is no chunk left, the stream that has the most gives up what is furthest
-    /// ahead, if it has more than this one: nobody is starved by another.
+    /// ahead, if it has more than this one: nobody is starved by another. What a source that is gone has left is for nobody to
+    /// repair, and stays.
     fn keep(&mut self, index: usize, sequence: u64, arrival: Arrival, bytes: &[u8]) -> bool {
         loop {
             let Some(stream) = self.streams[index].as_mut() else { return false };
@@ -249,8 +250,9 @@ impl Subscriber {
                 .streams
                 .iter()
                 .enumerate()
-                .filter_map(|(other, stream)| stream.as_ref().map(|stream| (stream.window.chunks(), other)))
-                .filter(|&(_, other)| other != index)
+                .filter_map(|(other, stream)| stream.as_ref().map(|stream| (other, stream)))
+                .filter(|&(other, stream)| other != index && self.is_there(stream.source))
+                .map(|(other, stream)| (stream.window.chunks(), other))
                 .max();
             match richest {
                 Some((chunks, other)) if chunks > mine + 1 => {

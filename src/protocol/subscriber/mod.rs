@@ -256,6 +256,11 @@ impl Subscriber {
         self.sources.get_mut(index)?.as_mut()
     }
 
+    /// Whether a source is there, to be asked and told.
+    fn is_there(&self, index: usize) -> bool {
+        self.sources[index].as_ref().is_some_and(|source| !source.gone)
+    }
+
     /// The source a datagram is of, known or new; `None` when it may not be believed.
     fn meet(&mut self, now: Time, from: SocketAddr, datagram: &Datagram<'_>) -> Option<usize> {
         let header = &datagram.header;

@@ -206,11 +206,7 @@ impl Subscriber {
     /// source that heard nothing for long. Gives when to look again.
     fn tell_all(&mut self, now: Time) -> Time {
         // Who comes back is looked at at once.
-        let listening = self
-            .streams
-            .iter()
-            .flatten()
-            .any(|stream| self.sources[stream.source].as_ref().is_some_and(|source| !source.gone));
+        let listening = self.streams.iter().flatten().any(|stream| self.is_there(stream.source));
         let mut next = if listening { now + LOOK } else { Time::NEVER };
         for index in 0..self.streams.len() {
             let Some(stream) = &self.streams[index] else { continue };
@@ -371,8 +367,7 @@ impl Subscriber {
 
     /// Whether a stream's source is there to be told of it.
     fn is_listening(&self, index: usize) -> bool {
-        let stream = self.streams[index].as_ref();
-        stream.and_then(|stream| self.sources[stream.source].as_ref()).is_some_and(|source| !source.gone)
+        self.streams[index].as_ref().is_some_and(|stream| self.is_there(stream.source))
     }
 
     /// Takes leave of every source: gives a datagram for each in turn, to be sent before the subscription ends.

@@ -40,7 +40,7 @@ impl Subscriber {
             }
         };
         for stream in self.lossy.iter().filter_map(|&index| self.streams[index].as_ref()) {
-            if !self.sources[stream.source].as_ref().is_some_and(|source| source.gone) {
+            if self.is_there(stream.source) {
                 consider(stream.gaps.earliest(), Reason::Nak);
             }
             if let Contract::Deadline(deadline) = self.config.contract {
