@@ -194,67 +194,61 @@ impl Publisher {
         timeout: Option<Duration>,
     ) -> Result<(), SendError> {
         let shared = &*self.endpoint.service.shared;
-        let looked = match pushed {
+        match pushed {
+            Pushed::Yes => return Ok(()),
             Pushed::Look => {
                 let now = shared.clock.now();
-                if self.inlet.may_wait(now) {
-                    return Ok(());
+                if !self.inlet.may_wait(now) {
+                    let mut working = shared.lock();
+                    working.pace.goes_on(&mut self.inlet, now);
+                    shared.depart(&mut working, &mut self.inlet, self.stream, now);
                 }
-                Some(now)
+                return Ok(());
             }
-            _ => None,
-        };
-        // Who closed it has the lock, maybe for long.
-        let called = if pushed == Pushed::Alone { Some(shared.clock.now()) } else { None };
+            Pushed::Alone => {
+                // Who closed it has the lock, maybe for long: to wait for that is no pause.
+                let called = shared.clock.now();
+                let mut working = shared.lock();
+                let now = shared.clock.now();
+                let goes_on = working.pace.pass(&mut self.inlet);
+                self.inlet.look(if goes_on { now } else { called }, 0);
+                working.enter(&mut self.inlet, self.stream, now);
+                shared.dispatch(&mut working, &mut self.inlet, self.stream, now);
+                return Ok(());
+            }
+            Pushed::Full | Pushed::No => {}
+        }
         let mut working = shared.lock();
-        let mut now = looked.unwrap_or_else(|| shared.clock.now());
-        let taken = pushed.is_taken();
-        if looked.is_some() {
-            working.goes_on(&mut self.inlet, now);
-        } else {
-            let passed = working.pass(&mut self.inlet);
-            if let Some(called) = called {
-                // To wait for the lock is no pause.
-                self.inlet.look(if passed { now } else { called }, 0);
-            }
-        }
-        if !taken {
-            self.look(&mut working)?;
-        }
-        if matches!(pushed, Pushed::Look | Pushed::Full) {
+        let mut now = shared.clock.now();
+        working.pace.pass(&mut self.inlet);
+        self.look(&mut working)?;
+        if pushed == Pushed::Full {
             shared.depart(&mut working, &mut self.inlet, self.stream, now);
-            if taken || self.inlet.push(message).is_taken() {
+            if self.inlet.push(message).is_taken() {
                 return Ok(());
             }
             now = shared.clock.now();
         }
-        // Whether it is yet to be counted.
-        let mut counts = pushed == Pushed::No;
         working.enter(&mut self.inlet, self.stream, now);
+        // Where a run left just now, the clock was looked at then.
+        let mut counts = pushed == Pushed::No;
         let mut until = None;
         let mut tried = false;
-        loop {
-            let sent = if taken { Ok(()) } else { working.publisher.send(self.stream, message, now) };
-            match sent {
-                Ok(()) => {
-                    if counts {
-                        self.inlet.look(now, 1);
-                    }
-                    shared.dispatch(&mut working, &mut self.inlet, self.stream, now);
-                    return Ok(());
-                }
-                Err(refused) => {
-                    // Reckoned from the first refusal: most messages meet none.
-                    until = until.or(timeout.map(|timeout| now + timeout));
-                    self.refused(&mut working, refused, until, &mut tried)?;
-                    self.look(&mut working)?;
-                    now = shared.clock.now();
-                    // It was the application that waited, and not the messages for it.
-                    working.goes_on(&mut self.inlet, now);
-                    counts = false;
-                }
-            }
+        while let Err(refused) = working.publisher.send(self.stream, message, now) {
+            // Reckoned from the first refusal: most messages meet none.
+            until = until.or(timeout.map(|timeout| now + timeout));
+            self.refused(&mut working, refused, until, &mut tried)?;
+            self.look(&mut working)?;
+            now = shared.clock.now();
+            // It was the application that waited, and not the messages for it.
+            working.pace.goes_on(&mut self.inlet, now);
+            counts = false;
         }
+        if counts {
+            self.inlet.look(now, 1);
+        }
+        shared.dispatch(&mut working, &mut self.inlet, self.stream, now);
+        Ok(())
     }
 
     /// Room for a message of `length` bytes, to be written in place. It is published when the claim is committed, and not at all
@@ -278,7 +272,7 @@ impl Publisher {
                 }
                 Err(refused) => {
                     self.refused(&mut working, refused, None, &mut tried)?;
-                    working.goes_on(&mut self.inlet, shared.clock.now());
+                    working.pace.goes_on(&mut self.inlet, shared.clock.now());
                 }
             }
         }
@@ -469,7 +463,7 @@ impl Claim<'_> {
     pub fn commit(mut self) {
         self.working.publisher.commit(self.stream, self.length);
         let now = self.shared.clock.now();
-        self.working.pass(self.inlet);
+        self.working.pace.pass(self.inlet);
         self.inlet.look(now, 1);
         self.shared.dispatch(&mut self.working, self.inlet, self.stream, now);
     }

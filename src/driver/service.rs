@@ -7,17 +7,21 @@
 //! and the more receivers there are: so the service thread never waits for the lock, but leaves its work to who transmits.
 
 mod dispatch;
+mod outgoing;
+mod pace;
 mod turns;
 mod wait;
 
-use super::clock::{Clock, Seldom};
+use super::clock::Clock;
 use super::inlet::Inlets;
 use super::waiter::{Alarm, Switch, Waiter};
-use crate::net::{self, Receiver, Sender, Socket, SocketError};
+use crate::net::{self, Receiver, Socket, SocketError};
 use crate::protocol::Time;
-use crate::protocol::publisher::{Publisher, To};
+use crate::protocol::publisher::Publisher;
+use outgoing::Outgoing;
+use pace::Pace;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +29,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use turns::{PAUSE_MIN, SOON};
 
-/// How long to leave a socket alone that would take no more.
-const BLOCKED_RETRY: Duration = Duration::from_micros(200);
 /// Messages of one system call in which NAKs and status are received.
 const RECEIVE_MESSAGES: usize = 32;
 /// A busy application looks for NAKs no more often: as long as a run takes to fill. Who sends messages one by one, and waits for an
@@ -60,7 +62,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Working {
     pub(crate) publisher: Publisher,
-    sender: Sender,
+    outgoing: Outgoing,
     receiver: Receiver,
     /// The service thread wakes for NAKs; otherwise the application takes them in.
     watched: bool,
@@ -70,29 +72,17 @@ pub(crate) struct Working {
     wakes_at: Time,
     /// What setting the timer for that takes.
     timer_cost: Duration,
-    /// How long messages wait for others at the most, where some do since the last transmit.
-    waiting: Option<Duration>,
     /// When it was last looked for NAKs.
     received: Time,
     /// When the application last tended the endpoint.
     tended: Time,
-    /// When the last transmit ended, and what one takes.
-    transmitted: Time,
-    cost: Duration,
-    /// What all transmits took, and what the service thread did.
-    spent: Duration,
-    /// Messages that left alone, and piles of them, each soon after the one before had left.
-    closely: u32,
-    /// The time from one transmit of a busy application to the next.
-    pace: Duration,
+    pub(crate) pace: Pace,
     /// How long the application may pause before the service thread takes over.
     pause: Duration,
     /// Where messages come from that were sent in a tight loop.
     inlets: Inlets,
     /// When to look after these at the latest.
     look_again: Time,
-    /// The socket would take no more; not tried before this.
-    blocked_until: Time,
     /// Live data was left by the last transmit, for the rate or the socket: there may be who waits for it to leave.
     left: bool,
     /// The streams for whose room somebody waits, and how many wait for something else.
@@ -100,11 +90,6 @@ pub(crate) struct Working {
     for_else: usize,
     /// When to wake the former though there is little.
     tell_at: Time,
-    /// The last datagram that was too long for its way, to be told to the next that sends.
-    too_long: Option<SocketError>,
-    /// Datagrams were refused: all, or those to one receiver alone.
-    refusals: Seldom,
-    refusals_alone: Seldom,
     wall_clock: Time,
     stop: bool,
     /// What is done at present the service thread does.
@@ -168,7 +153,7 @@ impl Shared {
     fn transmit_taken(&self, working: &mut MutexGuard<'_, Working>, begun: Time) {
         working.take_over(self, begun);
         // What the application sends does not wait for what else there is to do.
-        let spent = working.spent;
+        let spent = working.pace.spent;
         let mut sent = working.transmit(self, begun);
         let now = self.clock.now();
         let mut runs = sent.runs;
@@ -188,8 +173,9 @@ impl Shared {
             self.tell(working);
         }
         let done = self.clock.now();
-        working.reckon(begun, done, runs);
-        working.spent = spent + done.since(begun);
+        let follows = working.streak > 1;
+        working.pace.reckon(begun, done, runs, follows);
+        working.pace.spent = spent + done.since(begun);
         working.put_off(self, now);
         // What is live is the application's; the service thread sees to repairs that are left.
         while sent.more && working.publisher.has_live() {
@@ -197,8 +183,8 @@ impl Shared {
             let begun = self.clock.now();
             sent = working.transmit(self, begun);
             let done = self.clock.now();
-            working.transmitted = done;
-            working.spent += done.since(begun);
+            working.pace.transmitted = done;
+            working.pace.spent += done.since(begun);
         }
         if sent.more {
             let now = self.clock.now();
@@ -233,8 +219,8 @@ impl Working {
     fn serve(&mut self, shared: &Shared) -> bool {
         self.serves = true;
         let now = shared.clock.now();
-        let (begun, spent) = (now, self.spent);
-        if now.since(self.transmitted) >= self.pause && !self.is_tended(now) {
+        let (begun, spent) = (now, self.pace.spent);
+        if now.since(self.pace.transmitted) >= self.pause && !self.is_tended(now) {
             self.hand_over(shared);
         }
         let drained = self.receive(shared, now).drained;
@@ -244,14 +230,14 @@ impl Working {
         self.publisher.handle_timeout(now);
         let sent = self.transmit(shared, now);
         if sent.runs > 0 {
-            if self.waiting.is_some() {
+            if self.pace.waiting.is_some() {
                 // What waited for others waited in vain.
-                self.calm(now.since(self.transmitted));
+                self.pace.calm(now.since(self.pace.transmitted));
             }
-            self.transmitted = shared.clock.now();
+            self.pace.transmitted = shared.clock.now();
         }
         self.wakes_at = Time::NEVER;
-        self.waiting = None;
+        self.pace.waiting = None;
         self.arm(shared);
         if !self.watched {
             let now = shared.clock.now();
@@ -259,7 +245,7 @@ impl Working {
         }
         self.serves = false;
         // With the timers that were set meanwhile.
-        self.spent = spent + shared.clock.now().since(begun);
+        self.pace.spent = spent + shared.clock.now().since(begun);
         !drained || sent.more
     }
 
@@ -305,66 +291,17 @@ impl Working {
 
     /// The last datagram that was too long for its way, once.
     pub(crate) fn take_too_long(&mut self) -> Option<SocketError> {
-        self.too_long.take()
+        self.outgoing.too_long.take()
     }
 
     /// Transmits what there is, but for a number of runs at the most.
     fn transmit(&mut self, shared: &Shared, mut now: Time) -> Sent {
         let mut sent = Sent { runs: 0, more: false };
-        let blocked = self.blocked_until > now && self.blocked_until < Time::NEVER;
-        if !blocked {
-            self.blocked_until = Time::NEVER;
-        }
-        while !blocked && let Some(transmit) = self.publisher.poll_transmit(now) {
-            let to = match transmit.to {
-                To::Group => shared.group,
-                To::Receiver(address) => address,
-            };
-            let (mut one, mut many);
-            let slices = match transmit.count {
-                1 => {
-                    one = [IoSlice::new(&[])];
-                    &mut one[..]
-                }
-                // Takes as long to make as to send one takes in here.
-                count => {
-                    many = [IoSlice::new(&[]); net::MAX_DATAGRAMS];
-                    &mut many[..count]
-                }
-            };
-            for (slice, datagram) in slices.iter_mut().zip(self.publisher.datagrams()) {
-                *slice = IoSlice::new(datagram);
-            }
-            let datagrams = &*slices;
-            let mut run =
-                judge(self.sender.send(&shared.socket, to, transmit.segment, datagrams), transmit.count);
-            let (mut failures, mut calls) = (run.failed as u64, u64::from(run.system_calls));
-            let refused_alone = if to == shared.group { None } else { run.last_error.take() };
-            if refused_alone.is_some() {
-                // What cannot reach a receiver alone (a narrow route, a firewall) would never reach it, however often it
-                // asks. By way of the group it may; the others have no harm of it.
-                let outcome = self.sender.send(&shared.socket, shared.group, transmit.segment, datagrams);
-                run = judge(outcome, transmit.count);
-                failures += run.failed as u64;
-                calls += u64::from(run.system_calls);
-            }
-            self.publisher.count_sending(failures, calls);
+        while !self.outgoing.is_blocked(now)
+            && let Some(transmit) = self.publisher.poll_transmit(now)
+        {
+            now = self.outgoing.send(shared, &mut self.publisher, &transmit);
             sent.runs += 1;
-            now = shared.clock.now();
-            if let Some(error) = refused_alone
-                && self.refusals_alone.is_due(now)
-            {
-                tracing::warn!(%error, %to, "a receiver cannot be sent to alone, and is served with the group");
-            }
-            if let Some(error) = &run.last_error {
-                self.failed(error, transmit.segment, shared, now);
-            }
-            let took = run.done();
-            if took < transmit.count {
-                self.publisher.retract(took);
-                self.blocked_until = now + BLOCKED_RETRY;
-                break;
-            }
             if sent.runs == MOST_RUNS {
                 sent.more = true;
                 break;
@@ -377,38 +314,6 @@ impl Working {
         }
         sent
     }
-
-    /// A datagram to the group was refused by the system. It may be repaired; what refuses every datagram of its length is
-    /// told to the sender, and what goes on and on to the operator, seldom.
-    fn failed(&mut self, error: &io::Error, length: usize, shared: &Shared, now: Time) {
-        if !net::is_too_long(error) {
-            if self.refusals.is_due(now) {
-                tracing::warn!(%error, "datagrams cannot be sent");
-            }
-            return;
-        }
-        let error = shared.socket.too_long(length);
-        if self.refusals.is_due(now) {
-            tracing::warn!(%error, "datagrams cannot be sent");
-        }
-        self.too_long = Some(error);
-    }
-}
-
-/// What became of `count` datagrams, whether one went out or none: a socket that would block took none, and one that
-/// refused all is done with them.
-fn judge(outcome: io::Result<net::Sent>, count: usize) -> net::Sent {
-    let mut sent = net::Sent::default();
-    match outcome {
-        Ok(some) => return some,
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        Err(error) => {
-            sent.failed = count;
-            sent.last_error = Some(error);
-        }
-    }
-    sent.system_calls = 1;
-    sent
 }
 
 /// The service thread; it ends when this is dropped.
@@ -428,34 +333,26 @@ impl Service {
     ) -> io::Result<Service> {
         let waiter = Waiter::new()?;
         waiter.watch(&socket, 0)?;
+        let pace = Pace::new(publisher.config().max_delay);
         let shared = Arc::new(Shared {
             working: Mutex::new(Working {
                 publisher,
-                sender: Sender::new(),
+                outgoing: Outgoing::new(),
                 receiver: Receiver::new(RECEIVE_MESSAGES),
                 watched: true,
                 streak: 0,
                 wakes_at: Time::NEVER,
                 timer_cost: Duration::ZERO,
-                waiting: None,
                 received: Time(0),
                 tended: Time(0),
-                transmitted: Time(0),
-                cost: Duration::ZERO,
-                spent: Duration::ZERO,
-                closely: 0,
-                pace: Duration::ZERO,
+                pace,
                 pause: PAUSE_MIN,
                 for_room: Vec::with_capacity(4),
                 for_else: 0,
                 tell_at: Time::NEVER,
                 inlets: Inlets::default(),
                 look_again: Time::NEVER,
-                blocked_until: Time::NEVER,
                 left: false,
-                too_long: None,
-                refusals: Seldom::default(),
-                refusals_alone: Seldom::default(),
                 wall_clock: clock.now(),
                 stop: false,
                 serves: false,

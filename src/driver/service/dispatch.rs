@@ -1,23 +1,10 @@
 //! When what the application sends leaves: at once, or with what follows.
 
-use super::turns::PAUSE_MOST;
 use super::{Shared, Working};
 use crate::driver::inlet::{Inlet, Inlets};
 use crate::protocol::Time;
 use parking_lot::MutexGuard;
 use std::time::Duration;
-
-/// In a tight loop messages pile up for so many times what a transmit takes, so that most of the time goes to them.
-const TIGHT_COSTS: u32 = 4;
-/// A message follows the one before closely that comes after less than this part of what a transmit takes.
-const FOLLOWS_PART: u32 = 2;
-/// So many messages that each left alone, and each followed the one before soon after that had left, are more than the system can
-/// send one by one. Fewer are what a steady application has to make up for after a pause of its thread: were they to wait for a
-/// timer, which costs more than some messages to send, there would be more to make up for next time.
-const CLOSELY: u32 = 8;
-/// So many are no burst, but an application that sends without a pause: what is sent piles up for longer, and one pause, as when its
-/// thread is put aside, is not its end.
-const FLOOD: u32 = 32;
 
 impl Shared {
     /// After a message was taken, and the clock [looked at](Inlet::look): it leaves at once, unless many came before
@@ -33,11 +20,11 @@ impl Shared {
         now: Time,
     ) {
         // What leaves alone takes that long itself.
-        let saturated = inlet.is_tight() || working.closely > CLOSELY;
-        inlet.costs(if saturated { working.cost } else { Duration::ZERO });
+        let saturated = inlet.is_tight() || working.pace.is_close();
+        inlet.costs(if saturated { working.pace.cost } else { Duration::ZERO });
         let full = working.publisher.pending(stream).0 >= working.publisher.max_run();
-        if full || !working.waits(inlet, now) {
-            let (follows, idle) = (working.follows(inlet, now), now.since(working.transmitted));
+        if full || !working.pace.waits(inlet, now) {
+            let (follows, idle) = (working.pace.follows(inlet, now), now.since(working.pace.transmitted));
             if !full {
                 working.publisher.flush(stream);
             }
@@ -47,20 +34,20 @@ impl Shared {
             } else {
                 working.publisher.prepare(stream);
                 if follows {
-                    working.closely = (working.closely + 1).min(FLOOD);
+                    working.pace.followed();
                 } else {
-                    working.calm(idle);
+                    working.pace.calm(idle);
                 }
-                if working.closely > CLOSELY {
+                if working.pace.is_close() {
                     // What sends message after message without a pause is not slow for what sending takes.
-                    working.goes_on(inlet, self.clock.now());
+                    working.pace.goes_on(inlet, self.clock.now());
                 }
             }
         } else {
             working.pile_up(self, inlet, stream, now);
             if inlet.is_tight() {
                 // A timer that was set is no pause.
-                working.goes_on(inlet, self.clock.now());
+                working.pace.goes_on(inlet, self.clock.now());
             }
         }
     }
@@ -73,7 +60,7 @@ impl Shared {
         stream: u32,
         now: Time,
     ) {
-        inlet.costs(working.cost);
+        inlet.costs(working.pace.cost);
         working.depart(inlet, stream, now);
         self.transmit_with_others(working, stream, self.clock.now());
         if inlet.is_tight() {
@@ -83,74 +70,26 @@ impl Shared {
 }
 
 impl Working {
-    /// Whether a message that comes now is one of more than the system can send one by one: it comes so soon after a transmit that most
-    /// of the time goes to them, or while others wait.
-    fn follows(&self, inlet: &Inlet, now: Time) -> bool {
-        let soon =
-            if self.waiting.is_some() { self.pile(inlet) + self.cost } else { self.cost / FOLLOWS_PART };
-        now.since(self.transmitted) < soon.max(Inlet::TIGHT)
-    }
-
-    /// Whether a message that comes now waits for others.
-    fn waits(&self, inlet: &Inlet, now: Time) -> bool {
-        let saturated = inlet.is_tight() || (self.closely > CLOSELY && self.follows(inlet, now));
-        saturated && now.since(self.transmitted) < self.pile(inlet)
-    }
-
-    /// How long what is sent piles up after a transmit.
-    fn pile(&self, inlet: &Inlet) -> Duration {
-        match inlet.is_tight() || self.is_flooded() {
-            true => (self.cost * TIGHT_COSTS).min(self.publisher.config().max_delay),
-            false => self.cost,
-        }
-    }
-
-    /// Messages come without a pause, on whatever topics.
-    fn is_flooded(&self) -> bool {
-        self.closely >= FLOOD
-    }
-
-    /// The application paused: nothing was sent for this long. For a moment is not the end of a flood; twice, with less than half of
-    /// one between, is.
-    pub(super) fn calm(&mut self, idle: Duration) {
-        let goes_on = self.is_flooded() && idle < PAUSE_MOST;
-        self.closely = if goes_on { FLOOD / 2 } else { 0 };
-    }
-
-    /// What was spent on transmits meanwhile is no pause of an application that sends message after message, on this topic or others:
-    /// whether this is one.
-    pub(crate) fn pass(&self, inlet: &mut Inlet) -> bool {
-        let goes_on = self.closely > CLOSELY;
-        inlet.passes(self.spent, goes_on);
-        goes_on
-    }
-
-    /// Nothing until now was a pause of the application's.
-    pub(crate) fn goes_on(&self, inlet: &mut Inlet, now: Time) {
-        inlet.passes(self.spent, false);
-        inlet.go_on(now);
-    }
-
     /// A run left, and more is to come: it piles up from now on.
     fn go_on(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32) {
         self.pile_up(shared, inlet, stream, shared.clock.now());
         // Setting a timer, too, takes longer than what comes in a tight loop.
-        self.goes_on(inlet, shared.clock.now());
+        self.pace.goes_on(inlet, shared.clock.now());
     }
 
     /// Messages wait for others; those that come in a tight loop are pushed, as many as fill a run.
     fn pile_up(&mut self, shared: &Shared, inlet: &mut Inlet, stream: u32, now: Time) {
         let tight = inlet.is_tight();
-        let pile = self.pile(inlet);
+        let pile = self.pace.pile(inlet);
         let pushes = tight && pile >= Inlet::BETWEEN_LOOKS && !self.unserved;
         if !pushes && self.publisher.pending(stream) == (0, false) {
             return;
         }
         // Where the application sends run after run the timer is for its end alone, and the later the more seldom it is set. A
         // burst of some messages is over before that.
-        let run_after_run = !self.watched && (tight && inlet.is_sure() || self.is_flooded());
+        let run_after_run = !self.watched && (tight && inlet.is_sure() || self.pace.is_flooded());
         let most = if run_after_run { self.pause } else { self.publisher.config().max_delay };
-        self.waiting = Some(most);
+        self.pace.waiting = Some(most);
         if !self.is_tended(now) {
             self.wake_by(shared, now + most);
         }
@@ -162,7 +101,7 @@ impl Working {
         let leave = self.publisher.leave(stream).saturating_sub(Inlets::SPLITS);
         let left = inlet.run().saturating_sub(sealed + u64::from(packing)).min(leave);
         if left > 0 && self.publisher.headroom(stream, left + Inlets::SPLITS, now) {
-            self.inlets.open(inlet, stream, left as usize, self.transmitted + pile);
+            self.inlets.open(inlet, stream, left as usize, self.pace.transmitted + pile);
             self.look_again = self.look_again.min(now + most);
         }
     }
@@ -218,8 +157,9 @@ impl Working {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::{CLOSELY, FLOOD, FOLLOWS_PART};
     use super::super::tests::{service, status};
-    use super::super::turns::PAUSE_MAX;
+    use super::super::turns::{PAUSE_MAX, PAUSE_MOST};
     use super::*;
     use crate::wire::Position;
 
@@ -246,8 +186,8 @@ mod tests {
         let mut working = shared.lock();
         let (stream, mut inlet) = announced(shared, &mut working);
         let now = shared.clock.now();
-        (working.transmitted, working.closely) = (Time(now.0 - after.as_nanos() as u64), closely);
-        working.cost = Duration::from_secs(1);
+        (working.pace.transmitted, working.pace.closely) = (Time(now.0 - after.as_nanos() as u64), closely);
+        working.pace.cost = Duration::from_secs(1);
         // As after some transmits of a busy application.
         working.wakes_at = now + Duration::from_secs(1);
         working.publisher.send(stream, b"message", now).unwrap();
@@ -278,7 +218,7 @@ mod tests {
         let (stream, mut inlet) = announced(shared, &mut working);
         let now = tight(shared, &mut inlet);
         for runs in 1..8 {
-            (working.cost, working.transmitted) = (Duration::from_secs(1), now);
+            (working.pace.cost, working.pace.transmitted) = (Duration::from_secs(1), now);
             working.pile_up(shared, &mut inlet, stream, now);
             assert!(inlet.push(b"message").is_taken());
             (working.watched, working.timer_cost, working.pause) = (false, PAUSE_MAX, PAUSE_MAX);
@@ -299,7 +239,8 @@ mod tests {
         let mut working = shared.lock();
         let [(one, mut inlet), (two, mut other)] = [(); 2].map(|()| announced(shared, &mut working));
         let now = shared.clock.now();
-        (working.cost, working.transmitted, working.closely) = (Duration::from_secs(1), now, CLOSELY + 1);
+        (working.pace.cost, working.pace.transmitted, working.pace.closely) =
+            (Duration::from_secs(1), now, CLOSELY + 1);
         working.publisher.send(one, b"message", now).unwrap();
         shared.dispatch(&mut working, &mut inlet, one, now);
         assert_eq!(working.publisher.pending(one), (0, true), "it waits");
@@ -336,7 +277,7 @@ mod tests {
         let mut working = shared.lock();
         let [(one, _), (two, mut inlet)] = [(); 2].map(|()| announced(shared, &mut working));
         let now = tight(shared, &mut inlet);
-        (working.cost, working.transmitted) = (Duration::from_secs(1), now);
+        (working.pace.cost, working.pace.transmitted) = (Duration::from_secs(1), now);
         working.pile_up(shared, &mut inlet, two, now);
         assert!(inlet.push(b"message").is_taken());
         working.publisher.send(one, b"message", now).unwrap();
@@ -347,24 +288,6 @@ mod tests {
     }
 
     #[test]
-    fn one_pause_is_no_end_of_a_flood_and_two_are() {
-        let service = service();
-        let mut working = service.shared.lock();
-        let soon = Duration::from_millis(1);
-        for (before, idle, after) in [
-            (FLOOD, soon, FLOOD / 2),
-            (FLOOD, PAUSE_MOST, 0),
-            (FLOOD / 2, soon, 0),
-            (FLOOD - 1, soon, 0),
-            (CLOSELY, soon, 0),
-        ] {
-            working.closely = before;
-            working.calm(idle);
-            assert_eq!(working.closely, after);
-        }
-    }
-
-    #[test]
     fn after_a_long_pause_a_message_is_the_first_of_few() {
         let service = service();
         let shared = &*service.shared;
@@ -372,11 +295,11 @@ mod tests {
         let (stream, mut inlet) = announced(shared, &mut working);
         let now = shared.clock.now();
         for (idle, left) in [(PAUSE_MOST * 2, 0), (PAUSE_MOST / 2, FLOOD / 2)] {
-            (working.cost, working.transmitted) = (Duration::from_micros(1), now);
-            working.closely = FLOOD;
+            (working.pace.cost, working.pace.transmitted) = (Duration::from_micros(1), now);
+            working.pace.closely = FLOOD;
             working.publisher.send(stream, b"message", now).unwrap();
             shared.dispatch(&mut working, &mut inlet, stream, now + idle);
-            assert_eq!((working.publisher.pending(stream), working.closely), ((0, false), left));
+            assert_eq!((working.publisher.pending(stream), working.pace.closely), ((0, false), left));
         }
     }
 
@@ -387,13 +310,13 @@ mod tests {
         let mut working = shared.lock();
         let (_, mut inlet) = announced(shared, &mut working);
         let mut is_tight = |closely| {
-            working.closely = closely;
+            working.pace.closely = closely;
             let now = shared.clock.now();
-            working.goes_on(&mut inlet, now);
+            working.pace.goes_on(&mut inlet, now);
             inlet.look(now, 1);
             // Another topic's messages are sent meanwhile, for a second.
-            working.spent += Duration::from_secs(1);
-            working.pass(&mut inlet);
+            working.pace.spent += Duration::from_secs(1);
+            working.pace.pass(&mut inlet);
             inlet.look(now + Duration::from_secs(1) + Duration::from_nanos(100), 1);
             inlet.is_tight()
         };
@@ -409,7 +332,7 @@ mod tests {
         let (stream, mut inlet) = announced(shared, &mut working);
         let mut send = || {
             let now = tight(shared, &mut inlet);
-            (working.cost, working.transmitted) = (Duration::from_micros(2), now);
+            (working.pace.cost, working.pace.transmitted) = (Duration::from_micros(2), now);
             working.publisher.send(stream, b"message", now).unwrap();
             working.wakes_at = Time::NEVER;
             shared.dispatch(&mut working, &mut inlet, stream, now);
@@ -432,13 +355,14 @@ mod tests {
         let mut working = shared.lock();
         let (stream, mut inlet) = announced(shared, &mut working);
         let now = shared.clock.now();
-        (working.cost, working.transmitted, working.closely) = (Duration::from_secs(1), now, CLOSELY + 1);
+        (working.pace.cost, working.pace.transmitted, working.pace.closely) =
+            (Duration::from_secs(1), now, CLOSELY + 1);
         working.publisher.send(stream, b"message", now).unwrap();
         shared.dispatch(&mut working, &mut inlet, stream, now);
-        assert_eq!((working.publisher.pending(stream), working.closely), ((0, true), CLOSELY + 1));
+        assert_eq!((working.publisher.pending(stream), working.pace.closely), ((0, true), CLOSELY + 1));
         working.publisher.flush(stream);
         working.serve(shared);
-        assert_eq!((working.publisher.pending(stream), working.closely), ((0, false), 0));
+        assert_eq!((working.publisher.pending(stream), working.pace.closely), ((0, false), 0));
     }
 
     #[test]
@@ -451,16 +375,16 @@ mod tests {
         // A message so long after the last one left; gives whether it is seen as one of a tight loop.
         let mut send = |gap| {
             // Whatever this thread is put aside for meanwhile.
-            working.cost = Duration::from_micros(4);
-            let now = working.transmitted + gap;
+            working.pace.cost = Duration::from_micros(4);
+            let now = working.pace.transmitted + gap;
             while !now.is_due(shared.clock.now()) {
                 std::hint::spin_loop();
             }
             working.publisher.send(stream, b"message", now).unwrap();
             inlet.look(now, 1);
             shared.dispatch(&mut working, &mut inlet, stream, now);
-            if !inlet.is_tight() && working.transmitted > now {
-                least = least.min(working.transmitted.since(now));
+            if !inlet.is_tight() && working.pace.transmitted > now {
+                least = least.min(working.pace.transmitted.since(now));
             }
             inlet.is_tight()
         };
@@ -488,7 +412,7 @@ mod tests {
         // A receiver has room for 20 datagrams.
         let told = Position { stream, ended: false, missed: 0, position: 1, limit: 20 };
         working.publisher.handle_datagram(now, shared.group, &status(told, now));
-        (working.cost, working.transmitted) = (Duration::from_secs(1), now);
+        (working.pace.cost, working.pace.transmitted) = (Duration::from_secs(1), now);
         working.pile_up(shared, &mut inlet, stream, now);
         // One in each.
         let taken = (0..30).filter(|_| inlet.push(&[0; 1_000]).is_taken()).count() as u64;

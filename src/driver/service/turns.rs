@@ -27,8 +27,6 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_micros(500);
 /// more there are of them the longer.
 const PAUSE_TRANSMITS: u32 = 16;
 pub(super) const PAUSE_MOST: Duration = Duration::from_millis(4);
-/// What a transmit takes is taken to be no more than twice what others took, and this.
-const COST_STEP: Duration = Duration::from_micros(1);
 /// The service thread tries the lock so many times, some microseconds, before it leaves its work to whoever holds it.
 const TRIES: u32 = 64;
 
@@ -63,8 +61,7 @@ impl Working {
             let took = shared.clock.now().since(before);
             self.timer_cost = (self.timer_cost * 7 + took.min(PAUSE_MAX)) / 8;
             // That is no pause of the application's.
-            self.transmitted = self.transmitted + took;
-            self.spent += took;
+            self.pace.besides(took);
         }
     }
 
@@ -77,15 +74,15 @@ impl Working {
 
     /// When something can next be done. While the socket takes nothing, nothing that is due can be.
     pub(super) fn due(&mut self, now: Time) -> Time {
-        if self.blocked_until < Time::NEVER {
-            return self.blocked_until.max(now);
+        if self.outgoing.blocked_until < Time::NEVER {
+            return self.outgoing.blocked_until.max(now);
         }
         self.publisher.poll_timeout(now).0.min(self.look_again).min(self.tell_at)
     }
 
     /// The application transmits: after a number of times without a pause it takes in the NAKs too.
     pub(super) fn take_over(&mut self, shared: &Shared, now: Time) {
-        if now.since(self.transmitted) >= BUSY {
+        if now.since(self.pace.transmitted) >= BUSY {
             self.streak = 0;
         }
         self.streak = self.streak.saturating_add(1);
@@ -125,7 +122,7 @@ impl Working {
     pub(super) fn put_off(&mut self, shared: &Shared, now: Time) {
         // What is sent next waits for others too, where what was sent last did.
         let tended = !self.watched && self.is_tended(now);
-        let (most, least) = match self.waiting.take().unwrap_or(SOON) {
+        let (most, least) = match self.pace.waiting.take().unwrap_or(SOON) {
             _ if tended => (BACKUP, BACKUP / 2),
             waiting => {
                 let most = waiting.min(if self.watched { SOON } else { self.pause });
@@ -140,24 +137,9 @@ impl Working {
         if self.wakes_at > wake || (self.wakes_at < wake && self.wakes_at < now + least) {
             // Kept until the next time: were it to shrink at each transmit the timer would have to be set at each.
             let for_timer = (self.timer_cost * TIMER_PART).clamp(PAUSE_MIN, PAUSE_MAX);
-            self.pause = for_timer.max((self.pace * PAUSE_TRANSMITS).min(PAUSE_MOST));
+            self.pause = for_timer.max((self.pace.interval * PAUSE_TRANSMITS).min(PAUSE_MOST));
             self.wakes_at = Time::NEVER;
             self.wake_by(shared, wake);
-        }
-    }
-
-    /// Keeps what a transmit of the application's takes, with the NAKs, which cost as much as the datagrams.
-    pub(super) fn reckon(&mut self, begun: Time, now: Time, runs: u32) {
-        if runs > 0 {
-            if self.streak > 1 {
-                self.pace = (self.pace * 7 + now.since(self.transmitted).min(PAUSE_MOST)) / 8;
-            }
-            self.transmitted = now;
-            let each = now.since(begun) / runs;
-            // Smoothed, and never more than a batch may wait: a thread that was put aside must not hold messages back, nor those
-            // after it.
-            let most = self.publisher.config().max_delay;
-            self.cost = ((self.cost * 7 + each.min(self.cost * 2 + COST_STEP)) / 8).min(most);
         }
     }
 }
@@ -368,24 +350,6 @@ mod tests {
     }
 
     #[test]
-    fn a_transmit_that_was_interrupted_says_little_of_what_one_takes() {
-        let service = service();
-        let mut working = service.shared.lock();
-        let mut after = |micros: u64, count| {
-            for _ in 0..count {
-                let begun = service.shared.clock.now();
-                working.reckon(begun, begun + Duration::from_micros(micros), 1);
-            }
-            working.cost.as_nanos()
-        };
-        assert!((3_900..=4_000).contains(&after(4, 50)));
-        // Twice what the others took and one microsecond, in eight parts.
-        assert!((4_550..=4_630).contains(&after(10_000, 1)));
-        assert!((3_900..=4_000).contains(&after(4, 50)));
-        assert!((39_000..=40_000).contains(&after(40, 80)), "what takes longer from now on is believed");
-    }
-
-    #[test]
     fn where_a_transmit_takes_long_the_service_thread_is_put_off_for_longer() {
         let service = service();
         let shared = &*service.shared;
@@ -394,11 +358,11 @@ mod tests {
         let transmits = |working: &mut Working, count: u64, micros: u64| {
             let mut set = 0;
             for _ in 0..count {
-                let now = Time(working.transmitted.0 + micros * 1_000);
-                working.reckon(now, now, 1);
+                let now = Time(working.pace.transmitted.0 + micros * 1_000);
+                working.pace.reckon(now, now, 1, working.streak > 1);
                 (working.timer_cost, working.watched) = (Duration::ZERO, false);
                 let before = working.wakes_at;
-                working.waiting = Some(working.pause);
+                working.pace.waiting = Some(working.pause);
                 working.put_off(shared, now);
                 set += u64::from(working.wakes_at != before);
             }
@@ -415,9 +379,9 @@ mod tests {
         assert_eq!(transmits(&mut working, 200, 1_000_000).0, PAUSE_MOST.as_micros());
         // One of now and then says nothing of that.
         working.streak = 1;
-        let pace = working.pace;
+        let pace = working.pace.interval;
         transmits(&mut working, 1, 20);
-        assert_eq!(working.pace, pace);
+        assert_eq!(working.pace.interval, pace);
         working.watched = true;
     }
 }

@@ -58,7 +58,7 @@ impl Shared {
         let onward = working.for_room.iter().map(|&stream| working.publisher.onward(stream, now)).max();
         let barely = onward == Some(Onward::Barely);
         if working.for_else > 0
-            || working.too_long.is_some()
+            || working.outgoing.too_long.is_some()
             || onward == Some(Onward::Well)
             || (barely && working.tell_at.is_due(now))
         {
@@ -158,13 +158,13 @@ mod tests {
         // Nothing is due meanwhile.
         working.publisher.handle_timeout(now + Duration::from_secs(3_600));
         shared.transmit(&mut working);
-        working.blocked_until = now + Duration::from_secs(3_600);
+        working.outgoing.blocked_until = now + Duration::from_secs(3_600);
         working.publisher.send(stream, b"the socket takes no more", now).unwrap();
         working.publisher.flush(stream);
         shared.transmit(&mut working);
         assert_eq!(working.publisher.pending(stream), (1, false));
         let waits = sender(&shared, &mut working, stream);
-        working.blocked_until = now;
+        working.outgoing.blocked_until = now;
         shared.transmit(&mut working);
         assert_eq!(working.publisher.pending(stream), (0, false));
         drop(working);

@@ -1,0 +1,130 @@
+//! Runs of datagrams go out; and what becomes of those that the system refuses.
+
+use super::Shared;
+use crate::driver::clock::Seldom;
+use crate::net::{self, Sender, SocketError};
+use crate::protocol::Time;
+use crate::protocol::publisher::{Publisher, To, Transmit};
+use std::io::{self, ErrorKind, IoSlice};
+use std::time::Duration;
+
+/// How long to leave a socket alone that would take no more.
+const BLOCKED_RETRY: Duration = Duration::from_micros(200);
+
+/// What sends them.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    sender: Sender,
+    /// The socket would take no more; not tried before this.
+    pub(super) blocked_until: Time,
+    /// The last datagram that was too long for its way, to be told to the next that sends.
+    pub(super) too_long: Option<SocketError>,
+    /// Datagrams were refused: all, or those to one receiver alone.
+    refusals: Seldom,
+    refusals_alone: Seldom,
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Outgoing {
+        Outgoing {
+            sender: Sender::new(),
+            blocked_until: Time::NEVER,
+            too_long: None,
+            refusals: Seldom::default(),
+            refusals_alone: Seldom::default(),
+        }
+    }
+
+    /// Whether the socket is left alone yet.
+    pub(super) fn is_blocked(&mut self, now: Time) -> bool {
+        let blocked = self.blocked_until > now && self.blocked_until < Time::NEVER;
+        if !blocked {
+            self.blocked_until = Time::NEVER;
+        }
+        blocked
+    }
+
+    /// Sends a run, of which what the socket would not take is left to the publisher. Gives when it was done.
+    pub(super) fn send(&mut self, shared: &Shared, publisher: &mut Publisher, transmit: &Transmit) -> Time {
+        let to = match transmit.to {
+            To::Group => shared.group,
+            To::Receiver(address) => address,
+        };
+        let (mut one, mut many);
+        let slices = match transmit.count {
+            1 => {
+                one = [IoSlice::new(&[])];
+                &mut one[..]
+            }
+            // Takes as long to make as to send one takes in here.
+            count => {
+                many = [IoSlice::new(&[]); net::MAX_DATAGRAMS];
+                &mut many[..count]
+            }
+        };
+        for (slice, datagram) in slices.iter_mut().zip(publisher.datagrams()) {
+            *slice = IoSlice::new(datagram);
+        }
+        let datagrams = &*slices;
+        let mut run =
+            judge(self.sender.send(&shared.socket, to, transmit.segment, datagrams), transmit.count);
+        let (mut failures, mut calls) = (run.failed as u64, u64::from(run.system_calls));
+        let refused_alone = if to == shared.group { None } else { run.last_error.take() };
+        if refused_alone.is_some() {
+            // What cannot reach a receiver alone (a narrow route, a firewall) would never reach it, however often it
+            // asks. By way of the group it may; the others have no harm of it.
+            let outcome = self.sender.send(&shared.socket, shared.group, transmit.segment, datagrams);
+            run = judge(outcome, transmit.count);
+            failures += run.failed as u64;
+            calls += u64::from(run.system_calls);
+        }
+        publisher.count_sending(failures, calls);
+        let now = shared.clock.now();
+        if let Some(error) = refused_alone
+            && self.refusals_alone.is_due(now)
+        {
+            tracing::warn!(%error, %to, "a receiver cannot be sent to alone, and is served with the group");
+        }
+        if let Some(error) = &run.last_error {
+            self.failed(error, transmit.segment, shared, now);
+        }
+        let took = run.done();
+        if took < transmit.count {
+            publisher.retract(took);
+            self.blocked_until = now + BLOCKED_RETRY;
+        }
+        now
+    }
+
+    /// A datagram to the group was refused by the system. It may be repaired; what refuses every datagram of its length is
+    /// told to the sender, and what goes on and on to the operator, seldom.
+    fn failed(&mut self, error: &io::Error, length: usize, shared: &Shared, now: Time) {
+        if !net::is_too_long(error) {
+            if self.refusals.is_due(now) {
+                tracing::warn!(%error, "datagrams cannot be sent");
+            }
+            return;
+        }
+        let error = shared.socket.too_long(length);
+        if self.refusals.is_due(now) {
+            tracing::warn!(%error, "datagrams cannot be sent");
+        }
+        self.too_long = Some(error);
+    }
+}
+
+/// What became of `count` datagrams, whether one went out or none: a socket that would block took none, and one that
+/// refused all is done with them.
+fn judge(outcome: io::Result<net::Sent>, count: usize) -> net::Sent {
+    let mut sent = net::Sent::default();
+    match outcome {
+        Ok(some) => return some,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => {
+            sent.failed = count;
+            sent.last_error = Some(error);
+        }
+    }
+    sent.system_calls = 1;
+    sent
+}
