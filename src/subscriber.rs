@@ -28,7 +28,7 @@ pub struct Subscriber {
     wait: Wait,
     look: Look,
     /// Somebody has a waiting call return.
-    woken: Arc<AtomicBool>,
+    woken: Arc<Woken>,
 }
 
 /// How long a wait that blocks looks before it sleeps. To sleep for what is about to come costs both sides more than to look for
@@ -73,7 +73,14 @@ impl Look {
 #[derive(Clone, Debug)]
 pub struct Waker {
     alarm: Alarm,
-    woken: Arc<AtomicBool>,
+    woken: Arc<Woken>,
+}
+
+/// Who has not taken notice of being woken: a waiting call, and a look at what made the descriptor readable.
+#[derive(Debug, Default)]
+struct Woken {
+    call: AtomicBool,
+    descriptor: AtomicBool,
 }
 
 impl Waker {
@@ -81,7 +88,8 @@ impl Waker {
     /// [`Subscriber::recv_timeout`] with no event. What is here is given first. To wake several times before that is to wake
     /// once. The subscriber's descriptor becomes readable, too.
     pub fn wake(&self) {
-        self.woken.store(true, Ordering::SeqCst);
+        self.woken.call.store(true, Ordering::SeqCst);
+        self.woken.descriptor.store(true, Ordering::SeqCst);
         self.alarm.wake();
     }
 }
@@ -148,7 +156,7 @@ impl Subscriber {
         let mut take = |driver: &mut Driver| take(driver).map_err(Error::system("receiving"));
         self.driver.look();
         let mut taken = take(&mut self.driver)?;
-        if taken == nothing && self.woken.swap(false, Ordering::SeqCst) {
+        if taken == nothing && self.woken.descriptor.swap(false, Ordering::SeqCst) {
             // Taken notice of, lest the descriptor stays readable.
             self.driver.wait(Time(0)).map_err(Error::system("waiting"))?;
             taken = take(&mut self.driver)?;
@@ -172,7 +180,7 @@ impl Subscriber {
         let spin_until = (begun + time).min(until);
         let mut slept = false;
         let ready = loop {
-            if self.woken.swap(false, Ordering::SeqCst) {
+            if self.woken.call.swap(false, Ordering::SeqCst) {
                 return Ok(None);
             }
             if self.driver.clock().now() < spin_until {

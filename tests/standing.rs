@@ -3,7 +3,7 @@
 
 #![cfg(unix)]
 
-use nakcast::{Endpoint, Event, Publisher, PublisherBuilder, Subscriber, SubscriberBuilder};
+use nakcast::{Endpoint, Error, Event, Publisher, PublisherBuilder, Subscriber, SubscriberBuilder};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,15 @@ fn waking_is_seen_by_a_foreign_event_loop_and_passes() {
         assert!(subscriber.try_recv().unwrap().is_none());
         assert!(!readable(&subscriber, SHORT));
     }
+}
+
+#[test]
+fn a_call_that_waits_is_told_of_a_waking_that_a_look_came_upon_before() {
+    let mut subscriber = subscribe(5).open().unwrap();
+    subscriber.waker().wake();
+    assert!(subscriber.try_recv().unwrap().is_none());
+    assert_eq!(subscriber.poll(1, |_| {}).unwrap(), 0);
+    assert_eq!(subscriber.recv().map(drop), Err(Error::Woken));
 }
 
 #[test]

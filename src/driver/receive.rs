@@ -17,6 +17,8 @@ const NAK_BATCH: u32 = 32;
 /// Datagrams handled between two looks at the clock, though more are there: who is never done reading keeps deadlines all the
 /// same, repeats NAKs, and hears what comes to the other socket.
 const LOOK_EVERY: u32 = 256;
+/// Events given between two looks at the clock, where so much is kept that nothing is received in between.
+const GIVEN_EVERY: usize = 256;
 /// Looks of one who spins into the group's socket alone, before it looks into the other, at what is due, and at what else there
 /// is: some microseconds.
 const LOOKS: u32 = 32;
@@ -49,6 +51,8 @@ pub(crate) struct Driver {
     unsent: u32,
     /// Datagrams handled since the clock was looked at.
     unlooked: u32,
+    /// Events given since a datagram was.
+    given: usize,
     sender: Sender,
     waiter: Waiter,
     /// The waiter watches the sockets.
@@ -78,6 +82,7 @@ impl Driver {
             received: clock.now(),
             unsent: 0,
             unlooked: 0,
+            given: 0,
             sender: Sender::new(),
             waiter,
             watched: Mutex::new(false),
@@ -112,8 +117,10 @@ impl Driver {
     /// The next thing that happened, if there is one without waiting.
     pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
         loop {
+            self.keep_up();
             let current = current(&self.receivers[self.current], self.handled);
             if let Some(ready) = self.subscriber.advance(current) {
+                self.given += 1;
                 return Ok(Some(ready));
             }
             if !self.take()? {
@@ -126,8 +133,11 @@ impl Driver {
     pub(crate) fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> io::Result<usize> {
         let mut count = 0;
         while count < limit {
+            self.keep_up();
             let current = current(&self.receivers[self.current], self.handled);
-            count += self.subscriber.rest(current, limit - count, &mut handle);
+            let rest = self.subscriber.rest(current, limit - count, &mut handle);
+            count += rest;
+            self.given += rest;
             if !self.subscriber.has_ready() {
                 if count < limit && !self.take()? {
                     break;
@@ -137,6 +147,7 @@ impl Driver {
             {
                 handle(self.subscriber.event(&ready, current));
                 count += 1;
+                self.given += 1;
             }
         }
         Ok(count)
@@ -153,6 +164,7 @@ impl Driver {
 
     /// Handles the next datagram, or what is due when there is none. False when there is nothing to do but wait.
     fn take(&mut self) -> io::Result<bool> {
+        self.given = 0;
         if self.subscriber.is_urgent() {
             self.unsent += 1;
             if self.unsent >= NAK_BATCH {
@@ -201,15 +213,30 @@ impl Driver {
     fn keep_time(&mut self) -> bool {
         self.unlooked = 0;
         self.readable = [true; 2];
+        let did = self.do_due();
+        self.handled &= !did;
+        did && self.subscriber.has_ready()
+    }
+
+    /// The same while what is kept is delivered: publishers hear how far this is, and repairs are asked for, though nothing is received.
+    #[inline]
+    fn keep_up(&mut self) {
+        if self.given >= GIVEN_EVERY {
+            self.given = 0;
+            self.do_due();
+        }
+    }
+
+    /// Does what is due, but for finding silence; whether there was something.
+    fn do_due(&mut self) -> bool {
         let now = self.clock.now();
         self.follow_wall_clock(now);
-        if !self.subscriber.poll_timeout(now).is_some_and(|(at, _)| at.is_due(now)) {
-            return false;
+        let due = self.subscriber.poll_timeout(now).is_some_and(|(at, _)| at.is_due(now));
+        if due {
+            self.subscriber.handle_due(now);
+            self.transmit();
         }
-        self.handled = false;
-        self.subscriber.handle_due(now);
-        self.transmit();
-        self.subscriber.has_ready()
+        due
     }
 
     /// The wall clock is corrected at times, which the monotonic one does not follow.
@@ -319,8 +346,11 @@ impl Driver {
         if !*self.watched.get_mut() {
             return;
         }
-        let until = self.deadline();
-        self.waiter.arm(until, self.clock.now());
+        match self.deadline() {
+            // Whoever set the timer: were it to go off it would be readable for ever.
+            Time::NEVER => self.waiter.disarm(),
+            until => self.waiter.arm(until, self.clock.now()),
+        }
     }
 
     /// Waits until something comes, something is due, or `until`.
@@ -393,196 +423,4 @@ impl std::os::fd::AsRawFd for Driver {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::{Options, resolve};
-    use crate::protocol::publisher::{self, Publisher};
-    use crate::protocol::subscriber::{Config, Contract};
-    use crate::wire::{ReceiverId, SourceId};
-
-    const DEADLINE: Duration = Duration::from_secs(20);
-
-    /// A subscriber that has had the first of three messages, misses the second, and whose group socket is never empty: the
-    /// third comes again and again.
-    struct Saturated {
-        driver: Driver,
-        source: Socket,
-        datagrams: Vec<Vec<u8>>,
-        until: Time,
-    }
-
-    impl Saturated {
-        fn new(contract: Contract) -> Saturated {
-            let local = resolve(Some("127.0.0.1"), "239.255.77.1".parse().unwrap()).unwrap();
-            let open = || Socket::unicast(&local, 0, &Options::default()).unwrap();
-            let clock = Clock::start();
-            let config = Config { contract, ..Config::new(ReceiverId(1)) };
-            let subscriber = Subscriber::new(config, clock.now());
-            let driver = Driver::new(subscriber, open(), open(), clock, None).unwrap();
-            let mut publisher = Publisher::new(publisher::Config::new(SourceId(7)), clock.now());
-            let mut datagrams = Vec::new();
-            let stream = publisher.open_stream("t", clock.now()).unwrap();
-            let mut send = |publisher: &mut Publisher| {
-                let mut sent = Vec::new();
-                while publisher.poll_transmit(clock.now()).is_some() {
-                    sent.extend(publisher.datagrams().map(<[u8]>::to_vec));
-                }
-                assert_eq!(sent.len(), 1);
-                datagrams.append(&mut sent);
-            };
-            send(&mut publisher);
-            for message in [b"1", b"2", b"3"] {
-                publisher.send(stream, message, clock.now()).unwrap();
-                publisher.flush(stream);
-                send(&mut publisher);
-            }
-            let until = clock.now() + DEADLINE;
-            let saturated = Saturated { driver, source: open(), datagrams, until };
-            for datagram in [0, 1] {
-                saturated.send(datagram, GROUP);
-            }
-            // As many as two batches hold: each that is taken is followed by another.
-            for _ in 0..2 * Receiver::MESSAGES {
-                saturated.send(3, GROUP);
-            }
-            saturated
-        }
-
-        fn send(&self, datagram: usize, to: usize) {
-            let to = self.driver.sockets[to].local_addr();
-            self.source.as_socket().send_to(&self.datagrams[datagram], to).unwrap();
-        }
-
-        /// Another datagram comes, and one is handled: what happened, shown in a word.
-        fn step(&mut self) -> Option<String> {
-            assert!(!self.until.is_due(self.driver.clock.now()), "nothing in time");
-            self.send(3, GROUP);
-            assert!(self.driver.take().unwrap(), "there is always something to read");
-            let current = self.driver.receivers[self.driver.current].current();
-            let current = current.filter(|_| self.driver.handled).map_or(&[][..], |current| current.bytes);
-            let ready = self.driver.subscriber.advance(current)?;
-            Some(match self.driver.event(&ready) {
-                Event::Message(message) => String::from_utf8_lossy(message.payload()).into(),
-                Event::Gap(gap) => format!("{} lost: {}", gap.messages(), gap.reason()),
-                Event::StreamUp(_) => "up".into(),
-                other => panic!("{other:?}"),
-            })
-        }
-
-        fn next(&mut self) -> String {
-            loop {
-                if let Some(told) = self.step() {
-                    return told;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_deadline_is_kept_though_datagrams_come_without_pause() {
-        let mut saturated = Saturated::new(Contract::Deadline(Duration::from_millis(20)));
-        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
-        assert_eq!(saturated.next(), "1 lost: deadline");
-        assert_eq!(saturated.next(), "3");
-    }
-
-    #[test]
-    fn naks_are_repeated_though_datagrams_come_without_pause() {
-        let mut saturated = Saturated::new(Contract::Ordered);
-        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
-        while saturated.driver.stats().naks < 4 {
-            assert_eq!(saturated.step(), None);
-        }
-    }
-
-    #[test]
-    fn a_repair_is_heard_though_the_group_is_never_silent() {
-        let mut saturated = Saturated::new(Contract::Ordered);
-        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
-        // The unicast socket was looked into before.
-        assert!(!saturated.driver.readable[UNICAST]);
-        saturated.send(2, UNICAST);
-        assert_eq!([saturated.next(), saturated.next()], ["2", "3"]);
-    }
-
-    #[test]
-    fn who_spins_hears_both_sockets() {
-        let mut saturated = Saturated::new(Contract::Ordered);
-        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
-        // All that came again is read.
-        while saturated.driver.next().unwrap().is_some() {}
-        let mut spin = |datagram, to| {
-            saturated.send(datagram, to);
-            let driver = &mut saturated.driver;
-            loop {
-                assert!(!saturated.until.is_due(driver.clock.now()), "nothing in time");
-                driver.spin(saturated.until).unwrap();
-                let before = driver.stats().duplicates;
-                if driver.next().unwrap().is_some() || driver.stats().duplicates > before {
-                    break;
-                }
-            }
-        };
-        spin(3, GROUP);
-        spin(2, UNICAST);
-        assert_eq!(saturated.driver.stats().messages, 2);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_descriptor_that_is_asked_for_late_tells_what_comes_and_what_is_due() {
-        use std::os::fd::AsRawFd;
-        let mut saturated = Saturated::new(Contract::Deadline(Duration::from_millis(200)));
-        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
-        let driver = &mut saturated.driver;
-        if driver.next().unwrap().is_some() {
-            return eprintln!("SKIPPED: this machine stood still for as long as the deadline");
-        }
-        driver.arm();
-        assert!(!*driver.watched.get_mut(), "nobody waits");
-        let mut poll = mio::Poll::new().unwrap();
-        let descriptor = driver.as_raw_fd();
-        let mut source = mio::unix::SourceFd(&descriptor);
-        poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
-        let mut events = mio::Events::with_capacity(4);
-        let told = loop {
-            poll.poll(&mut events, Some(DEADLINE)).unwrap();
-            assert!(!events.is_empty(), "nothing in time");
-            driver.look();
-            if let Some(ready) = driver.next().unwrap() {
-                break ready;
-            }
-            driver.arm();
-        };
-        assert!(matches!(driver.event(&told), Event::Gap(_)), "its deadline has come");
-    }
-
-    /// The time it was received is told to the application, beside the time it was sent.
-    #[test]
-    fn nothing_that_comes_while_it_is_looked_for_was_received_before_it_was_sent() {
-        let mut saturated = Saturated::new(Contract::default());
-        let clock = saturated.driver.clock;
-        let driver = &mut saturated.driver;
-        while driver.receive(GROUP).unwrap() {}
-        let (to, source) = (driver.sockets[GROUP].local_addr(), &saturated.source);
-        let (taken, is_taken) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                while is_taken.recv().is_ok() {
-                    source.as_socket().send_to(&clock.now().0.to_be_bytes(), to).unwrap();
-                }
-            });
-            for _ in 0..2_000 {
-                taken.send(()).unwrap();
-                while !driver.receivers[GROUP].advance() {
-                    assert!(!saturated.until.is_due(clock.now()));
-                    driver.spin(saturated.until).unwrap();
-                }
-                let datagram = driver.receivers[GROUP].current().unwrap();
-                let sent = Time(u64::from_be_bytes(datagram.bytes.try_into().unwrap()));
-                assert!(sent <= driver.received);
-            }
-            drop(taken);
-        });
-    }
-}
+mod tests;

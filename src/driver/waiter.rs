@@ -152,6 +152,12 @@ impl Waiter {
         }
     }
 
+    /// Nothing is due: a timer that has gone off is not readable any more.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = Time::NEVER;
+        self.clear_timer();
+    }
+
     /// Waits until something is readable, the time has come, or it is woken; not at all when `until` has come. Calls `ready`
     /// with the token of each socket that became readable.
     pub(crate) fn wait(&mut self, until: Time, clock: &Clock, ready: impl FnMut(usize)) -> io::Result<()> {

@@ -1,20 +1,15 @@
 //! One subscriber, and datagrams written by hand: what it makes of each, at the edges of what it may have.
 
-use super::peers::{Heard, SOURCE, data, emit, heartbeat, lone};
+use super::peers::{Heard, SOURCE, data, emit, from, heartbeat, lone};
 use nakcast::protocol::subscriber::{self, Contract, Subscriber};
 use nakcast::protocol::{EndReason, Event, GapReason, Time};
 use nakcast::wire::{
     Announce, Confirmation, Datagram, End, Header, Invalid, Kind, MAX_SEQUENCE, Nak, Ncf, ReceiverId, Status,
     data as body, flag,
 };
-use std::net::SocketAddr;
 use std::time::Duration;
 
 const NOW: Time = Time(1_000_000_000);
-
-fn from() -> SocketAddr {
-    SocketAddr::from(([10, 9, 9, 9], 9))
-}
 
 fn announce(window: u32, datagram: u16) -> Vec<u8> {
     let mut payload = [0; 100];
@@ -42,7 +37,7 @@ fn gone(last: u64, next_message: u64) -> Vec<u8> {
     emit(Header { flags: flag::GONE, ..Header::new(Kind::Ncf, SOURCE, 1) }, &payload[..length])
 }
 
-fn end(lead: u64, message: u64) -> Vec<u8> {
+pub(super) fn end(lead: u64, message: u64) -> Vec<u8> {
     let mut payload = [0; 16];
     let length = End { trail: 1 }.emit(&mut payload);
     emit(Header { sequence: lead, message, ..Header::new(Kind::End, SOURCE, 1) }, &payload[..length])

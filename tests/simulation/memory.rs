@@ -3,10 +3,13 @@
 
 #![allow(unsafe_code, reason = "an allocator that counts can be written in no other way")]
 
+use super::by_hand::end;
+use super::peers::{SOURCE, announce, data, emit, from, heartbeat};
 use super::published::{Lengths, payload};
 use nakcast::protocol::Time;
 use nakcast::protocol::publisher::{self, Flow, Publisher};
 use nakcast::protocol::subscriber::{self, Contract, Subscriber};
+use nakcast::wire::{Datagram, Header, Kind, Nak, flag};
 use nakcast::{Event, GapReason, ReceiverId, SourceId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -167,4 +170,67 @@ fn memory_is_within_its_bound_as_the_allocator_sees_it() {
             assert!(to <= most, "{flow:?} {contract:?}: a subscriber held {to} bytes, of {most}");
         }
     }
+}
+
+/// What a peer may have a subscriber remember of one stream has a bound, however much it says: here that one datagram more is missing,
+/// again and again, and every other one comes or none does. All are asked for, and told, all the same.
+#[test]
+fn what_heartbeats_tell_is_missing_takes_no_more_memory_than_may_be() {
+    for (leads, come) in [(200_000, false), (50_000, true)] {
+        let mut now = Time(1_000_000_000);
+        let config = subscriber::Config::new(ReceiverId(1));
+        let most = config.reorder as isize + (4 << 20);
+        let mut core = Metered::new(|| Subscriber::new(config, now));
+        core.with(|core| core.handle_datagram(now, from(), &announce(0, 1, 1 << 20, 100)));
+        for lead in 1..=leads {
+            let told = match come && lead % 2 == 0 {
+                true => data(Kind::Data, lead, lead),
+                false => heartbeat(1, lead, lead + 1),
+            };
+            core.with(|core| core.handle_datagram(now, from(), &told));
+        }
+        assert!(core.most < most, "{} bytes for what is missing, of {most}", core.most);
+        let mut core = core.core;
+        core.handle_datagram(now, from(), &end(leads, leads + 1));
+        while core.stats().messages < leads {
+            now = now + Duration::from_millis(10);
+            assert!(now < Time(600_000_000_000), "{:?}", core.stats());
+            core.handle_timeout(now);
+            let mut asked = Vec::new();
+            while let Some(transmit) = core.poll_transmit(now) {
+                let datagram = Datagram::parse(core.datagram(&transmit)).unwrap();
+                if datagram.header.kind == Kind::Nak {
+                    let nak = Nak::parse(datagram.payload).unwrap();
+                    asked.extend(nak.ranges().flat_map(|range| range.first..=range.last()));
+                }
+            }
+            for sequence in asked {
+                let repair = data(Kind::Repair, sequence, sequence);
+                core.handle_datagram(now, from(), &repair);
+                assert_eq!(overruns_told(&mut core, &repair), 0);
+            }
+            core.handle_datagram(now, from(), &end(leads, leads + 1));
+            assert_eq!(overruns_told(&mut core, &[]), 0);
+        }
+        assert_eq!((core.stats().streams, core.stats().lost), (0, 0), "its end was told");
+    }
+}
+
+/// A message that is too long is told as a gap, and then nothing is kept of it.
+#[test]
+fn messages_that_are_refused_leave_nothing_behind() {
+    let now = Time(1_000_000_000);
+    let mut core = Metered::new(|| Subscriber::new(subscriber::Config::new(ReceiverId(1)), now));
+    core.with(|core| core.handle_datagram(now, from(), &announce(0, 1, 1 << 20, 100)));
+    let mut payload = [0; 18];
+    nakcast::wire::data::emit_fragment(&mut payload, 0, u32::MAX);
+    let mut refuse = |sequence| {
+        let header = Header { sequence, message: sequence, ..Header::new(Kind::Data, SOURCE, 1) };
+        let part = emit(Header { flags: flag::FRAGMENT, ..header }, &payload);
+        core.with(|core| core.handle_datagram(now, from(), &part));
+        assert_eq!(core.with(|core| overruns_told(core, &part)), 1);
+        core.held
+    };
+    let before = (1..100).map(&mut refuse).last();
+    assert_eq!((100..10_000).map(&mut refuse).last(), before);
 }

@@ -52,6 +52,11 @@ fn emit_record_in(payload: &mut [u8; 5]) {
     nakcast::wire::data::emit_record(payload, 1);
 }
 
+/// Where they come from.
+pub(super) fn from() -> SocketAddr {
+    SocketAddr::from(([10, 9, 9, 9], 9))
+}
+
 /// Hands datagrams to a subscriber, and everything it has to do besides.
 fn feed(core: &mut subscriber::Subscriber, now: &mut Time, datagrams: &[Vec<u8>]) {
     let from = SocketAddr::from(([10, 9, 9, 9], 9));

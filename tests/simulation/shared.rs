@@ -1,9 +1,13 @@
 //! What the topics of an endpoint, or of a subscription, share: the window's memory, and the receive buffer.
 
+use super::by_hand::{self, of};
 use super::endpoint::{NOW, lost_its_first, position, send, status, windowed};
+use super::peers::from;
 use super::standing::{Alone, MILLISECOND};
+use nakcast::protocol::Event;
 use nakcast::protocol::publisher::{BackPressure, Flow, Refused, START_GRACE};
-use nakcast::wire::ReceiverId;
+use nakcast::protocol::subscriber::Contract;
+use nakcast::wire::{Datagram, Kind, ReceiverId, Status};
 
 #[test]
 fn a_stream_above_its_share_of_the_window_gives_up_its_own_and_others_take_from_the_richest() {
@@ -86,4 +90,57 @@ fn where_many_streams_rest_each_may_send_a_part_of_the_receive_buffer_at_first()
         let limits: Vec<_> = alone.said.iter().flat_map(|(_, told)| told).map(|told| told.limit).collect();
         assert!(!limits.is_empty() && limits.iter().all(|&limit| limit == share), "{streams}: {limits:?}");
     }
+}
+
+#[test]
+fn a_stream_with_more_than_is_taken_lets_others_have_their_turn() {
+    let mut core = by_hand::small(Contract::Ordered, 2);
+    let first = of(1, 1);
+    core.handle_datagram(NOW, from(), &first);
+    core.park(&first);
+    core.handle_datagram(NOW, from(), &of(2, 1));
+    for sequence in 2..=50 {
+        core.handle_datagram(NOW, from(), &of(1, sequence));
+        core.handle_datagram(NOW, from(), &of(2, sequence));
+    }
+    // Of the first comes one for each that is taken.
+    let mut taken = [0; 2];
+    for next in 51..500 {
+        let Some(ready) = core.advance(&[]) else { break };
+        if let Event::Message(message) = core.event(&ready, &[]) {
+            taken[message.stream_id() as usize - 1] += 1;
+        }
+        core.handle_datagram(NOW, from(), &of(1, next));
+        if taken[1] == 50 {
+            break;
+        }
+    }
+    assert_eq!(core.stats().overruns, 0);
+    assert!(taken[1] == 50 && taken[0] < 150, "{taken:?}");
+}
+
+#[test]
+fn by_arrival_the_position_moves_as_what_waits_is_delivered() {
+    let mut core = by_hand::small(Contract::Arrival, 1);
+    let first = of(1, 1);
+    core.handle_datagram(NOW, from(), &first);
+    // It is taken late, and others wait behind it; one of them is missing.
+    core.park(&first);
+    for sequence in (2..=50).chain(52..=100) {
+        core.handle_datagram(NOW, from(), &of(1, sequence));
+    }
+    let mut told = Vec::new();
+    for step in 0..100 {
+        let now = NOW + MILLISECOND * 20 * step;
+        core.advance(&[]);
+        core.handle_timeout(now);
+        while let Some(transmit) = core.poll_transmit(now) {
+            let datagram = Datagram::parse(core.datagram(&transmit)).unwrap();
+            if datagram.header.kind == Kind::Status {
+                told.extend(Status::parse(datagram.payload).unwrap().positions().map(|told| told.position));
+            }
+        }
+    }
+    let on_the_way = told.iter().filter(|position| (10..=50).contains(*position)).count();
+    assert!(told.is_sorted() && on_the_way > 3 && told.last() == Some(&51), "{told:?}");
 }

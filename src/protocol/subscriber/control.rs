@@ -117,6 +117,10 @@ impl Subscriber {
             self.stats.contradictions += 1;
             return;
         }
+        // Where as many ranges are missing as may be, it is told again when there is room for another.
+        if stream.gaps.is_full() && !stream.gaps.goes_on(stream.highest) {
+            return;
+        }
         self.lost(now, index, lead, next_message, false);
         if let Some(stream) = self.streams[index].as_mut() {
             stream.highest = lead;
@@ -270,7 +274,7 @@ impl Subscriber {
         }
         self.see_lead(now, index, lead, header.message);
         self.see_trail(index, end.trail, None);
-        if let Some(stream) = self.streams[index].as_mut() {
+        if let Some(stream) = self.streams[index].as_mut().filter(|stream| stream.highest == lead) {
             stream.ending.get_or_insert(EndReason::Closed);
         }
         self.enqueue(index);

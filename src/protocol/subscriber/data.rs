@@ -3,7 +3,7 @@
 use super::gaps::{Missing, Retry};
 use super::reorder::Arrival;
 use super::source::Known;
-use super::stream::{Content, Cursor, MOST_RANGES, Place};
+use super::stream::{Content, Cursor, Place};
 use super::{Contract, Subscriber};
 use crate::protocol::event::GapReason;
 use crate::protocol::pool::Pool;
@@ -103,7 +103,7 @@ impl Subscriber {
         // What there is no room for never came: it is found missing, or missing still, and asked for.
         let is_near = sequence <= stream.expected.max(stream.told.limit)
             || sequence < stream.expected + ceiling(stream, capacity, sharing);
-        let room = is_near && (!splits || stream.gaps.len() < MOST_RANGES);
+        let room = is_near && (!splits || !stream.gaps.is_full());
         let received = now.0.wrapping_add(self.config.wall_offset);
         let arrival = Arrival { received, kernel: self.kernel };
         let deliverable = by_arrival || sequence == stream.expected;
@@ -142,6 +142,7 @@ impl Subscriber {
         let watch = sequence >= stream.watch;
         if at_once {
             stream.cursor = Some(Cursor::new(Place::Current, bytes, datagram, arrival));
+            self.at_hand = Some(index);
         } else if by_arrival {
             stream.arrived.push_back(sequence);
         }

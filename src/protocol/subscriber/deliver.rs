@@ -8,6 +8,9 @@ use super::{Contract, Subscriber};
 use crate::protocol::event::{self, EndReason, Event, Gap, GapReason, Loss, Message};
 use crate::wire::{Datagram, Fragment, data};
 
+/// Datagrams of a stream that are delivered before it is the next one's turn, if there is one.
+const TURN: u32 = 64;
+
 /// Something that happened; [`Subscriber::event`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
@@ -28,8 +31,10 @@ impl Subscriber {
     pub fn advance(&mut self, current: &[u8]) -> Option<Ready> {
         while !self.ready.is_empty() || self.feed() {
             let Some(&index) = self.ready.front() else { break };
-            if self.take_back(index) && self.feed() {
-                // Who waited for the memory is before who had it.
+            let fed = self.take_back(index) && self.feed();
+            // Who waited for the memory is before who had it; and who has had its turn is behind the others.
+            if fed || self.has_had_its_turn(index) {
+                self.turn = 0;
                 self.ready.rotate_left(1);
                 continue;
             }
@@ -49,12 +54,27 @@ impl Subscriber {
                 return Some(Ready { stream: index, what });
             }
             self.ready.pop_front();
+            self.turn = 0;
             if let Some(stream) = self.streams[index].as_mut() {
                 stream.queued = false;
             }
             self.had_nothing(index);
         }
         None
+    }
+
+    /// Whether the first stream that is ready has had its turn while others are: one of which there is more than the application
+    /// takes would be in their way for ever. A datagram that was begun is delivered first.
+    fn has_had_its_turn(&mut self, first: usize) -> bool {
+        if self.turn < TURN || self.ready.len() == 1 {
+            return false;
+        }
+        let cursor = self.streams[first].as_ref().and_then(|stream| stream.cursor);
+        let done = cursor.is_none_or(|cursor| cursor.at >= cursor.payload.1 - cursor.payload.0);
+        if done {
+            self.consume(first);
+        }
+        done
     }
 
     /// Shows what `advance` gave last, until the next call that changes the subscriber.
@@ -153,19 +173,20 @@ impl Subscriber {
         {
             stream.queued = false;
             self.ready.pop_front();
+            self.turn = 0;
         }
     }
 
     /// Keeps what is left to deliver of the datagram that was handled last, so that another may be handled.
     pub fn park(&mut self, current: &[u8]) {
-        for stream in self.streams.iter_mut().flatten() {
-            if let Some(cursor) = &mut stream.cursor
-                && cursor.place == Place::Current
-            {
-                cursor.place = Place::Parked;
-                self.parked.clear();
-                self.parked.extend_from_slice(current);
-            }
+        if let Some(index) = self.at_hand.take()
+            && let Some(Some(stream)) = self.streams.get_mut(index)
+            && let Some(cursor) = &mut stream.cursor
+            && cursor.place == Place::Current
+        {
+            cursor.place = Place::Parked;
+            self.parked.clear();
+            self.parked.extend_from_slice(current);
         }
     }
 
@@ -264,8 +285,7 @@ impl Subscriber {
             // A message whose last parts were never sent.
             if let Some(number) = stream.assemblies.oldest() {
                 let first = stream.assemblies.get(number).map_or(stream.highest, |assembly| assembly.first);
-                stream.bury(number, &mut self.reassembly);
-                stream.next_message = if by_arrival { stream.next_message } else { number + 1 };
+                stream.bury(number, !by_arrival, &mut self.reassembly);
                 let loss = Loss { first, last: stream.highest, messages: 1, reason: GapReason::SourceGone };
                 return Some(What::Gap(loss));
             }
@@ -347,10 +367,7 @@ impl Subscriber {
                 Assembled::Refused | Assembled::Contradicts => {
                     let first =
                         stream.assemblies.get(number).map_or(cursor.sequence, |assembly| assembly.first);
-                    stream.bury(number, &mut self.reassembly);
-                    if in_order {
-                        stream.next_message = number + 1;
-                    }
+                    stream.bury(number, in_order, &mut self.reassembly);
                     let reason = if assembled == Assembled::Refused {
                         self.stats.assemblies_refused += 1;
                         GapReason::Overrun
@@ -408,6 +425,7 @@ impl Subscriber {
         let sharing = self.sharing();
         let Some(stream) = self.streams[index].as_mut() else { return };
         let Some(cursor) = stream.cursor.take() else { return };
+        self.turn = self.turn.saturating_add(1);
         if let Place::Kept(sequence) = cursor.place {
             stream.window.remove(&mut self.pool, sequence);
         }
@@ -431,11 +449,11 @@ impl Subscriber {
         // The one that started before, if it reaches into it.
         let before = missing.before.saturating_sub(1);
         if stream.assemblies.get(before).is_some_and(|assembly| assembly.end >= missing.first) {
-            stream.bury(before, &mut self.reassembly);
+            stream.bury(before, false, &mut self.reassembly);
             messages += 1;
         }
         if missing.next > missing.before {
-            stream.bury(missing.next - 1, &mut self.reassembly);
+            stream.bury(missing.next - 1, false, &mut self.reassembly);
         }
         if messages > 0 {
             stream.losses.push_back(Loss { first: missing.first, last: missing.last, messages, reason });

@@ -76,8 +76,9 @@ pub struct Subscriber {
     /// A publisher's endpoint has a socket of its own, so an address names one source: the last that began there.
     by_address: HashMap<SocketAddr, usize>,
     streams: Vec<Option<Stream>>,
-    /// Streams with something to deliver.
+    /// Streams with something to deliver; and how many datagrams were delivered of the first of them in its turn.
     ready: VecDeque<usize>,
+    turn: u32,
     /// Streams that miss something.
     lossy: Vec<usize>,
     /// Streams whose next message waits for memory, in line.
@@ -94,6 +95,8 @@ pub struct Subscriber {
     ended: Vec<(usize, u32, u64)>,
     /// Memory left for messages in parts.
     reassembly: Memory,
+    /// The stream that the datagram which was handled last is delivered of, if it is at once.
+    at_hand: Option<usize>,
     /// The one datagram whose delivery was interrupted.
     parked: Vec<u8>,
     /// The stream of the last data datagram: the next is mostly of the same.
@@ -127,6 +130,7 @@ impl Subscriber {
             by_address: HashMap::new(),
             streams: Vec::new(),
             ready: VecDeque::with_capacity(16),
+            turn: 0,
             lossy: Vec::with_capacity(16),
             hungry: Vec::new(),
             asking: BinaryHeap::new(),
@@ -135,6 +139,7 @@ impl Subscriber {
             departed: VecDeque::new(),
             ended: Vec::new(),
             reassembly: Memory::new(config.reassembly),
+            at_hand: None,
             parked: Vec::new(),
             recent: None,
             busy: 0,

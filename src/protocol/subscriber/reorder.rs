@@ -52,6 +52,13 @@ impl Reorder {
         held.is_some_and(|held| held.filled & (1 << slot) != 0)
     }
 
+    /// The first that is kept.
+    pub(super) fn first(&self) -> Option<u64> {
+        let number = self.chunks.first();
+        let held = self.chunks.get(number).copied().flatten()?;
+        Some(self.layout.first_of(number) + u64::from(held.filled.trailing_zeros()))
+    }
+
     /// Keeps a datagram; false when the pool has no chunk for it. It must fit in a slot.
     pub(super) fn insert(
         &mut self,
@@ -199,6 +206,7 @@ mod tests {
                     }
                 }
                 assert_eq!(window.chunks(), pool.capacity() - pool.left());
+                assert_eq!(window.first(), kept.keys().next().copied());
                 for sequence in base + 1..base + 120 {
                     let found = window.get(&pool, sequence);
                     assert_eq!(found.is_some(), kept.contains_key(&sequence));

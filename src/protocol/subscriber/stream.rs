@@ -9,9 +9,6 @@ use crate::protocol::time::Time;
 use crate::wire::{Datagram, Fragment, Invalid, MAX_SEQUENCE, Records, SourceId, flag};
 use std::collections::{BTreeSet, VecDeque};
 
-/// Ranges that may be missing at a time; a datagram that would make another is left out, and asked for later.
-pub(super) const MOST_RANGES: usize = 16_384;
-
 /// Where a stream begins for a subscription.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
@@ -239,7 +236,7 @@ impl Stream {
     /// Everything before this is delivered or given up.
     pub(super) fn position(&self) -> u64 {
         // By arrival, what is here and not delivered holds the publisher back like anything else.
-        if self.arrived.is_empty() { self.expected } else { self.told.position.max(1) }
+        self.window.first().map_or(self.expected, |first| first.min(self.expected))
     }
 
     /// Its end is known, and nothing before it is outstanding.
@@ -247,10 +244,14 @@ impl Stream {
         self.ending == Some(EndReason::Closed) && self.expected > self.highest && self.is_drained()
     }
 
-    /// A message of which a part is lost: other parts that come are of no use.
-    pub(super) fn bury(&mut self, message: u64, memory: &mut Memory) {
+    /// A message of which a part is lost: other parts that come are of no use. In order what comes next says so.
+    pub(super) fn bury(&mut self, message: u64, in_order: bool, memory: &mut Memory) {
         self.assemblies.remove(message, memory);
-        self.dead.insert(message);
+        if in_order {
+            self.next_message = message + 1;
+        } else {
+            self.dead.insert(message);
+        }
     }
 
     /// A message that is whole: other parts that come are of no use either.
@@ -288,7 +289,7 @@ mod tests {
         let start = Start { sequence: 1, message: 1, catch_up_to: 0 };
         let mut stream = Stream::new(0, SourceId(1), 1, "t", 100, 100, 1 << 16, start);
         let mut memory = Memory::new(1_000);
-        (1..=4).for_each(|message| stream.bury(message, &mut memory));
+        (1..=4).for_each(|message| stream.bury(message, false, &mut memory));
         stream.highest_after = 4;
         // What is here may have parts of them.
         stream.arrived.push_back(1);
