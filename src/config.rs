@@ -177,7 +177,7 @@ impl PublisherBuilder {
     }
 
     /// Largest message, bytes, 1 to half the window, and 2^32 - 1. Default 16 MiB, or half the window where that is less. A message that
-    /// is longer than what may be sent at once costs a copy of the rest of it.
+    /// is longer than what may be sent at once costs a copy of the rest of it, in memory that its topic keeps until it is closed.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = Some(bytes);
         self
@@ -196,7 +196,7 @@ impl PublisherBuilder {
     }
 
     /// How long a subscriber that makes no progress is waited for, 1 ms to an hour. Default 1 s. Longer rides out longer
-    /// pauses of a subscriber at the price of pausing everybody.
+    /// pauses of a subscriber at the price of pausing everybody; one that is dead is waited for no less.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.core.patience = patience;
         self
@@ -402,8 +402,9 @@ impl SubscriberBuilder {
     }
 
     /// Memory for messages of which parts are here, bytes, over all streams, 1 to 1 TiB. Default 64 MiB; taken as needed. A
-    /// message that alone is longer is told as a gap. One that finds it taken by others waits for them, for half a second at most
-    /// ([`Contract::Ordered`] and [`Contract::Deadline`]; it is told as a gap at once otherwise, and after that).
+    /// message that alone is longer is told as a gap. One that finds it taken by others waits for them, for half a second, or 0.9 s
+    /// where those go on ([`Contract::Ordered`] and [`Contract::Deadline`]; it is told as a gap at once otherwise, and after that). What the
+    /// application does not take meanwhile keeps it waiting for longer.
     pub fn reassembly_buffer(mut self, bytes: usize) -> Self {
         self.core.reassembly = bytes;
         self
@@ -425,7 +426,7 @@ impl SubscriberBuilder {
         self
     }
 
-    /// How to wait. Default [`Wait::Block`].
+    /// How to wait. Default [`Wait::Block`]. The thread of a [detached](crate::Subscriber::detach) subscriber always sleeps.
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self

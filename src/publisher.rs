@@ -395,7 +395,8 @@ impl Publisher {
     }
 
     /// Ends the stream: waits, at most for `linger`, until every known subscriber has everything, and the end of the stream
-    /// too. A stream that was opened less than 200 ms ago is stayed for that long, so that subscribers that were listening
+    /// too. One that falls silent meanwhile is known no longer after ten idle intervals, or the patience where that is more
+    /// ([`PublisherEvent::Left`] tells). A stream that was opened less than 200 ms ago is stayed for that long, so that subscribers that were listening
     /// have the time to be heard from.
     ///
     /// # Errors

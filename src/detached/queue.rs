@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Most events in it, at least 1: messages, gaps, beginnings and ends of streams alike. Memory follows the messages:
-    /// their bytes, and about 130 for each event.
+    /// their bytes, and about 130 for each event; that of up to 1,024 messages, 64 KiB each at the most, is kept and used again.
     pub capacity: usize,
     /// What happens when it is full.
     pub when_full: WhenFull,

@@ -159,15 +159,24 @@ impl Shared {
         let mut runs = sent.runs;
         let missed = self.missed.swap(false, Ordering::Relaxed);
         let looks = !working.watched && now.since(working.received) >= BETWEEN_LOOKS;
-        let takes_in = looks || working.unserved || missed;
+        if missed {
+            // Its timer may have gone off for nothing.
+            working.wakes_at = Time::NEVER;
+        }
+        // The service thread is put off, so what it would have done by now is done here. What came is read before it is found that nothing
+        // did for long.
+        let is_due = |working: &mut Working| working.publisher.poll_timeout(now).0.is_due(now);
+        let mut due = is_due(working);
+        let takes_in = looks || working.unserved || missed || due;
         let is_asked = takes_in && working.receive(self, now).received;
-        // The service thread is put off, so what it would have done by now is done here.
         working.follow_wall_clock(self, now);
-        let (due, _) = working.publisher.poll_timeout(now);
-        if due.is_due(now) {
+        if is_asked {
+            due = is_due(working);
+        }
+        if due {
             working.publisher.handle_timeout(now);
         }
-        if is_asked || due.is_due(now) || working.tell_at.is_due(now) {
+        if is_asked || due || working.tell_at.is_due(now) {
             sent = working.transmit(self, now);
             runs += sent.runs;
             self.tell(working);

@@ -388,3 +388,30 @@ fn a_repair_that_waits_behind_live_data_is_confirmed_and_nothing_else_is() {
         assert_eq!(core.stats().ncfs, confirmed);
     }
 }
+
+#[test]
+fn one_that_says_nothing_is_known_for_as_long_as_it_is_waited_for() {
+    // Ten idle intervals of half a second, or more.
+    for (patience, known) in [(1, 5), (60, 60)] {
+        let config = Config { patience: Duration::from_secs(patience), ..Config::new(SOURCE) };
+        let mut core = Publisher::new(config, NOW);
+        let stream = core.open_stream("a", NOW).unwrap();
+        status(&mut core, NOW, 1, &[position(stream, 1)]);
+        let mut now = NOW;
+        while core.receivers_of(stream) == 1 {
+            now = now.max(core.poll_timeout(now).0);
+            core.handle_timeout(now);
+            drain(&mut core, now);
+        }
+        assert_eq!(now.since(NOW).as_secs(), known);
+    }
+}
+
+#[test]
+fn a_status_message_that_cannot_be_counts_once() {
+    let mut core = windowed(4, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    status(&mut core, NOW, 1, &[position(stream, 1), position(7, 1), position(8, 1), position(stream, 9)]);
+    assert_eq!((core.stats().statuses, core.stats().statuses_rejected), (1, 1));
+    assert_eq!(core.receivers_of(stream), 1, "what can be is taken");
+}

@@ -1,6 +1,6 @@
 //! Messages in bulk: how many there is room for where they are published, and all of a datagram at once where they are heard.
 
-use super::endpoint::{NOW, drain, position, send, status, windowed};
+use super::endpoint::{NOW, drain, lost_its_first, position, send, status, windowed};
 use super::peers::{SOURCE, emit};
 use nakcast::protocol::publisher::{BackPressure, Flow, Publisher, Refused};
 use nakcast::protocol::subscriber::{Config, Contract, Subscriber};
@@ -30,7 +30,11 @@ fn headroom_is_made_where_something_may_be_given_up() {
         let stream = core.open_stream("a", NOW).unwrap();
         status(&mut core, NOW, 1, &[position(stream, 1)]);
         (0..4).for_each(|_| send(&mut core, stream, NOW).unwrap());
-        assert_eq!(core.headroom(stream, 2, NOW), given_up, "{flow:?}");
+        // Not more than half of it, for what may not come.
+        assert!(!core.headroom(stream, 2, NOW), "{flow:?}");
+        assert!(!lost_its_first(&mut core, stream), "{flow:?}");
+        assert_eq!(core.headroom(stream, 1, NOW), given_up, "{flow:?}");
+        assert_eq!(lost_its_first(&mut core, stream), given_up, "{flow:?}");
     }
 }
 

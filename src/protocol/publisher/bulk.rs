@@ -70,8 +70,11 @@ impl Publisher {
                 self.streams[id as usize - 1].promised = last;
                 return true;
             }
-            if !self.make_room(id, now) {
-                return false;
+            // What may not come is worth no more than half of what the stream can still repair.
+            let (needed, has) = (stream.window.chunks_up_to(last), stream.window.chunks());
+            match self.more(id, now) {
+                Ok(room) if room != Room::OldestOf(id) || needed * 2 <= has => self.take_room(id, room),
+                _ => return false,
             }
         }
     }
@@ -82,16 +85,6 @@ impl Publisher {
         if let Some(stream) = self.stream(id) {
             stream.promised = 0;
         }
-    }
-
-    /// Gives a stream memory for more datagrams, if there is some.
-    fn make_room(&mut self, id: u32, now: Time) -> bool {
-        let room = if self.has_free(id) { Ok(Room::Free) } else { self.spare(id, now) };
-        match room {
-            Ok(room) => self.take_room(id, room),
-            Err(_) => return false,
-        }
-        true
     }
 
     /// Takes the messages of whole records, for as many of which [`headroom`](Self::headroom) has made sure, and none of which
@@ -129,9 +122,8 @@ impl Publisher {
                 return at;
             }
             self.seal(id);
-            if !self.streams[id as usize - 1].window.has_room() && !self.make_room(id, now) {
-                return at;
-            }
+            let Ok(room) = self.room_here(id, now) else { return at };
+            self.take_room(id, room);
             self.begin(id, now);
         }
     }

@@ -20,6 +20,9 @@ pub(super) const LEAST_BUDGET: f64 = 4_096.0;
 /// What the round trip is taken for while it is unknown.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
 
+/// A position that no receiver can have.
+struct Impossible;
+
 impl Publisher {
     /// Takes a datagram that came to the publisher's socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
@@ -271,12 +274,14 @@ impl Publisher {
     fn places(&mut self, now: Time, status: &Status<'_>) {
         let quarantined = self.receivers.get_mut(status.receiver).is_none_or(|receiver| receiver.quarantined);
         let half = self.capacity() / 2;
+        let mut possible = true;
         for position in status.positions() {
-            let told = self.place(now, status.receiver, &position, quarantined, half);
-            if let Some(event) = told {
-                self.event(event);
+            match self.place(now, status.receiver, &position, quarantined, half) {
+                Ok(told) => told.into_iter().for_each(|event| self.event(event)),
+                Err(Impossible) => possible = false,
             }
         }
+        self.stats.statuses_rejected += u64::from(!possible);
     }
 
     fn place(
@@ -286,22 +291,20 @@ impl Publisher {
         told: &Position,
         quarantined: bool,
         half: u64,
-    ) -> Option<PublisherEvent> {
+    ) -> Result<Option<PublisherEvent>, Impossible> {
         let Some(stream) = self.streams.get_mut((told.stream as usize).wrapping_sub(1)) else {
-            self.stats.statuses_rejected += 1;
-            return None;
+            return Err(Impossible);
         };
         let lead = stream.sent_lead();
         if told.position > lead + 1 {
-            self.stats.statuses_rejected += 1;
-            return None;
+            return Err(Impossible);
         }
         if stream.released {
             // It missed every end of stream there was.
             if !told.ended {
                 self.end_soon(told.stream);
             }
-            return None;
+            return Ok(None);
         }
         let near = told.position + half > lead && !quarantined;
         let behind = crowd::is_behind(told.position, told.limit, lead);
@@ -327,7 +330,7 @@ impl Publisher {
             // Others who are behind need not say so when they hear how far the furthest is.
             self.timers.tell_limit(now);
         }
-        match caught_up {
+        Ok(match caught_up {
             Some(true) => Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() }),
             Some(false) => None,
             None => {
@@ -342,7 +345,7 @@ impl Publisher {
                 });
                 None
             }
-        }
+        })
     }
 
     /// Forgets receivers, which come in the order of their ids: nobody waits for them.

@@ -476,8 +476,7 @@ impl Publisher {
                 good_standing: self
                     .streams
                     .iter()
-                    .flat_map(|stream| stream.places.iter())
-                    .all(|place| place.receiver != id || place.standing),
+                    .all(|stream| stream.places.get(id).is_none_or(|place| place.standing)),
             })
             .collect()
     }

@@ -48,7 +48,7 @@ impl Places {
     /// The place of that receiver.
     pub(super) fn limiting(&self) -> Option<&Place> {
         let (receiver, _) = self.limit?;
-        self.find(receiver).ok().map(|at| &self.all[at])
+        self.get(receiver)
     }
 
     /// How far that is, when that receiver is behind.
@@ -100,6 +100,10 @@ impl Places {
         if self.all.len() < before {
             self.look();
         }
+    }
+
+    pub(super) fn get(&self, receiver: ReceiverId) -> Option<&Place> {
+        self.find(receiver).ok().map(|at| &self.all[at])
     }
 
     fn find(&self, receiver: ReceiverId) -> Result<usize, usize> {

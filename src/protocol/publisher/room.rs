@@ -16,7 +16,7 @@ pub(super) struct Hold {
 }
 
 /// The memory for a stream's next datagram.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     /// The stream has it.
     Here,
@@ -38,12 +38,12 @@ impl Publisher {
             return Ok(());
         };
         // By a receiver: the rate is kept, whoever waits.
-        let before = stream.held;
+        let (before, next) = (stream.held, stream.window.next());
+        self.stats.back_pressured += u64::from(std::mem::replace(&mut stream.refused, next) != next);
         stream.held = matches!(by, BackPressure::Receiver(_)).then(|| before.unwrap_or(now));
         if stream.held.is_some() && before.is_none() {
             self.held_back(id, now);
         }
-        self.stats.back_pressured += 1;
         match by {
             BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),
             BackPressure::Start => {
@@ -69,18 +69,22 @@ impl Publisher {
         if stream.backlog() >= BACKLOG {
             return Err(Hold { by: BackPressure::Rate, stream: id });
         }
-        if stream.window.has_room() {
-            Ok(Room::Here)
-        } else if self.has_free(id) {
-            Ok(Room::Free)
-        } else {
-            self.spare(id, now)
-        }
+        self.room_here(id, now)
+    }
+
+    /// The same, but for the leave to send it.
+    pub(super) fn room_here(&self, id: u32, now: Time) -> Result<Room, Hold> {
+        if self.streams[id as usize - 1].window.has_room() { Ok(Room::Here) } else { self.more(id, now) }
+    }
+
+    /// Where memory for one more chunk of a stream's is.
+    pub(super) fn more(&self, id: u32, now: Time) -> Result<Room, Hold> {
+        if self.has_free(id) { Ok(Room::Free) } else { self.spare(id, now) }
     }
 
     /// Whether the pool has memory for a stream: beside what is kept for those that have none yet, where it has some. Were it all with
     /// streams whose receivers are slow, these would have to wait for them.
-    pub(super) fn has_free(&self, id: u32) -> bool {
+    fn has_free(&self, id: u32) -> bool {
         let is_bare = self.streams[id as usize - 1].window.chunks() == 0;
         let kept = if is_bare { 0 } else { self.bare.min(self.pool.capacity() / KEPT_PART) };
         self.pool.left() > kept
@@ -126,7 +130,7 @@ impl Publisher {
 
     /// The stream that gives up its oldest chunk for one that needs memory: one that has more than its share. Where none can, one
     /// that had made sure of more than it came to use gives that back.
-    pub(super) fn spare(&self, id: u32, now: Time) -> Result<Room, Hold> {
+    fn spare(&self, id: u32, now: Time) -> Result<Room, Hold> {
         let mine = self.streams[id as usize - 1].window.chunks();
         let holding = self.streams.iter().filter(|stream| stream.window.chunks() > 0).count();
         let share = self.pool.capacity() / holding.max(1);

@@ -61,7 +61,7 @@ pub struct PublisherStats {
     pub fell_behind: u64,
     /// Times a receiver was quarantined.
     pub quarantined: u64,
-    /// Times a message, or a datagram of one, could not be taken at once.
+    /// Datagrams that could not be begun when a message was there for them, however often that was tried.
     pub back_pressured: u64,
     /// Control datagrams dropped because too many waited, and answers that the rate had no room for.
     pub control_dropped: u64,

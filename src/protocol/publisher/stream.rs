@@ -29,6 +29,8 @@ pub(super) struct Stream {
     pub(super) promised: u64,
     /// When the first datagram left.
     pub(super) first_sent: Option<Time>,
+    /// The last sequence number that could not be begun at once.
+    pub(super) refused: u64,
     /// Since when a receiver holds the next datagram back.
     pub(super) held: Option<Time>,
     /// It stands in the row of streams with something to transmit.
@@ -108,6 +110,7 @@ impl Stream {
             unsent: 1,
             promised: 0,
             first_sent: None,
+            refused: 0,
             held: None,
             queued: false,
             staged: Staged::default(),

@@ -196,10 +196,12 @@ impl Publisher {
         }
     }
 
-    /// A receiver from which nothing was heard for this long is forgotten.
+    /// A receiver from which nothing was heard for this long is forgotten: not before it was waited for as long as one that makes no
+    /// progress is.
     fn silence(&self) -> Duration {
         let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
-        self.config.idle_interval.saturating_mul(FORGET_AFTER).max(crowd::silence(group) * FORGET_STATUS)
+        let silence = self.config.idle_interval.saturating_mul(FORGET_AFTER);
+        silence.max(crowd::silence(group) * FORGET_STATUS).max(self.config.patience)
     }
 
     fn flush_due(&mut self, now: Time) {

@@ -77,6 +77,11 @@ impl Window {
         self.layout.chunk_of(sequence) < self.chunks.end()
     }
 
+    /// How many chunks the datagrams take that are to come, up to `sequence`.
+    pub(super) fn chunks_up_to(&self, sequence: u64) -> usize {
+        (self.layout.chunk_of(sequence) + 1).saturating_sub(self.layout.chunk_of(self.next())) as usize
+    }
+
     /// Adds memory behind what there is.
     pub(super) fn grow(&mut self, chunk: Chunk) {
         self.chunks.push(chunk);

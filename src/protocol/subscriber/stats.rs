@@ -75,7 +75,7 @@ pub struct SubscriberStats {
     pub dropped: u64,
     /// Datagrams the socket cut short.
     pub truncated: u64,
-    /// Datagrams the kernel dropped because the sockets' buffers were full.
+    /// Datagrams the kernel dropped because the sockets' buffers were full; on Linux a run that it had coalesced counts once.
     pub kernel_drops: u64,
     /// Datagrams the sockets did not take.
     pub send_failures: u64,
