@@ -36,6 +36,13 @@ pub fn command(arguments: impl Iterator<Item = String>) -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     let allowed = socket::processors()?;
+    for (flag, cpu) in [("--cpu", options.cpu), ("--peer-cpu", options.peer_cpu)] {
+        if let Some(cpu) = cpu.filter(|cpu| !allowed.contains(cpu)) {
+            return Err(io::Error::other(format!(
+                "{flag} {cpu}: this process may use the processors {allowed:?}"
+            )));
+        }
+    }
     let place = |mode| match options.cpu(mode, &allowed) {
         Some(cpu) => socket::pin(&[cpu]),
         None => socket::pin(&allowed),

@@ -120,8 +120,8 @@ pub struct Options {
     pub window: u64,
     /// Look for data and credits again and again, in place of sleeping.
     pub spin: bool,
-    cpu: Option<usize>,
-    peer_cpu: Option<usize>,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) peer_cpu: Option<usize>,
     free: bool,
     pub(crate) json: bool,
 }

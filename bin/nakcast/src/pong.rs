@@ -75,13 +75,11 @@ fn pong(plan: PongPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
             if outcome.is_ok() {
                 outcome = pong.handle(&event, &stop);
             }
-        })?;
-        if let Err(failure) = outcome {
-            break Err(failure);
-        }
-        if taken > 0 {
-            pong.publisher.flush()?;
-        }
+        });
+        let taken = match outcome.and(taken.map_err(Failure::from)).and_then(|taken| pong.sent(taken)) {
+            Ok(taken) => taken,
+            Err(failure) => break Err(failure),
+        };
         if plan.once
             && let Some(reason) = pong.ended
         {
@@ -100,9 +98,13 @@ fn pong(plan: PongPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
         if taken == 0 {
             let most = if plan.trip.spin { ping::tend(&pong.publisher) } else { SLICE };
             let wait = until.map_or(most, |until| most.min(until.saturating_duration_since(now)));
-            if let Some(event) = subscriber.recv_timeout(wait)? {
-                pong.handle(&event, &stop)?;
-                pong.publisher.flush()?;
+            let handled = match subscriber.recv_timeout(wait) {
+                Ok(Some(event)) => pong.handle(&event, &stop).and_then(|()| pong.sent(1)),
+                Ok(None) => Ok(0),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(failure) = handled {
+                break Err(failure);
             }
         }
     };
@@ -129,6 +131,14 @@ struct Pong {
 }
 
 impl Pong {
+    /// So many events were handled: what answers them leaves.
+    fn sent(&mut self, events: usize) -> Result<usize, Failure> {
+        if events > 0 {
+            self.publisher.flush()?;
+        }
+        Ok(events)
+    }
+
     fn handle(&mut self, event: &Event<'_>, stop: &Stop) -> Result<(), Failure> {
         match event {
             Event::Message(message) => {

@@ -278,7 +278,7 @@ pub(crate) fn contract_text(contract: nakcast::Contract) -> String {
     use nakcast::Contract;
     match contract {
         Contract::Ordered => "ordered".into(),
-        Contract::Deadline(deadline) => format!("deadline={}us", deadline.as_micros()),
+        Contract::Deadline(deadline) => format!("deadline={}us", deadline.as_nanos() as f64 / 1e3),
         Contract::Arrival => "arrival".into(),
         Contract::BestEffort => "best-effort".into(),
         other => format!("{other:?}"),

@@ -7,12 +7,15 @@ use crate::plan::Case;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value};
 
+/// Of a thousand datagrams the raw sockets may lose so many: where they lose more, they waited to be told so, and show no limit.
+const RAW_LOST: f64 = 1.0;
+
 /// What the raw sockets told.
 pub(super) struct Raw {
     /// The sender of the limit.
     pub(super) limit: Value,
-    /// The receivers of the open loop, where there is one.
-    pub(super) one_way: Vec<Value>,
+    /// The sender of the open loop, and its receivers, where there is one.
+    pub(super) one_way: Option<(Value, Vec<Value>)>,
 }
 
 /// One run.
@@ -25,9 +28,9 @@ pub(super) struct Round {
     /// The same in two parts, where the kernel was asked.
     split: Option<Split>,
     raw: Option<Value>,
-    /// Of all raw receivers, and the datagrams they did not get.
+    /// Of all raw receivers; and the datagrams they did not get, and those that were due and not sent.
     pub(super) raw_latency: Option<Histogram<u64>>,
-    raw_one_way_lost: u64,
+    raw_one_way: [(&'static str, u64); 2],
 }
 
 impl Round {
@@ -48,14 +51,15 @@ impl Round {
             split,
             raw: None,
             raw_latency: None,
-            raw_one_way_lost: 0,
+            raw_one_way: Default::default(),
         })
     }
 
     pub(super) fn set_raw(&mut self, raw: Raw) -> Result<(), Failure> {
-        if !raw.one_way.is_empty() {
-            self.raw_latency = Some(merged(&raw.one_way, "latency")?);
-            self.raw_one_way_lost = raw.one_way.iter().map(|side| whole(side, "lost")).sum();
+        if let Some((sender, receivers)) = raw.one_way {
+            self.raw_latency = Some(merged(&receivers, "latency")?);
+            let lost = receivers.iter().map(|side| whole(side, "lost")).sum();
+            self.raw_one_way = [("raw_latency_lost", lost), ("raw_latency_unsent", whole(&sender, "unsent"))];
         }
         self.raw = Some(raw.limit);
         Ok(())
@@ -113,13 +117,18 @@ impl Round {
         count("subscriber_kernel_drops", self.of_subscribers("kernel_drops"));
         count("datagram_size", self.datagram_size() as u64);
         count("latency_timed", self.latency.len());
+        if let Some(raw) = &self.raw {
+            count("raw_lost", whole(raw, "lost"));
+        }
         figures.insert("confirmed".into(), self.published["confirmed"].clone());
 
         let mut add = |name: &str, value: f64| figures.insert(name.into(), value.into());
         add("sending_seconds", number(&self.published, "seconds"));
         add("messages_per_second", rate);
         add("bytes_per_second", bytes);
-        let raw = |name| self.raw.as_ref().map_or(f64::NAN, |raw| number(raw, name));
+        let limit =
+            self.raw.as_ref().filter(|raw| number(raw, "lost") * 1e3 <= RAW_LOST * number(raw, "sent"));
+        let raw = |name| limit.map_or(f64::NAN, |raw| number(raw, name));
         let raw_bytes = raw("datagrams_per_second") * raw("size");
         add("raw_datagrams_per_second", raw("datagrams_per_second"));
         add("raw_bytes_per_second", raw_bytes);
@@ -150,7 +159,7 @@ impl Round {
         }
         if let Some(latency) = &self.raw_latency {
             figures.insert("raw_latency_timed".into(), latency.len().into());
-            figures.insert("raw_latency_lost".into(), self.raw_one_way_lost.into());
+            figures.extend(self.raw_one_way.map(|(name, value)| (name.into(), value.into())));
             figures.extend(latency::fields("raw_latency_", latency));
         }
         figures
@@ -158,7 +167,8 @@ impl Round {
 }
 
 /// What is added up over the runs; of all else the median is told.
-const COUNTS: [&str; 4] = ["sent", "unsent", "received", "lost"];
+const COUNTS: [&str; 7] =
+    ["sent", "unsent", "received", "lost", "raw_lost", "raw_latency_lost", "raw_latency_unsent"];
 
 /// The median of each figure; of two in the middle the lower one. What was sent, received and lost is added up,
 /// and what is to be so must be so every time.
@@ -235,9 +245,9 @@ mod tests {
         let mut round = round();
         let limit = json!({
             "size": 1_408, "datagrams_per_second": 500.0, "cpu_per_datagram_sender": 1e-7,
-            "cpu_per_datagram_receiver": 2e-7, "calls_per_datagram": 0.5,
+            "cpu_per_datagram_receiver": 2e-7, "calls_per_datagram": 0.5, "sent": 1_000, "lost": 1,
         });
-        round.set_raw(Raw { limit, one_way: Vec::new() }).unwrap();
+        round.set_raw(Raw { limit: limit.clone(), one_way: None }).unwrap();
         assert_eq!(round.datagram_size(), 1_408);
         let figures = round.figures();
         for (name, value) in [
@@ -255,6 +265,20 @@ mod tests {
         }
         assert_eq!((&figures["received"], &figures["lost"]), (&1_900.into(), &100.into()));
         assert_eq!((&figures["latency_timed"], &figures["latency_max_ns"]), (&3.into(), &30.into()));
+        assert_eq!(figures["raw_lost"], 1);
+        // One more, and they show no limit.
+        let mut limit = limit;
+        limit["lost"] = 2.into();
+        let one_way =
+            Some((json!({"sent": 9, "unsent": 7}), vec![side(2, 3, 1.0, &[5]), side(1, 1, 1.0, &[5])]));
+        round.set_raw(Raw { limit, one_way }).unwrap();
+        let figures = round.figures();
+        for name in ["raw_bytes_per_second", "ratio_to_raw", "cpu_ratio_to_raw", "raw_syscalls_per_datagram"]
+        {
+            assert_eq!(figures[name], Value::Null, "{name}");
+        }
+        let counts = ["raw_lost", "raw_latency_lost", "raw_latency_unsent"].map(|name| &figures[name]);
+        assert_eq!(counts, [2, 4, 7]);
     }
 
     #[test]

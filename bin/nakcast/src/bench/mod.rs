@@ -96,14 +96,14 @@ impl Bench<'_> {
                 let Some(round) = self.round(case)? else { return Ok(()) };
                 let accounted = round.received() + round.lost();
                 let expected = round.sent() * self.plan.side.subscribers as u64;
-                match measured.get_mut(index) {
-                    Some(known) => known.rounds.push(round),
-                    None => measured.push(Measured { case, rounds: vec![round] }),
-                }
                 if accounted != expected {
                     return Err(Failure::at_run_time(format_args!(
                         "{expected} messages were to come to the subscribers, {accounted} came or were told as lost"
                     )));
+                }
+                match measured.get_mut(index) {
+                    Some(known) => known.rounds.push(round),
+                    None => measured.push(Measured { case, rounds: vec![round] }),
                 }
             }
         }
@@ -124,12 +124,12 @@ impl Bench<'_> {
         let limit = SideArgs { count: None, ..side.clone() };
         let limit = self.pair(&limit, (Role::RawReceive, false), (Role::RawSend, "raw sender"))?;
         let Some((limit, _)) = limit else { return Ok(None) };
-        let mut raw = Raw { limit, one_way: Vec::new() };
+        let mut raw = Raw { limit, one_way: None };
         if case.load != Load::Max {
             let flight =
                 self.pair(&side, (Role::RawOneWayReceive, true), (Role::RawOneWaySend, "raw sender"))?;
-            let Some((_, received)) = flight else { return Ok(None) };
-            raw.one_way = received;
+            let Some(flight) = flight else { return Ok(None) };
+            raw.one_way = Some(flight);
         }
         round.set_raw(raw)?;
         Ok(Some(round))

@@ -24,6 +24,20 @@ const LATENCIES: [(&str, &str); 7] = [
     ("max", "max_ns"),
 ];
 
+/// What is said below the tables of what is more than none: the figure, and the words, with # for it.
+const REMARKS: [(&str, &str); 4] = [
+    ("unsent", "the rate was not reached; # messages were due and not sent, and none of them is above"),
+    (
+        "raw_lost",
+        "the raw sockets lost # datagrams; runs in which that was more than one in a thousand show no limit",
+    ),
+    (
+        "raw_latency_unsent",
+        "the raw sockets did not reach the rate; # datagrams were due and not sent, and none of them is above",
+    ),
+    ("raw_latency_lost", "the raw sockets lost # datagrams at the rate, and none of them is above"),
+];
+
 /// All that is to be told.
 pub(super) struct Report<'a> {
     pub(super) plan: &'a BenchPlan,
@@ -112,14 +126,14 @@ impl Report<'_> {
         if !told.is_empty() {
             let _ = write!(text, "\n{}\n{}", layout(&throughput_rows(&told)), self.latency_title());
             let _ = write!(text, "\n{}", layout(&latency_rows(&told)));
-            for told in told.iter().filter(|told| told.number("unsent") > Some(0.0)) {
-                let _ = writeln!(
-                    text,
-                    "\n{} bytes at {} a second: the rate was not reached; {} messages were due and not sent, and none of them is above",
-                    told.case.size,
-                    rate(told.case),
-                    told.cell("unsent", |unsent| grouped(unsent as u64))
-                );
+            for told in &told {
+                for (name, remark) in REMARKS {
+                    if let Some(count) = told.number(name).filter(|&count| count > 0.0) {
+                        let (size, rate) = (told.case.size, rate(told.case));
+                        let remark = remark.replace('#', &grouped(count as u64));
+                        let _ = writeln!(text, "\n{size} bytes, rate {rate}: {remark}");
+                    }
+                }
             }
         }
         file::print(&text)
@@ -151,9 +165,13 @@ impl Report<'_> {
             (None, count) => format!("{} messages", grouped(count.unwrap_or_default())),
         };
         let _ = write!(text, "; {long} after {:?} of warm-up", side.warm_up);
-        let runs = self.cases.first().map_or(0, |measured| measured.rounds.len());
-        if runs > 1 {
-            let _ = write!(text, ", medians of {runs} runs");
+        // Who was told to end early has fewer of the last.
+        let runs = |case: Option<&Measured>| case.map_or(0, |measured| measured.rounds.len());
+        let (most, least) = (runs(self.cases.first()), runs(self.cases.last()));
+        if most > least {
+            let _ = write!(text, ", medians of {most} runs, of the last sizes and rates {least}");
+        } else if most > 1 {
+            let _ = write!(text, ", medians of {most} runs");
         }
         text.push('\n');
         text

@@ -131,6 +131,7 @@ fn raw(args: &SideArgs, role: Role) -> io::Result<Value> {
             Ok(json!({
                 "size": options.size(mode),
                 "datagrams_per_second": sides.datagrams_per_second(),
+                "sent": sides.sender.datagrams,
                 "lost": sides.receivers.iter().map(|side| side.lost).sum::<u64>(),
                 "cpu_per_datagram_sender": sides.sender.cpu.as_secs_f64() / sent,
                 "cpu_per_datagram_receiver": cpu.as_secs_f64() / received.max(1) as f64,
@@ -153,7 +154,7 @@ fn raw(args: &SideArgs, role: Role) -> io::Result<Value> {
                 }
                 measured.as_mut()?.next(|| {})
             })?;
-            Ok(json!({ "sent": sent }))
+            Ok(json!({ "sent": sent, "unsent": measured.map_or(0, |moments| moments.unsent) }))
         }
         _ => {
             let mut histogram = latency::histogram().map_err(|failure| io::Error::other(failure.line))?;
