@@ -123,6 +123,27 @@ impl Sender {
         segment: usize,
         datagrams: &[IoSlice<'_>],
     ) -> io::Result<Sent> {
+        self.progress(socket, to, segment, datagrams).finish()
+    }
+
+    /// The same, where it is no error that none went out: what the calls took is told all the same.
+    pub(crate) fn attempt(
+        &mut self,
+        socket: &Socket,
+        to: SocketAddr,
+        segment: usize,
+        datagrams: &[IoSlice<'_>],
+    ) -> Sent {
+        self.progress(socket, to, segment, datagrams).sent
+    }
+
+    fn progress(
+        &mut self,
+        socket: &Socket,
+        to: SocketAddr,
+        segment: usize,
+        datagrams: &[IoSlice<'_>],
+    ) -> Progress {
         let mut progress = Progress::default();
         let mut rest = datagrams;
         while !rest.is_empty() {
@@ -133,7 +154,7 @@ impl Sender {
             }
             rest = after;
         }
-        progress.finish()
+        progress
     }
 }
 
@@ -345,6 +366,17 @@ mod tests {
                 [b"one".as_slice(), b"two", b"three"].map(<[u8]>::to_vec)
             );
         }
+    }
+
+    #[test]
+    fn what_was_tried_in_vain_counts() {
+        let long = vec![7; 65_536];
+        let (from, to) = testing::unicast_pair();
+        let slices = [&long, &long].map(|long| IoSlice::new(long));
+        let sent = Sender::new().attempt(&from, to.local_addr(), long.len(), &slices);
+        assert_eq!((sent.datagrams, sent.failed, sent.done()), (0, 2, 2));
+        assert!(sent.system_calls >= 2, "{sent:?}");
+        assert!(is_too_long(&sent.last_error.unwrap()));
     }
 
     #[test]

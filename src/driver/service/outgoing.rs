@@ -5,7 +5,7 @@ use crate::driver::clock::Seldom;
 use crate::net::{self, Sender, SocketError};
 use crate::protocol::Time;
 use crate::protocol::publisher::{Publisher, To, Transmit};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 /// How long to leave a socket alone that would take no more.
@@ -66,15 +66,13 @@ impl Outgoing {
             *slice = IoSlice::new(datagram);
         }
         let datagrams = &*slices;
-        let mut run =
-            judge(self.sender.send(&shared.socket, to, transmit.segment, datagrams), transmit.count);
+        let mut run = self.sender.attempt(&shared.socket, to, transmit.segment, datagrams);
         let (mut failures, mut calls) = (run.failed as u64, u64::from(run.system_calls));
         let refused_alone = if to == shared.group { None } else { run.last_error.take() };
         if refused_alone.is_some() {
             // What cannot reach a receiver alone (a narrow route, a firewall) would never reach it, however often it
             // asks. By way of the group it may; the others have no harm of it.
-            let outcome = self.sender.send(&shared.socket, shared.group, transmit.segment, datagrams);
-            run = judge(outcome, transmit.count);
+            run = self.sender.attempt(&shared.socket, shared.group, transmit.segment, datagrams);
             failures += run.failed as u64;
             calls += u64::from(run.system_calls);
         }
@@ -111,20 +109,4 @@ impl Outgoing {
         }
         self.too_long = Some(error);
     }
-}
-
-/// What became of `count` datagrams, whether one went out or none: a socket that would block took none, and one that
-/// refused all is done with them.
-fn judge(outcome: io::Result<net::Sent>, count: usize) -> net::Sent {
-    let mut sent = net::Sent::default();
-    match outcome {
-        Ok(some) => return some,
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        Err(error) => {
-            sent.failed = count;
-            sent.last_error = Some(error);
-        }
-    }
-    sent.system_calls = 1;
-    sent
 }
