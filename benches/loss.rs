@@ -304,7 +304,7 @@ mod linux {
             command.arg("role").args(arguments);
             Process::spawn(command)
         };
-        // The longest that it runs for, and as long again for all besides.
+        // The longest that it may run for, and a minute for all besides.
         let within = Duration::from_secs(60 + MOST_SECONDS as u64);
         let mut receiver = spawn(lab.host(1), receive);
         receiver.wait_for_line("ready", within);

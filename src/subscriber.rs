@@ -89,8 +89,9 @@ impl Waker {
     /// once. The subscriber's descriptor becomes readable, too.
     pub fn wake(&self) {
         self.woken.call.store(true, Ordering::SeqCst);
-        self.woken.descriptor.store(true, Ordering::SeqCst);
         self.alarm.wake();
+        // Not before: who takes notice of it has what made the descriptor readable.
+        self.woken.descriptor.store(true, Ordering::SeqCst);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Datagrams a second, with a credit window: the receivers tell the sender by unicast what they have, and it never has
-//! more under way than their buffers hold. So nothing is lost, and what is counted has been received.
+//! more under way than their buffers hold. So nothing is lost where the way itself loses nothing, and what is counted has been received.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};

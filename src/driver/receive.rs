@@ -17,8 +17,8 @@ const NAK_BATCH: u32 = 32;
 /// Datagrams handled between two looks at the clock, though more are there: who is never done reading keeps deadlines all the
 /// same, repeats NAKs, and hears what comes to the other socket.
 const LOOK_EVERY: u32 = 256;
-/// Events given between two looks at the clock, where so much is kept that nothing is received in between.
-const GIVEN_EVERY: usize = 256;
+/// Events given, where so much is kept that nothing need be received in between, before something is.
+const GIVEN_EVERY: usize = 1_024;
 /// Looks of one who spins into the group's socket alone, before it looks into the other, at what is due, and at what else there
 /// is: some microseconds.
 const LOOKS: u32 = 32;
@@ -117,7 +117,9 @@ impl Driver {
     /// The next thing that happened, if there is one without waiting.
     pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
         loop {
-            self.keep_up();
+            if self.given >= GIVEN_EVERY {
+                self.keep_up()?;
+            }
             let current = current(&self.receivers[self.current], self.handled);
             if let Some(ready) = self.subscriber.advance(current) {
                 self.given += 1;
@@ -133,7 +135,9 @@ impl Driver {
     pub(crate) fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> io::Result<usize> {
         let mut count = 0;
         while count < limit {
-            self.keep_up();
+            if self.given >= GIVEN_EVERY {
+                self.keep_up()?;
+            }
             let current = current(&self.receivers[self.current], self.handled);
             let rest = self.subscriber.rest(current, limit - count, &mut handle);
             count += rest;
@@ -213,30 +217,27 @@ impl Driver {
     fn keep_time(&mut self) -> bool {
         self.unlooked = 0;
         self.readable = [true; 2];
-        let did = self.do_due();
-        self.handled &= !did;
-        did && self.subscriber.has_ready()
-    }
-
-    /// The same while what is kept is delivered: publishers hear how far this is, and repairs are asked for, though nothing is received.
-    #[inline]
-    fn keep_up(&mut self) {
-        if self.given >= GIVEN_EVERY {
-            self.given = 0;
-            self.do_due();
-        }
-    }
-
-    /// Does what is due, but for finding silence; whether there was something.
-    fn do_due(&mut self) -> bool {
         let now = self.clock.now();
         self.follow_wall_clock(now);
-        let due = self.subscriber.poll_timeout(now).is_some_and(|(at, _)| at.is_due(now));
-        if due {
-            self.subscriber.handle_due(now);
-            self.transmit();
+        if !self.subscriber.poll_timeout(now).is_some_and(|(at, _)| at.is_due(now)) {
+            return false;
         }
-        due
+        self.handled = false;
+        self.subscriber.handle_due(now);
+        self.transmit();
+        self.subscriber.has_ready()
+    }
+
+    /// While much that is kept is delivered, what comes is received all the same, and what is due is done: publishers hear how far this
+    /// is, and repairs are asked for, and found.
+    fn keep_up(&mut self) -> io::Result<()> {
+        self.readable = [true; 2];
+        for _ in 0..LOOK_EVERY {
+            if !self.work()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The wall clock is corrected at times, which the monotonic one does not follow.

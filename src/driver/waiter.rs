@@ -152,10 +152,14 @@ impl Waiter {
         }
     }
 
-    /// Nothing is due: a timer that has gone off is not readable any more.
+    /// Nothing is due, whoever set the timer: it does not go off, and one that has is not readable any more.
     pub(crate) fn disarm(&mut self) {
         self.armed = Time::NEVER;
-        self.clear_timer();
+        #[cfg(target_os = "linux")]
+        {
+            self.system_calls += 1;
+            self.alarm.timer.disarm();
+        }
     }
 
     /// Waits until something is readable, the time has come, or it is woken; not at all when `until` has come. Calls `ready`

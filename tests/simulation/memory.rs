@@ -216,6 +216,29 @@ fn what_heartbeats_tell_is_missing_takes_no_more_memory_than_may_be() {
     }
 }
 
+/// The same where the application takes nothing, and all of it is gone already.
+#[test]
+fn what_is_gone_and_not_told_yet_takes_no_more_memory_than_may_be() {
+    const LEADS: u64 = 100_000;
+    let now = Time(1_000_000_000);
+    let config = subscriber::Config::new(ReceiverId(1));
+    let most = config.reorder as isize + (4 << 20);
+    let mut core = Metered::new(|| Subscriber::new(config, now));
+    core.with(|core| core.handle_datagram(now, from(), &announce(0, 1, 1 << 20, 100)));
+    // One at a time is told to be gone, and then one is missing.
+    for lead in 1..=LEADS {
+        let trail = if lead % 2 == 0 { lead } else { lead + 1 };
+        core.with(|core| core.handle_datagram(now, from(), &heartbeat(trail, lead, lead + 1)));
+    }
+    assert!(core.most < most, "{} bytes for what is gone, of {most}", core.most);
+    // What there was no room for is told again.
+    for _ in 0..2 {
+        core.with(|core| core.handle_datagram(now, from(), &heartbeat(LEADS + 1, LEADS, LEADS + 1)));
+        overruns_told(&mut core.core, &[]);
+    }
+    assert_eq!(core.core.stats().lost, LEADS);
+}
+
 /// A message that is too long is told as a gap, and then nothing is kept of it.
 #[test]
 fn messages_that_are_refused_leave_nothing_behind() {

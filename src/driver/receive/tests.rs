@@ -133,6 +133,7 @@ fn repairs_are_asked_for_while_much_that_was_kept_is_delivered() {
             assert!(taken, "nothing is missing before the last but one");
         }
         assert!(driver.stats().naks > 0, "that is asked for");
+        assert!(driver.stats().duplicates > 0, "what lies in the socket is received");
     }
 }
 

@@ -46,7 +46,7 @@ impl Subscriber {
                 if let Some(state) = self.streams[stream].as_mut() {
                     state.ask_state = Time::NEVER;
                 }
-                self.see_lead(now, stream, lead, next_message);
+                self.see_lead(now, stream, lead, next_message, false);
                 self.see_trail(stream, announce.trail, Some(announce.trail_message));
                 return Ok(());
             }
@@ -102,13 +102,14 @@ impl Subscriber {
         self.enqueue(index);
         self.greet(now, index);
         // First what was sent, then what of it is gone: only what is missing can be given up.
-        self.see_lead(now, index, lead, next_message);
+        self.see_lead(now, index, lead, next_message, false);
         self.see_trail(index, announce.trail, Some(announce.trail_message));
         Ok(())
     }
 
     /// A stream's lead is told: what is not here of it is missing.
-    fn see_lead(&mut self, now: Time, index: usize, lead: u64, next_message: u64) {
+    fn see_lead(&mut self, now: Time, index: usize, lead: u64, next_message: u64, is_end: bool) {
+        let given_up = self.not_asked();
         let Some(stream) = self.streams[index].as_mut() else { return };
         if lead <= stream.highest || stream.over {
             return;
@@ -117,8 +118,8 @@ impl Subscriber {
             self.stats.contradictions += 1;
             return;
         }
-        // Where as many ranges are missing as may be, it is told again when there is room for another.
-        if stream.gaps.is_full() && !stream.gaps.goes_on(stream.highest) {
+        // Where as many ranges are missing as may be, it is told again when there is room for another; but for its end, once.
+        if !is_end && !stream.gaps.has_room_behind(stream.highest, given_up) {
             return;
         }
         self.lost(now, index, lead, next_message, false);
@@ -185,7 +186,7 @@ impl Subscriber {
                         || ((limiting || !quiet) && left.saturating_mul(4) < room);
                     stream.limiting = limiting;
                     stream.others_limit = if limiting { MAX_SEQUENCE } else { state.limit };
-                    self.see_lead(now, index, state.lead, state.next_message);
+                    self.see_lead(now, index, state.lead, state.next_message, false);
                     self.see_trail(index, state.trail, None);
                     if near {
                         self.tell(index);
@@ -272,9 +273,10 @@ impl Subscriber {
             self.stats.contradictions += 1;
             return Ok(());
         }
-        self.see_lead(now, index, lead, header.message);
+        let is_first = stream.ending.is_none();
+        self.see_lead(now, index, lead, header.message, is_first);
         self.see_trail(index, end.trail, None);
-        if let Some(stream) = self.streams[index].as_mut().filter(|stream| stream.highest == lead) {
+        if let Some(stream) = self.streams[index].as_mut() {
             stream.ending.get_or_insert(EndReason::Closed);
         }
         self.enqueue(index);

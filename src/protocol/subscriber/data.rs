@@ -175,7 +175,7 @@ impl Subscriber {
         let wait = self.backoff(source);
         let reordering =
             self.sources[source].as_ref().map_or_else(Default::default, |s| s.reordering.span(now));
-        let given_up = (self.config.contract == Contract::BestEffort).then_some(GapReason::NotAsked);
+        let given_up = self.not_asked();
         let Some(stream) = self.streams[index].as_mut() else { return };
         let due = now + wait + reordering;
         let missing = Missing {
@@ -204,6 +204,11 @@ impl Subscriber {
         } else {
             self.enqueue(index);
         }
+    }
+
+    /// Why what is missing will not come where nothing is asked for.
+    pub(super) fn not_asked(&self) -> Option<GapReason> {
+        (self.config.contract == Contract::BestEffort).then_some(GapReason::NotAsked)
     }
 
     /// What the time a gap stayed open says of the network.

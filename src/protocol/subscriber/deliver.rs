@@ -33,7 +33,7 @@ impl Subscriber {
             let Some(&index) = self.ready.front() else { break };
             let fed = self.take_back(index) && self.feed();
             // Who waited for the memory is before who had it; and who has had its turn is behind the others.
-            if fed || self.has_had_its_turn(index) {
+            if fed || self.ends_turn(index) {
                 self.turn = 0;
                 self.ready.rotate_left(1);
                 continue;
@@ -63,14 +63,18 @@ impl Subscriber {
         None
     }
 
-    /// Whether the first stream that is ready has had its turn while others are: one of which there is more than the application
-    /// takes would be in their way for ever. A datagram that was begun is delivered first.
-    fn has_had_its_turn(&mut self, first: usize) -> bool {
+    /// Ends the turn of the first stream that is ready, if it has had one while others are ready: one of which there is more than the
+    /// application takes would be in their way for ever. A datagram that was begun is delivered first, and in order a message in parts,
+    /// lest each of them has one half done.
+    fn ends_turn(&mut self, first: usize) -> bool {
         if self.turn < TURN || self.ready.len() == 1 {
             return false;
         }
-        let cursor = self.streams[first].as_ref().and_then(|stream| stream.cursor);
-        let done = cursor.is_none_or(|cursor| cursor.at >= cursor.payload.1 - cursor.payload.0);
+        let by_arrival = self.config.contract == Contract::Arrival;
+        let done = self.streams[first].as_ref().is_none_or(|stream| {
+            let whole = by_arrival || stream.assemblies.oldest().is_none();
+            whole && stream.cursor.is_none_or(|cursor| cursor.at >= cursor.payload.1 - cursor.payload.0)
+        });
         if done {
             self.consume(first);
         }

@@ -114,9 +114,10 @@ impl Gaps {
         self.missing.len() >= MOST_RANGES
     }
 
-    /// Whether what comes behind the last of them would make no range of its own.
-    pub(super) fn goes_on(&self, highest: u64) -> bool {
-        self.missing.back().is_some_and(|last| last.last == highest)
+    /// Whether what is missing behind `highest` may be found so, for it makes no range of its own or there may be one more.
+    pub(super) fn has_room_behind(&self, highest: u64, given_up: Option<GapReason>) -> bool {
+        let goes_on = |last: &Missing| last.last == highest && last.given_up == given_up;
+        !self.is_full() || self.missing.back().is_some_and(goes_on)
     }
 
     pub(super) fn first(&self) -> Option<&Missing> {
@@ -230,10 +231,20 @@ impl Gaps {
                 any = true;
                 if missing.last > last {
                     let next = next.clamp(missing.before, missing.next);
-                    self.missing[index] = Missing { last, next, given_up: Some(reason), ..missing };
+                    let gone = Missing { last, next, given_up: Some(reason), ..missing };
                     let rest = missing.from(last + 1, next);
                     self.earliest = self.earliest.min(rest.due);
-                    self.missing.insert(index + 1, rest);
+                    match index.checked_sub(1).map(|before| &mut self.missing[before]) {
+                        // They go further and further.
+                        Some(before) if before.is_before(&gone) => {
+                            (before.last, before.next) = (last, next);
+                            self.missing[index] = rest;
+                        }
+                        _ => {
+                            self.missing[index] = gone;
+                            self.missing.insert(index + 1, rest);
+                        }
+                    }
                 } else {
                     self.missing[index].given_up = Some(reason);
                 }

@@ -126,8 +126,10 @@ impl Round {
         add("sending_seconds", number(&self.published, "seconds"));
         add("messages_per_second", rate);
         add("bytes_per_second", bytes);
-        let limit =
-            self.raw.as_ref().filter(|raw| number(raw, "lost") * 1e3 <= RAW_LOST * number(raw, "sent"));
+        let limit = self
+            .raw
+            .as_ref()
+            .filter(|raw| number(raw, "lost") * 1e3 <= RAW_LOST * subscribers * number(raw, "sent"));
         let raw = |name| limit.map_or(f64::NAN, |raw| number(raw, name));
         let raw_bytes = raw("datagrams_per_second") * raw("size");
         add("raw_datagrams_per_second", raw("datagrams_per_second"));
