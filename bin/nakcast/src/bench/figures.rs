@@ -247,7 +247,7 @@ mod tests {
         let mut round = round();
         let limit = json!({
             "size": 1_408, "datagrams_per_second": 500.0, "cpu_per_datagram_sender": 1e-7,
-            "cpu_per_datagram_receiver": 2e-7, "calls_per_datagram": 0.5, "sent": 1_000, "lost": 1,
+            "cpu_per_datagram_receiver": 2e-7, "calls_per_datagram": 0.5, "sent": 1_000, "lost": 2,
         });
         round.set_raw(Raw { limit: limit.clone(), one_way: None }).unwrap();
         assert_eq!(round.datagram_size(), 1_408);
@@ -267,10 +267,10 @@ mod tests {
         }
         assert_eq!((&figures["received"], &figures["lost"]), (&1_900.into(), &100.into()));
         assert_eq!((&figures["latency_timed"], &figures["latency_max_ns"]), (&3.into(), &30.into()));
-        assert_eq!(figures["raw_lost"], 1);
+        assert_eq!(figures["raw_lost"], 2, "of two thousand that were to come");
         // One more, and they show no limit.
         let mut limit = limit;
-        limit["lost"] = 2.into();
+        limit["lost"] = 3.into();
         let one_way =
             Some((json!({"sent": 9, "unsent": 7}), vec![side(2, 3, 1.0, &[5]), side(1, 1, 1.0, &[5])]));
         round.set_raw(Raw { limit, one_way }).unwrap();
@@ -280,7 +280,7 @@ mod tests {
             assert_eq!(figures[name], Value::Null, "{name}");
         }
         let counts = ["raw_lost", "raw_latency_lost", "raw_latency_unsent"].map(|name| &figures[name]);
-        assert_eq!(counts, [2, 4, 7]);
+        assert_eq!(counts, [3, 4, 7]);
     }
 
     #[test]
