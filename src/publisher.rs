@@ -357,6 +357,26 @@ impl Publisher {
         if enough { Ok(()) } else { Err(TooFew { receivers: here, waited: timeout.unwrap_or_default() }) }
     }
 
+    /// Whether the topic's start is over: 200 ms have passed since its first message left, in which subscribers that were listening
+    /// could be heard from. Until then nothing is given up for what follows, and where the window is full before that, a message
+    /// waits ([`BackPressure::Start`]). Waits for it, at most for `timeout`; where nothing has left until then, it is not.
+    pub fn is_started(&self, timeout: Duration) -> bool {
+        let shared = self.endpoint.shared();
+        let mut working = self.lock();
+        let until = shared.clock.now() + timeout;
+        loop {
+            let over = working.publisher.start_over(self.stream);
+            let now = shared.clock.now();
+            if over.is_some_and(|over| over.is_due(now)) {
+                return true;
+            }
+            if until.is_due(now) {
+                return false;
+            }
+            shared.wait(&mut working, Some(over.map_or(until, |over| over.min(until))));
+        }
+    }
+
     /// How many subscribers of this topic are known.
     pub fn receivers(&self) -> usize {
         self.endpoint.shared().lock().publisher.receivers_of(self.stream)

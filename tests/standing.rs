@@ -3,7 +3,10 @@
 
 #![cfg(unix)]
 
-use nakcast::{Endpoint, Error, Event, Publisher, PublisherBuilder, Subscriber, SubscriberBuilder};
+use nakcast::{
+    BackPressure, Endpoint, Error, Event, Publisher, PublisherBuilder, SendError, Subscriber,
+    SubscriberBuilder,
+};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -164,4 +167,23 @@ fn what_the_rate_did_not_let_leave_is_told_by_who_closes() {
     assert!((45..50).contains(&unsent) && unsent - error.unsent <= 1, "{unsent}, {error:?}");
     assert_eq!(error.laggards, []);
     assert_eq!(error.to_string(), format!("{} messages were not sent in the time there was", error.unsent));
+}
+
+#[test]
+fn once_a_start_is_over_a_full_window_gives_way() {
+    const WINDOW: usize = 1 << 20;
+    let mut publisher = publish(21).topic("t").window(WINDOW).open().unwrap();
+    assert!(!publisher.is_started(SHORT), "nothing was sent");
+    publisher.send(b"first").unwrap();
+    publisher.flush().unwrap();
+    assert!(publisher.is_started(DEADLINE));
+    let message = [0; 1_000];
+    for _ in 0..3 * WINDOW / message.len() {
+        match publisher.try_send(&message) {
+            Err(SendError::BackPressured { by: BackPressure::Start }) => panic!("it is not over"),
+            // Whatever else the socket makes of it.
+            _ => {}
+        }
+    }
+    assert!(publisher.endpoint().stats().messages > (2 * WINDOW / message.len()) as u64, "that is full");
 }

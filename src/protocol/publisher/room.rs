@@ -47,13 +47,20 @@ impl Publisher {
         match by {
             BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),
             BackPressure::Start => {
-                if let Some(first) = self.streams[culprit as usize - 1].first_sent {
-                    self.timers.start_by(first + START_GRACE);
+                if let Some(over) = self.start_over(culprit) {
+                    self.timers.start_by(over);
                 }
             }
             _ => {}
         }
         Err(Refused::BackPressured { by })
+    }
+
+    /// When a stream has been sent on for so long that receivers that were listening have had the time to be heard from. `None` while
+    /// nothing has left.
+    pub fn start_over(&self, id: u32) -> Option<Time> {
+        let stream = self.streams.get((id as usize).wrapping_sub(1))?;
+        stream.first_sent.map(|first| first + START_GRACE)
     }
 
     /// Where the next datagram of a stream has its memory, or what stands between the two.
@@ -173,8 +180,8 @@ impl Publisher {
             Some((receiver, position)) if position <= last => return Err(BackPressure::Receiver(receiver)),
             _ => {}
         }
-        match stream.first_sent {
-            Some(first) if now.since(first) < START_GRACE => Err(BackPressure::Start),
+        match self.start_over(id) {
+            Some(over) if !over.is_due(now) => Err(BackPressure::Start),
             _ => Ok(()),
         }
     }

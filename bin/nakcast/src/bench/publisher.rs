@@ -7,7 +7,6 @@ use crate::args::SideArgs;
 use crate::clock;
 use crate::cpu;
 use crate::exit::Failure;
-use nakcast::protocol::publisher::START_GRACE;
 use nakcast::{Endpoint, Publisher};
 use nakcast_raw::{cpu_time, monotonic_ns};
 use serde_json::{Value, json};
@@ -95,9 +94,7 @@ impl Topics {
         Ok(Topics { publishers, next: 0 })
     }
 
-    /// Sends a message to each that does not count, and waits until the publisher has given receivers that it may not know yet their time
-    /// to be heard from: until then it would stop when its window is full.
-    #[expect(clippy::disallowed_methods, reason = "it is the time that is waited for")]
+    /// Sends a message to each that does not count, and waits until their start is over: before that, a full window would stop them.
     fn begin(&mut self, message: &mut [u8]) -> Result<(), Failure> {
         stamp(message, NOT_COUNTED);
         let short = message.first_chunk::<{ size_of::<u64>() }>().map_or(&[][..], |stamp| stamp);
@@ -105,8 +102,10 @@ impl Topics {
             publisher.send(short)?;
             publisher.flush()?;
         }
-        std::thread::sleep(START_GRACE);
-        Ok(())
+        match self.publishers.iter().all(|publisher| publisher.is_started(PATIENCE)) {
+            true => Ok(()),
+            false => Err(Failure::at_run_time("a topic's first message did not leave")),
+        }
     }
 
     fn send(&mut self, message: &[u8], times: u64) -> Result<(), Failure> {
