@@ -482,3 +482,20 @@ fn all_that_was_refused_is_added_up() {
     (stats.naks_rejected, stats.statuses_rejected, stats.foreign, stats.unexpected) = (4, 8, 16, 32);
     assert_eq!(stats.rejected_total(), 63);
 }
+
+#[test]
+fn what_the_socket_did_not_take_is_sent_later_or_failed() {
+    let mut core = Publisher::new(publisher::Config::new(SourceId(7)), Time(0));
+    let id = core.open_stream("t", Time(0)).unwrap();
+    let counted = |core: &mut Publisher, taken| {
+        assert_eq!(core.poll_transmit(Time(0)).unwrap().count, 1);
+        core.retract(taken);
+        let PublisherStats { announces, datagrams, send_failures, .. } = core.stats();
+        (announces, datagrams, send_failures)
+    };
+    assert_eq!(counted(&mut core, 0), (1, 0, 1), "an announce is not sent again");
+    core.send(id, b"message", Time(0)).unwrap();
+    core.flush(id);
+    assert_eq!(counted(&mut core, 0), (1, 0, 1), "data is");
+    assert_eq!(counted(&mut core, 1), (1, 1, 1));
+}

@@ -5,6 +5,7 @@ use crate::driver::clock::Seldom;
 use crate::net::{self, Sender, SocketError};
 use crate::protocol::Time;
 use crate::protocol::publisher::{Publisher, To, Transmit};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
@@ -97,16 +98,11 @@ impl Outgoing {
     /// A datagram to the group was refused by the system. It may be repaired; what refuses every datagram of its length is
     /// told to the sender, and what goes on and on to the operator, seldom.
     fn failed(&mut self, error: &io::Error, length: usize, shared: &Shared, now: Time) {
-        if !net::is_too_long(error) {
-            if self.refusals.is_due(now) {
-                tracing::warn!(%error, "datagrams cannot be sent");
-            }
-            return;
-        }
-        let error = shared.socket.too_long(length);
+        let too_long = net::is_too_long(error).then(|| shared.socket.too_long(length));
         if self.refusals.is_due(now) {
+            let error: &dyn fmt::Display = too_long.as_ref().map_or(error, |error| error);
             tracing::warn!(%error, "datagrams cannot be sent");
         }
-        self.too_long = Some(error);
+        self.too_long = too_long.or(self.too_long.take());
     }
 }

@@ -67,7 +67,7 @@ pub struct PublisherStats {
     pub control_dropped: u64,
     /// Events dropped because the application did not take them.
     pub events_dropped: u64,
-    /// Datagrams the socket did not take.
+    /// Datagrams the socket did not take. They are in the counters of what was sent, too, but for data and repairs that it took later.
     pub send_failures: u64,
     /// System calls made for all this: those that send, receive, wait, and set what wakes. What a lock and a thread that is
     /// woken take (futex, sched_yield, eventfd) is not in it.

@@ -169,8 +169,10 @@ impl Publisher {
     }
 
     /// Takes back what `poll_transmit` gave last, from datagram number `sent` of it on: the socket did not take it, and
-    /// it will be given again. Control datagrams are not: they are said again in time.
+    /// it will be given again. Control datagrams are not: they are said again in time, and this one failed.
     pub fn retract(&mut self, sent: usize) {
+        let is_control = matches!(self.outbox.last, Last::Control(_));
+        self.stats.send_failures += u64::from(is_control && sent == 0);
         let run = std::mem::take(&mut self.outbox.run);
         for piece in run.iter().skip(sent).rev() {
             match self.outbox.last {
