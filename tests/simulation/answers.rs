@@ -172,6 +172,24 @@ fn who_asks_again_when_nobody_else_did_is_answered_alone() {
     }
 }
 
+/// Behind a firewall that lets nothing in but the group, repairs sent to it alone would never reach a receiver.
+#[test]
+fn who_was_answered_alone_and_asks_again_is_answered_by_way_of_the_group() {
+    for flags in [0, flag::CATCHING_UP] {
+        let mut core = windowed(4, Flow::None);
+        let stream = core.open_stream("a", NOW).unwrap();
+        send(&mut core, stream, NOW).unwrap();
+        status(&mut core, NOW, 1, &[position(stream, 1)]);
+        drain(&mut core, NOW);
+        let mut now = NOW;
+        for to in [To::Receiver(address(1)), To::Group].into_iter().cycle().take(4) {
+            now = now + Duration::from_millis(5);
+            Asking::of(1, now, flags, one(1)).send(&mut core, stream);
+            assert_eq!(sent(&mut core, now), [(Kind::Repair, to)]);
+        }
+    }
+}
+
 #[test]
 fn strangers_are_answered_out_of_a_tenth_of_the_rate() {
     let datagram = 32 << 10;

@@ -197,7 +197,9 @@ impl Publisher {
         let alone = self.receivers.len() <= 1
             || queue == RepairQueue::CatchingUp
             || (slot.asker == asked.receiver.0 && now.since(Time(stamp)) > asked.others);
-        slot.group = !(asked.known && alone);
+        // What was sent to it alone may not reach it at all, behind a firewall that lets only the group in.
+        let in_vain = slot.asker == asked.receiver.0 && !slot.group;
+        slot.group = !(asked.known && alone) || in_vain;
         slot.asker = asked.receiver.0;
         slot.queued = true;
         self.outbox.repair(queue, id, sequence);
