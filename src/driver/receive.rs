@@ -22,6 +22,8 @@ const GIVEN_EVERY: usize = 1_024;
 /// Looks of one who spins into the group's socket alone, before it looks into the other, at what is due, and at what else there
 /// is: some microseconds.
 const LOOKS: u32 = 32;
+/// And while every spin finds something there, it looks into the other after this: repairs for it alone come there.
+const BESIDE: Duration = Duration::from_micros(20);
 /// Leave is taken so many times: nobody repeats what a subscriber says last.
 const LEAVES: usize = 3;
 
@@ -47,6 +49,8 @@ pub(crate) struct Driver {
     handled: bool,
     /// When the batch was received.
     received: Time,
+    /// When one who spins looks into the unicast socket, though the group's is never empty.
+    beside: Time,
     /// Datagrams handled since something to send came up.
     unsent: u32,
     /// Datagrams handled since the clock was looked at.
@@ -80,6 +84,7 @@ impl Driver {
             current: GROUP,
             handled: false,
             received: clock.now(),
+            beside: Time(0),
             unsent: 0,
             unlooked: 0,
             given: 0,
@@ -298,14 +303,16 @@ impl Driver {
     /// Sends a datagram on which nothing depends but time: what is not taken is said again.
     fn send(&mut self, transmit: Transmit) {
         let datagram = [IoSlice::new(self.subscriber.datagram(&transmit))];
-        let sent = self.sender.send(&self.sockets[UNICAST], transmit.to, transmit.length, &datagram);
-        if let Err(error) = sent {
-            self.subscriber.count_socket(|stats| stats.send_failures += 1);
-            if error.kind() != ErrorKind::WouldBlock && self.warnings.is_due(self.clock.now()) {
-                tracing::warn!(%error, to = %transmit.to, "NAKs and status cannot be sent");
-            }
+        let sent = self.sender.attempt(&self.sockets[UNICAST], transmit.to, transmit.length, &datagram);
+        self.subscriber.count_socket(|stats| {
+            stats.send_failures += u64::from(sent.datagrams == 0);
+            stats.system_calls += u64::from(sent.system_calls);
+        });
+        if let Some(error) = sent.last_error
+            && self.warnings.is_due(self.clock.now())
+        {
+            tracing::warn!(%error, to = %transmit.to, "NAKs and status cannot be sent");
         }
-        self.subscriber.count_socket(|stats| stats.system_calls += 1);
     }
 
     /// Looks whether the sockets have something, without waiting.
@@ -324,6 +331,10 @@ impl Driver {
                 Ok(_) => {
                     self.received = now;
                     self.readable[GROUP] = true;
+                    if self.beside.is_due(now) {
+                        self.readable[UNICAST] = true;
+                        self.beside = now + BESIDE;
+                    }
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}

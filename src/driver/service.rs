@@ -12,7 +12,7 @@ mod pace;
 mod turns;
 mod wait;
 
-use super::clock::Clock;
+use super::clock::{Clock, Seldom};
 use super::inlet::Inlets;
 use super::waiter::{Alarm, Switch, Waiter};
 use crate::net::{self, Receiver, Socket, SocketError};
@@ -91,6 +91,8 @@ pub(crate) struct Working {
     /// When to wake the former though there is little.
     tell_at: Time,
     wall_clock: Time,
+    /// What cannot be received is said.
+    warnings: Seldom,
     stop: bool,
     /// What is done at present the service thread does.
     serves: bool,
@@ -274,7 +276,7 @@ impl Working {
             let filled = match self.receiver.receive(&shared.socket) {
                 Ok(filled) => filled,
                 Err(error) => {
-                    if error.kind() != ErrorKind::WouldBlock {
+                    if error.kind() != ErrorKind::WouldBlock && self.warnings.is_due(now) {
                         tracing::warn!(%error, "NAKs cannot be received");
                     }
                     outcome.drained = true;
@@ -294,7 +296,11 @@ impl Working {
                 break;
             }
         }
-        self.publisher.count_sending(0, self.receiver.system_calls() - before);
+        let (calls, drops) = (self.receiver.system_calls() - before, self.receiver.kernel_drops());
+        self.publisher.count_socket(|stats| {
+            stats.system_calls += calls;
+            stats.kernel_drops = drops;
+        });
         outcome
     }
 
@@ -363,6 +369,7 @@ impl Service {
                 look_again: Time::NEVER,
                 left: false,
                 wall_clock: clock.now(),
+                warnings: Seldom::default(),
                 stop: false,
                 serves: false,
                 unserved: false,
@@ -444,7 +451,7 @@ fn serve(shared: &Shared, mut waiter: Waiter) {
             return;
         }
         let calls = waiter.system_calls;
-        working.publisher.count_sending(0, calls - counted);
+        working.publisher.count_socket(|stats| stats.system_calls += calls - counted);
         counted = calls;
         until = if working.serve(shared) { Time(0) } else { working.wakes_at };
         shared.tell(&mut working);

@@ -172,6 +172,29 @@ fn who_asks_again_when_nobody_else_did_is_answered_alone() {
     }
 }
 
+#[test]
+fn a_repair_that_went_to_the_group_after_all_went_to_nobody_alone() {
+    let mut core = Publisher::new(Config::new(SOURCE), NOW);
+    let id = core.open_stream("t", NOW).unwrap();
+    status(&mut core, NOW, 1, &[position(id, 1)]);
+    for _ in 0..3 {
+        core.send(id, b"message", NOW).unwrap();
+        core.flush(id);
+    }
+    while core.poll_transmit(NOW).is_some() {
+        core.went_to_group(1);
+    }
+    assert_eq!(core.stats().repairs_unicast, 0, "it was for the group");
+    let later = NOW + Duration::from_millis(1);
+    Asking::of(1, later, 0, Some(Range { first: 1, count: 3 })).send(&mut core, id);
+    let transmit = core.poll_transmit(later).unwrap();
+    assert_eq!((transmit.count, core.stats().repairs, core.stats().repairs_unicast), (3, 3, 3));
+    // Two of them; the third is given again.
+    core.went_to_group(2);
+    core.retract(2);
+    assert_eq!((core.stats().repairs, core.stats().repairs_unicast), (2, 0));
+}
+
 /// Behind a firewall that lets nothing in but the group, repairs sent to it alone would never reach a receiver.
 #[test]
 fn who_was_answered_alone_and_asks_again_is_answered_by_way_of_the_group() {

@@ -107,6 +107,8 @@ impl Summary {
             ("control_dropped", stats.control_dropped),
             ("events_dropped", stats.events_dropped),
             ("send_failures", stats.send_failures),
+            ("segmentation_refused", stats.segmentation_refused),
+            ("kernel_drops", stats.kernel_drops),
         ]);
         summary
     }

@@ -160,6 +160,23 @@ fn who_spins_hears_both_sockets() {
     assert_eq!(saturated.driver.stats().messages, 2);
 }
 
+/// However soon the group's socket has something, time and again.
+#[test]
+fn who_spins_and_always_finds_something_looks_into_the_other_socket_in_time() {
+    let mut saturated = Saturated::new(Contract::Ordered);
+    let driver = &mut saturated.driver;
+    for (due, looks) in [(Time(0), true), (Time::NEVER, false)] {
+        driver.readable = [false; 2];
+        driver.beside = due;
+        driver.spin(saturated.until).unwrap();
+        assert_eq!(driver.readable, [true, looks]);
+    }
+    driver.beside = Time(0);
+    let before = driver.clock.now();
+    driver.spin(saturated.until).unwrap();
+    assert!(driver.beside >= before + BESIDE, "and not at once again");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_descriptor_that_is_asked_for_late_tells_what_comes_and_what_is_due() {

@@ -15,7 +15,9 @@ const BLOCKED_RETRY: Duration = Duration::from_micros(200);
 /// What sends them.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    sender: Sender,
+    to_group: Sender,
+    /// To receivers alone: what the way to one of them refuses, that to the group need not.
+    to_one: Sender,
     /// The socket would take no more; not tried before this.
     pub(super) blocked_until: Time,
     /// The last datagram that was too long for its way, to be told to the next that sends.
@@ -28,7 +30,8 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new() -> Outgoing {
         Outgoing {
-            sender: Sender::new(),
+            to_group: Sender::new(),
+            to_one: Sender::new(),
             blocked_until: Time::NEVER,
             too_long: None,
             refusals: Seldom::default(),
@@ -67,17 +70,25 @@ impl Outgoing {
             *slice = IoSlice::new(datagram);
         }
         let datagrams = &*slices;
-        let mut run = self.sender.attempt(&shared.socket, to, transmit.segment, datagrams);
+        let is_alone = to != shared.group;
+        let sender = if is_alone { &mut self.to_one } else { &mut self.to_group };
+        let mut run = sender.attempt(&shared.socket, to, transmit.segment, datagrams);
         let (mut failures, mut calls) = (run.failed as u64, u64::from(run.system_calls));
-        let refused_alone = if to == shared.group { None } else { run.last_error.take() };
+        let refused_alone = run.last_error.take_if(|_| is_alone);
         if refused_alone.is_some() {
             // What cannot reach a receiver alone (a narrow route, a firewall) would never reach it, however often it
             // asks. By way of the group it may; the others have no harm of it.
-            run = self.sender.attempt(&shared.socket, shared.group, transmit.segment, datagrams);
+            run = self.to_group.attempt(&shared.socket, shared.group, transmit.segment, datagrams);
             failures += run.failed as u64;
             calls += u64::from(run.system_calls);
+            publisher.went_to_group(run.done());
         }
-        publisher.count_sending(failures, calls);
+        let refused = self.to_group.segmentation_refused() + self.to_one.segmentation_refused();
+        publisher.count_socket(|stats| {
+            stats.send_failures += failures;
+            stats.system_calls += calls;
+            stats.segmentation_refused = refused;
+        });
         let now = shared.clock.now();
         if let Some(error) = refused_alone
             && self.refusals_alone.is_due(now)

@@ -55,7 +55,7 @@ impl Working {
                 // It waits until then by itself: where there is no timer, to set the moment is to wake it.
                 return;
             }
-            self.publisher.count_sending(0, 1);
+            self.publisher.count_socket(|stats| stats.system_calls += 1);
             let before = shared.clock.now();
             shared.alarm.after(at.since(before));
             let took = shared.clock.now().since(before);
@@ -87,7 +87,7 @@ impl Working {
         }
         self.streak = self.streak.saturating_add(1);
         if self.watched && (self.is_busy() || self.is_tended(now)) {
-            self.publisher.count_sending(0, 1);
+            self.publisher.count_socket(|stats| stats.system_calls += 1);
             self.watched = !shared.watch.set(&shared.socket, false);
         }
     }
@@ -111,7 +111,7 @@ impl Working {
     pub(super) fn hand_over(&mut self, shared: &Shared) {
         self.streak = 0;
         if !self.watched {
-            self.publisher.count_sending(0, 1);
+            self.publisher.count_socket(|stats| stats.system_calls += 1);
             self.watched = shared.watch.set(&shared.socket, true);
         }
     }

@@ -10,6 +10,7 @@ use std::ptr;
 use socket2::SockAddr;
 
 use super::{MAX_DATAGRAM, MAX_DATAGRAMS, Progress, Verdict};
+use crate::net::is_too_long;
 use crate::net::socket::Socket;
 
 /// Where the data of a first control message begins, and the length of one that carries a `u16`.
@@ -36,6 +37,8 @@ pub(in crate::net) struct Sender {
     /// The address last sent to, as the kernel wants it.
     name: Option<(SocketAddr, SockAddr)>,
     segmentation: bool,
+    /// The kernel was asked whether it knows it.
+    asked: bool,
     refused: u64,
 }
 
@@ -74,6 +77,7 @@ impl Sender {
             control,
             name: None,
             segmentation: true,
+            asked: false,
             refused: 0,
         }
     }
@@ -102,7 +106,7 @@ impl Sender {
         if self.name.as_ref().is_none_or(|(known, _)| *known != to) {
             self.name = Some((to, SockAddr::from(to)));
         }
-        if self.segmentation && is_run(segment, datagrams) {
+        if self.segmentation && is_run(segment, datagrams) && self.is_offered(socket) {
             self.send_run(socket, segment as u16, datagrams, progress);
         } else {
             self.send_each(socket, datagrams, progress);
@@ -161,18 +165,49 @@ impl Sender {
                 Verdict::Again => {}
                 Verdict::Blocked => return,
                 Verdict::Refused(error) if may_be_segmentation(&error) => {
-                    let (went, failed) = (progress.sent.datagrams, progress.sent.failed);
-                    self.send_each(socket, datagrams, progress);
-                    // If they do not go one by one either, it was no fault of segmentation.
-                    if progress.sent.datagrams > went && progress.sent.failed == failed {
-                        self.segmentation = false;
-                        self.refused += 1;
-                    }
-                    return;
+                    return self.send_run_apart(socket, datagrams, progress);
                 }
                 Verdict::Refused(error) => return progress.refused(datagrams.len(), error),
             }
         }
+    }
+
+    /// Sends a run that was refused one by one. If that works it was the fault of segmentation.
+    fn send_run_apart(&mut self, socket: &Socket, datagrams: &[IoSlice<'_>], progress: &mut Progress) {
+        let Some((first, rest)) = datagrams.split_first() else { return };
+        let (went, failed) = (progress.sent.datagrams, progress.sent.failed);
+        self.send_one(socket, first, progress);
+        if progress.blocked.is_some() {
+            return;
+        }
+        let mut rest = rest;
+        if progress.sent.failed > failed
+            && let Some(error) = progress.sent.last_error.take_if(|error| is_too_long(error))
+        {
+            // Then so are all others of its length, without a call for each.
+            let as_long = rest.iter().take_while(|datagram| datagram.len() == first.len()).count();
+            progress.refused(as_long, error);
+            rest = &rest[as_long..];
+        }
+        if !rest.is_empty() {
+            self.send_each(socket, rest, progress);
+        }
+        if progress.sent.datagrams > went && progress.sent.failed == failed {
+            self.refuse();
+        }
+    }
+
+    fn refuse(&mut self) {
+        self.segmentation = false;
+        self.refused += 1;
+    }
+
+    /// Whether the kernel knows segmentation: one before 4.18 would take a run for one long datagram. Asked once.
+    fn is_offered(&mut self, socket: &Socket) -> bool {
+        if !std::mem::replace(&mut self.asked, true) && !knows(socket, libc::UDP_SEGMENT) {
+            self.refuse();
+        }
+        self.segmentation
     }
 
     /// One alone: the kernel has less to read than for a row of one.
@@ -252,6 +287,17 @@ impl Sender {
     }
 }
 
+/// Whether the kernel has an option of UDP sockets.
+fn knows(socket: &Socket, option: libc::c_int) -> bool {
+    let (mut value, mut length) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: getsockopt(2): "optval and optlen identify a buffer in which the value for the requested option(s) are to be
+    // returned": a live int and its size.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_UDP, option, (&raw mut value).cast(), &raw mut length)
+    };
+    result == 0
+}
+
 fn iovec(datagram: &IoSlice<'_>) -> libc::iovec {
     libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() }
 }
@@ -288,6 +334,27 @@ mod tests {
     use std::io::IoSlice;
     use std::os::fd::AsRawFd;
 
+    #[test]
+    fn what_the_kernel_does_not_know_is_found_out() {
+        let (socket, _) = testing::unicast_pair();
+        // 4,711 is none of any kernel's.
+        assert_eq!([libc::UDP_SEGMENT, 4_711].map(|option| super::knows(&socket, option)), [true, false]);
+    }
+
+    #[test]
+    fn a_run_that_is_too_long_takes_few_calls_and_its_short_end_goes() {
+        let (from, to) = testing::unicast_pair();
+        let datagrams = testing::datagrams(&[65_520, 65_520, 65_520, 20]);
+        let slices = datagrams.iter().map(|datagram| IoSlice::new(datagram)).collect::<Vec<_>>();
+        let mut sender = super::Sender::new();
+        let mut progress = super::Progress::default();
+        sender.name = Some((to.local_addr(), to.local_addr().into()));
+        sender.send_run_apart(&from, &slices, &mut progress);
+        let sent = &progress.sent;
+        assert_eq!((sent.datagrams, sent.failed, sent.system_calls), (1, 3, 2));
+        assert!(sent.last_error.as_ref().is_some_and(is_too_long) && sender.segmentation);
+    }
+
     /// A socket that sends without a checksum is one for which Linux refuses segmentation, with EINVAL.
     fn refuse_segmentation(socket: &Socket) {
         let on = 1_i32;
@@ -314,7 +381,7 @@ mod tests {
         let mut receiver = Receiver::new(8);
 
         let sent = sender.send(&from, to.local_addr(), 500, &slices).unwrap();
-        assert_eq!((sent.datagrams, sent.failed, sent.system_calls), (4, 0, 2));
+        assert_eq!((sent.datagrams, sent.failed, sent.system_calls), (4, 0, 3));
         assert_eq!(testing::hear(&mut receiver, &to, 4), datagrams);
         assert_eq!((sender.segmentation(), sender.segmentation_refused()), (false, 1));
 

@@ -490,6 +490,11 @@ impl Publisher {
         }
     }
 
+    /// Counts what happened at the socket.
+    pub fn count_socket(&mut self, count: impl FnOnce(&mut PublisherStats)) {
+        count(&mut self.stats);
+    }
+
     /// The next thing the application may want to know.
     pub fn poll_event(&mut self) -> Option<PublisherEvent> {
         self.events.pop_front()

@@ -69,6 +69,12 @@ pub struct PublisherStats {
     pub events_dropped: u64,
     /// Datagrams the socket did not take. They are in the counters of what was sent, too, but for data and repairs that it took later.
     pub send_failures: u64,
+    /// Runs that the system refused to segment, whose datagrams went one by one. After the first of them no run to the group, or none
+    /// to receivers alone, is handed over whole any more: that costs speed.
+    pub segmentation_refused: u64,
+    /// NAKs and status that the kernel dropped because the receive buffer was full, as far as it told by now (Linux). Runs that were
+    /// coalesced count as one.
+    pub kernel_drops: u64,
     /// System calls made for all this: those that send, receive, wait, and set what wakes. What a lock and a thread that is
     /// woken take (futex, sched_yield, eventfd) is not in it.
     pub system_calls: u64,

@@ -202,10 +202,11 @@ impl Publisher {
         self.outbox.run.clear();
     }
 
-    /// Counts datagrams that the socket refused for good, and the system calls made.
-    pub fn count_sending(&mut self, failures: u64, system_calls: u64) {
-        self.stats.send_failures += failures;
-        self.stats.system_calls += system_calls;
+    /// What `poll_transmit` gave last was for one receiver alone, and so many of its datagrams went to the group after all.
+    pub fn went_to_group(&mut self, datagrams: usize) {
+        if let Last::Repairs(_, _, To::Receiver(_)) = self.outbox.last {
+            self.stats.repairs_unicast -= datagrams as u64;
+        }
     }
 
     /// Has a control datagram sent; false when too many wait.
