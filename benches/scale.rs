@@ -1,5 +1,5 @@
 //! What a group costs as it grows, in the simulated network: NAKs, repairs, status and the time to recover, from one receiver
-//! to ten thousand. Prints the table that the README shows. No figure of it depends on the machine it runs on.
+//! to ten thousand. Prints the figures of the README's table. No figure of it depends on the machine it runs on.
 //!
 //! `cargo bench --bench scale`; `-- --most 1000` leaves out the larger groups, `-- --seed 2` draws other losses.
 

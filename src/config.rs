@@ -196,14 +196,15 @@ impl PublisherBuilder {
     }
 
     /// How long a subscriber that makes no progress is waited for, 1 ms to an hour. Default 1 s. Longer rides out longer
-    /// pauses of a subscriber at the price of pausing everybody; one that is dead is waited for no less.
+    /// pauses of a subscriber at the price of pausing everybody. One of which nothing is heard is waited for until it was silent for as
+    /// long, and for ten idle intervals.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.core.patience = patience;
         self
     }
 
     /// Most bits a second, repairs and control included, at least 10,000; datagrams are counted without the headers of UDP and IP (28
-    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. Default: no limit but flow control. Three
+    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. A run (64 KiB, or one datagram where that is longer) may leave at once. Default: no limit but flow control. Three
     /// quarters of it may go to repairs, a tenth to late joiners that catch up.
     pub fn max_rate(mut self, bits_per_second: u64) -> Self {
         self.core.max_rate = Some(bits_per_second);
@@ -420,7 +421,7 @@ impl SubscriberBuilder {
 
     /// Most streams known at a time, subscribed to or not, 1 to 16,777,216; further ones are refused and counted, once those that are over have
     /// made room. Default 65,536; each costs up to 100 bytes. One that is subscribed to costs about 6 KiB (nearly all of it room
-    /// for what is missing, made at once so that loss allocates nothing).
+    /// for what is missing, made at once so that loss allocates nothing), and up to 2.6 MB while 16,384 ranges of it are missing.
     pub fn max_streams(mut self, streams: usize) -> Self {
         self.core.max_streams = streams;
         self

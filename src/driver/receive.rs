@@ -19,6 +19,11 @@ const NAK_BATCH: u32 = 32;
 const LOOK_EVERY: u32 = 256;
 /// Events given, where so much is kept that nothing need be received in between, before something is.
 const GIVEN_EVERY: usize = 1_024;
+/// And the time in which that many, or those of one batch, may be given; the clock is looked at after so many.
+const GIVEN_FOR: Duration = Duration::from_millis(5);
+const GLANCE_EVERY: usize = 64;
+/// Datagrams handled that gave no event, before whoever called may look at what else there is.
+const IN_VAIN: u32 = 4_096;
 /// Looks of one who spins into the group's socket alone, before it looks into the other, at what is due, and at what else there
 /// is: some microseconds.
 const LOOKS: u32 = 32;
@@ -57,6 +62,11 @@ pub(crate) struct Driver {
     unlooked: u32,
     /// Events given since a datagram was.
     given: usize,
+    /// Events given since the clock was looked at for their sake, and when what there is was received though there was more to give.
+    unglanced: usize,
+    kept_up: Time,
+    /// There is more to handle, though it gave no event for long.
+    more: bool,
     sender: Sender,
     waiter: Waiter,
     /// The waiter watches the sockets.
@@ -88,6 +98,9 @@ impl Driver {
             unsent: 0,
             unlooked: 0,
             given: 0,
+            unglanced: 0,
+            kept_up: clock.now(),
+            more: false,
             sender: Sender::new(),
             waiter,
             watched: Mutex::new(false),
@@ -121,16 +134,15 @@ impl Driver {
 
     /// The next thing that happened, if there is one without waiting.
     pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
+        let mut in_vain = 0;
         loop {
-            if self.given >= GIVEN_EVERY {
-                self.keep_up()?;
-            }
+            self.glance()?;
             let current = current(&self.receivers[self.current], self.handled);
             if let Some(ready) = self.subscriber.advance(current) {
-                self.given += 1;
+                self.gave(1);
                 return Ok(Some(ready));
             }
-            if !self.take()? {
+            if !self.go_on(&mut in_vain)? {
                 return Ok(None);
             }
         }
@@ -138,17 +150,17 @@ impl Driver {
 
     /// Hands on what happened, at most `limit` events, without waiting; gives how many.
     pub(crate) fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> io::Result<usize> {
-        let mut count = 0;
+        let (mut count, mut in_vain) = (0, 0);
         while count < limit {
-            if self.given >= GIVEN_EVERY {
-                self.keep_up()?;
-            }
+            self.glance()?;
             let current = current(&self.receivers[self.current], self.handled);
             let rest = self.subscriber.rest(current, limit - count, &mut handle);
             count += rest;
             self.given += rest;
+            self.unglanced += rest;
             if !self.subscriber.has_ready() {
-                if count < limit && !self.take()? {
+                in_vain = if rest > 0 { 0 } else { in_vain };
+                if count < limit && !self.go_on(&mut in_vain)? {
                     break;
                 }
             } else if count < limit
@@ -157,9 +169,20 @@ impl Driver {
                 handle(self.subscriber.event(&ready, current));
                 count += 1;
                 self.given += 1;
+                self.unglanced += 1;
+                in_vain = 0;
             }
         }
         Ok(count)
+    }
+
+    /// Handles more, unless so much was in vain that the caller is to look at what else there is first: whether it is wanted, and for
+    /// how long.
+    fn go_on(&mut self, in_vain: &mut u32) -> io::Result<bool> {
+        *in_vain += 1;
+        let more = self.take()?;
+        self.more = more && *in_vain >= IN_VAIN && !self.subscriber.has_ready();
+        Ok(more && !self.more)
     }
 
     /// Goes on without taking what happened: the datagram at hand is kept, and so are those that come. For a thread whose
@@ -173,7 +196,7 @@ impl Driver {
 
     /// Handles the next datagram, or what is due when there is none. False when there is nothing to do but wait.
     fn take(&mut self) -> io::Result<bool> {
-        self.given = 0;
+        (self.given, self.more) = (0, false);
         if self.subscriber.is_urgent() {
             self.unsent += 1;
             if self.unsent >= NAK_BATCH {
@@ -233,9 +256,28 @@ impl Driver {
         self.subscriber.has_ready()
     }
 
+    fn gave(&mut self, events: usize) {
+        self.given += events;
+        self.unglanced += events;
+    }
+
+    /// Keeps up where what was received last takes the application long.
+    fn glance(&mut self) -> io::Result<()> {
+        if self.unglanced < GLANCE_EVERY {
+            return Ok(());
+        }
+        self.unglanced = 0;
+        let since = self.kept_up.max(self.received);
+        if self.given >= GIVEN_EVERY || self.clock.now().since(since) >= GIVEN_FOR {
+            self.keep_up()?;
+        }
+        Ok(())
+    }
+
     /// While much that is kept is delivered, what comes is received all the same, and what is due is done: publishers hear how far this
     /// is, and repairs are asked for, and found.
     fn keep_up(&mut self) -> io::Result<()> {
+        self.kept_up = self.clock.now();
         self.readable = [true; 2];
         for _ in 0..LOOK_EVERY {
             if !self.work()? {
@@ -322,6 +364,9 @@ impl Driver {
 
     /// Looks for datagrams without sleeping, at most until `until`; there may be something then.
     pub(crate) fn spin(&mut self, until: Time) -> io::Result<()> {
+        if self.more {
+            return Ok(());
+        }
         self.current = GROUP;
         for _ in 0..LOOKS {
             let outcome = self.receivers[GROUP].receive_one(&self.sockets[GROUP]);
@@ -348,8 +393,11 @@ impl Driver {
         Ok(())
     }
 
-    /// When the state machine wants to be called, whatever comes.
+    /// When the state machine wants to be called, whatever comes; at once where there is more to handle.
     pub(crate) fn deadline(&self) -> Time {
+        if self.more {
+            return Time(0);
+        }
         self.subscriber.poll_timeout(self.clock.now()).map_or(Time::NEVER, |(at, _)| at)
     }
 

@@ -85,23 +85,20 @@ fn a_stamp_that_was_never_sent_is_not_believed() {
 
 #[test]
 fn who_is_alone_is_answered_alone() {
-    // Who is known, who asks, and whether it is told alone of a name, and of what is gone.
-    for (known, receiver, name_alone, gone_alone) in [
-        (&[][..], 1, false, true),
-        (&[1], 1, true, true),
-        (&[1], 2, false, false),
-        (&[1, 2], 1, false, false),
-    ] {
+    // Who is known, who asks, and whether it is told alone of what is gone; a name is for all.
+    for (known, receiver, alone) in
+        [(&[][..], 1, true), (&[1], 1, true), (&[1], 2, false), (&[1, 2], 1, false)]
+    {
         let mut core = windowed(4, Flow::None);
         let stream = core.open_stream("a", NOW).unwrap();
         (0..13).for_each(|_| send(&mut core, stream, NOW).unwrap());
         known.iter().for_each(|&id| status(&mut core, NOW, id, &[position(stream, 1)]));
         drain(&mut core, NOW);
-        let to = |alone: bool| if alone { To::Receiver(address(receiver)) } else { To::Group };
+        let to = if alone { To::Receiver(address(receiver)) } else { To::Group };
         Asking::of(receiver, NOW, flag::NAME_WANTED, None).send(&mut core, stream);
-        assert_eq!(sent(&mut core, NOW), [(Kind::Announce, to(name_alone))], "{known:?} {receiver}");
+        assert_eq!(sent(&mut core, NOW), [(Kind::Announce, To::Group)], "{known:?} {receiver}");
         Asking::of(receiver, NOW, 0, one(1)).send(&mut core, stream);
-        assert_eq!(sent(&mut core, NOW), [(Kind::Ncf, to(gone_alone))], "{known:?} {receiver}");
+        assert_eq!(sent(&mut core, NOW), [(Kind::Ncf, to)], "{known:?} {receiver}");
     }
 }
 
@@ -170,6 +167,27 @@ fn who_asks_again_when_nobody_else_did_is_answered_alone() {
         let to = if alone { To::Receiver(address(1)) } else { To::Group };
         assert_eq!(sent(&mut core, again), [(Kind::Repair, to)], "{after}");
     }
+}
+
+#[test]
+fn what_waits_for_one_that_can_wait_goes_at_once_when_one_asks_that_cannot() {
+    let mut core = windowed(8, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    [1, 2].into_iter().for_each(|receiver| status(&mut core, NOW, receiver, &[position(stream, 1)]));
+    drain(&mut core, NOW);
+    (0..2).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    let later = NOW + Duration::from_micros(100);
+    let both = Some(Range { first: 1, count: 2 });
+    Asking::of(1, later, flag::CATCHING_UP, both).send(&mut core, stream);
+    // A ninth of what went out is for one of them, and nobody else need wait for the other.
+    assert_eq!(sent(&mut core, later), [(Kind::Repair, To::Receiver(address(1)))]);
+    for _ in 0..2 {
+        Asking::of(2, later, 0, one(2)).send(&mut core, stream);
+    }
+    assert_eq!(sent(&mut core, later), [(Kind::Repair, To::Group)]);
+    // It went, and does not wait any more.
+    let quiet = NOW + Duration::from_millis(1);
+    assert_eq!((sent(&mut core, quiet), core.stats().repairs), (vec![], 2));
 }
 
 #[test]

@@ -606,9 +606,29 @@ fn who_is_held_back_by_nobody_or_for_ever_goes_on_to_see_that() {
         let (mut core, stream) = slow(flow, None);
         status(&mut core, NOW, 1, &[Position { limit: 10, ..position(stream, 1) }]);
         (0..10).for_each(|_| send(&mut core, stream, NOW).unwrap());
+        assert_eq!(send(&mut core, stream, NOW).is_ok(), flow == Flow::None);
         let onward = if flow == Flow::None { Onward::Well } else { Onward::No };
         assert_eq!(core.onward(stream, NOW), onward);
         core.close_stream(stream, NOW);
         assert_eq!([stream, 99].map(|stream| core.onward(stream, NOW)), [Onward::Well; 2]);
     }
+}
+
+#[test]
+fn who_waits_for_the_rate_and_then_for_a_receiver_tries_again_so_that_its_patience_begins() {
+    let (mut core, stream) = slow(Flow::Slowest, Some(100_000_000));
+    let refused = loop {
+        if let Err(refused) = core.send(stream, &[1; 1_340], NOW) {
+            break refused;
+        }
+        core.flush(stream);
+    };
+    assert_eq!(refused, Refused::BackPressured { by: BackPressure::Rate });
+    drain(&mut core, NOW);
+    status(&mut core, NOW, 1, &[Position { limit: 10, ..position(stream, 1) }]);
+    assert_eq!(core.onward(stream, NOW), Onward::Well);
+    let by = BackPressure::Receiver(ReceiverId(1));
+    assert_eq!(core.send(stream, &[1; 1_340], NOW), Err(Refused::BackPressured { by }));
+    assert_eq!(core.onward(stream, NOW), Onward::No, "it waits");
+    assert!(core.poll_timeout(NOW).0 <= NOW + Duration::from_secs(60), "but not for ever");
 }

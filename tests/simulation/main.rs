@@ -7,6 +7,7 @@
 mod anew;
 mod announced;
 mod answers;
+mod arrival;
 mod asking;
 mod beating;
 mod behind;

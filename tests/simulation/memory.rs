@@ -257,3 +257,32 @@ fn messages_that_are_refused_leave_nothing_behind() {
     let before = (1..100).map(&mut refuse).last();
     assert_eq!((100..10_000).map(&mut refuse).last(), before);
 }
+
+/// By arrival parts of messages that are whole are known for a while; not for as long as there is always something to take.
+#[test]
+fn messages_that_came_in_parts_are_forgotten_though_there_is_always_one_to_take() {
+    const PARTS: u64 = 400_000;
+    let now = Time(1_000_000_000);
+    let config = subscriber::Config { contract: Contract::Arrival, ..subscriber::Config::new(ReceiverId(1)) };
+    let most = config.reorder as isize + (1 << 20);
+    let mut core = Metered::new(|| Subscriber::new(config, now));
+    let mut messages = 0;
+    core.with(|core| core.handle_datagram(now, from(), &announce(0, 1, 1 << 20, 100)));
+    for sequence in 1..=PARTS {
+        let mut payload = [0; 9];
+        let offset = u32::from(sequence % 2 == 0);
+        nakcast::wire::data::emit_fragment(&mut payload, offset, 2);
+        let (message, flags) = (sequence.div_ceil(2), nakcast::wire::flag::FRAGMENT);
+        let header = Header { sequence, message, flags, ..Header::new(Kind::Data, SOURCE, 1) };
+        let part = emit(header, &payload);
+        messages += core.with(|core| {
+            core.handle_datagram(now, from(), &part);
+            core.park(&part);
+            // A few are always left.
+            let ready = if sequence > 10 && sequence % 2 == 0 { core.advance(&[]) } else { None };
+            u64::from(ready.is_some_and(|ready| matches!(core.event(&ready, &[]), Event::Message(_))))
+        });
+    }
+    assert!((PARTS / 2 - 10..PARTS / 2).contains(&messages), "{messages}");
+    assert!(core.most < most, "{} bytes for parts of {messages} messages, of {most}", core.most);
+}

@@ -160,6 +160,46 @@ fn who_spins_hears_both_sockets() {
     assert_eq!(saturated.driver.stats().messages, 2);
 }
 
+/// An application that takes little, and each for long.
+#[test]
+fn who_takes_long_for_what_is_here_receives_all_the_same() {
+    for (since, keeps_up) in [(Duration::ZERO, false), (GIVEN_FOR, true)] {
+        let mut saturated = Saturated::new(Contract::Ordered);
+        assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
+        let driver = &mut saturated.driver;
+        let now = driver.clock.now();
+        let recently = if since.is_zero() { now + DEADLINE } else { Time(0) };
+        (driver.kept_up, driver.received) = (recently, recently);
+        driver.gave(GLANCE_EVERY - 1);
+        driver.glance().unwrap();
+        let before = driver.stats().duplicates;
+        driver.gave(1);
+        driver.glance().unwrap();
+        assert_eq!(driver.stats().duplicates > before, keeps_up, "the sockets are read");
+        assert_eq!(driver.unglanced, 0);
+        assert_eq!(driver.kept_up >= now && driver.kept_up < now + DEADLINE, keeps_up);
+    }
+}
+
+#[test]
+fn what_gives_no_event_holds_nobody_up_for_ever() {
+    let mut saturated = Saturated::new(Contract::Ordered);
+    assert_eq!([saturated.next(), saturated.next()], ["up", "1"]);
+    let driver = &mut saturated.driver;
+    assert!(driver.subscriber.advance(&[]).is_none());
+    let mut in_vain = IN_VAIN - 2;
+    assert!(driver.go_on(&mut in_vain).unwrap(), "there is more");
+    assert!(!driver.go_on(&mut in_vain).unwrap(), "but who called looks at what else there is");
+    // And then does not wait.
+    assert_eq!(driver.deadline(), Time(0));
+    driver.spin(Time::NEVER).unwrap();
+    driver.wait(Time::NEVER).unwrap();
+    let before = driver.stats().duplicates;
+    assert!(driver.next().unwrap().is_none());
+    assert!(driver.stats().duplicates > before, "it goes on");
+    assert!(driver.deadline() > Time(0), "to its end");
+}
+
 /// However soon the group's socket has something, time and again.
 #[test]
 fn who_spins_and_always_finds_something_looks_into_the_other_socket_in_time() {

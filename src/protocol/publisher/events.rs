@@ -18,7 +18,8 @@ pub enum PublisherEvent {
         /// Where it sends from.
         address: SocketAddr,
     },
-    /// A receiver left, or was not heard from for ten idle intervals (5 s by default; longer in a crowd).
+    /// A receiver left, or was not heard from for ten idle intervals (5 s by default; longer in a crowd), or for the patience where
+    /// that is more.
     Left {
         /// Who.
         receiver: ReceiverId,

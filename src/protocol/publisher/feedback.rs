@@ -86,13 +86,14 @@ impl Publisher {
             self.stats.naks_rejected += 1;
             return;
         }
-        let known = match self.receivers.get_mut(nak.receiver) {
+        let catching_up = header.has(flag::CATCHING_UP);
+        let (known, is_prompt) = match self.receivers.get_mut(nak.receiver) {
             Some(receiver) => {
                 receiver.heard = now;
                 receiver.credit(self.stats.datagrams);
-                true
+                (true, !catching_up && !receiver.quarantined && receiver.budget.has_any(now))
             }
-            None => false,
+            None => (false, false),
         };
         let id = header.stream;
         if header.has(flag::NAME_WANTED) && !self.shares.answers(now) {
@@ -101,8 +102,7 @@ impl Publisher {
             // It has no name any more, but an end.
             self.end_soon(id);
         } else if header.has(flag::NAME_WANTED) {
-            let to = if known && self.receivers.len() == 1 { To::Receiver(from) } else { To::Group };
-            self.announce(id, to);
+            self.announce(id);
         }
         let lone = self.receivers.len() <= usize::from(known);
         let to = if lone { To::Receiver(from) } else { To::Group };
@@ -110,7 +110,8 @@ impl Publisher {
             receiver: nak.receiver,
             known,
             heard,
-            catching_up: header.has(flag::CATCHING_UP),
+            catching_up,
+            is_prompt,
             others: self.others_ask_within(),
         };
         let trail = self.streams[id as usize - 1].window.trail();
@@ -129,7 +130,10 @@ impl Publisher {
             for sequence in first..=range.last() {
                 self.ask(id, sequence, &asked, now);
             }
-            waiting.push(Range { first, count: (range.last() - first + 1) as u32 });
+            // What goes to one alone others must not wait for.
+            if lone || !known || is_prompt {
+                waiting.push(Range { first, count: (range.last() - first + 1) as u32 });
+            }
         }
         if gone.is_some() && !self.shares.answers(now) {
             self.stats.control_dropped += 1;
@@ -161,10 +165,14 @@ impl Publisher {
         let stream = &mut self.streams[id as usize - 1];
         let Some(stamp) = stream.window.stamp(&self.pool, sequence) else { return };
         let Some(slot) = stream.window.slot_mut(sequence) else { return };
-        if slot.queued {
-            // Somebody else lost it too: what was meant for one goes to all.
+        if let Some(queue) = slot.queued {
+            // Somebody else lost it too: what was meant for one goes to all, and at once if this one does not wait.
             slot.group |= slot.asker != asked.receiver.0 || !asked.known;
             self.stats.nak_crossed += 1;
+            if queue == RepairQueue::CatchingUp && asked.is_prompt {
+                slot.queued = Some(RepairQueue::Prompt);
+                self.outbox.repair(RepairQueue::Prompt, id, sequence);
+            }
             return;
         }
         if Time(stamp) > asked.heard {
@@ -176,7 +184,7 @@ impl Publisher {
             if !receiver.budget.has_any(now) && !receiver.quarantined {
                 receiver.quarantined = true;
                 self.stats.quarantined += 1;
-                self.quarantine(asked.receiver);
+                self.quarantine(asked.receiver, now);
             }
             if let Some(receiver) = self.receivers.get_mut(asked.receiver) {
                 receiver.budget.take(1.0);
@@ -201,14 +209,15 @@ impl Publisher {
         let in_vain = slot.asker == asked.receiver.0 && !slot.group;
         slot.group = !(asked.known && alone) || in_vain;
         slot.asker = asked.receiver.0;
-        slot.queued = true;
+        slot.queued = Some(queue);
         self.outbox.repair(queue, id, sequence);
     }
 
-    fn quarantine(&mut self, receiver: ReceiverId) {
+    fn quarantine(&mut self, receiver: ReceiverId, now: Time) {
         for stream in &mut self.streams {
             stream.places.change(receiver, |place| place.standing = false);
         }
+        self.limits_changed(now);
         self.event(PublisherEvent::Quarantined { receiver });
     }
 
@@ -226,7 +235,7 @@ impl Publisher {
             // What it has to say last still counts.
             if self.receivers.address(id).is_some() {
                 self.places(now, &status);
-                self.forget(&[id], true);
+                self.forget(&[id], true, now);
             }
             return;
         }
@@ -251,7 +260,7 @@ impl Publisher {
             return true;
         }
         if let Some(other) = self.receivers.other_at(from, id) {
-            self.forget(&[other], false);
+            self.forget(&[other], false, now);
         }
         if self.receivers.len() >= self.config.max_receivers {
             self.stats.receivers_refused += 1;
@@ -328,11 +337,8 @@ impl Publisher {
             }
             caught_up
         });
-        if self.receivers.len() > CROWD as usize && stream.places.limit_behind() != limited {
-            // Others who are behind need not say so when they hear how far the furthest is.
-            self.timers.tell_limit(now);
-        }
-        Ok(match caught_up {
+        let moves = stream.places.limit_behind() != limited;
+        let event = match caught_up {
             Some(true) => Some(PublisherEvent::CaughtUp { receiver, topic: stream.topic.clone() }),
             Some(false) => None,
             None => {
@@ -347,18 +353,30 @@ impl Publisher {
                 });
                 None
             }
-        })
+        };
+        if moves {
+            self.limits_changed(now);
+        }
+        Ok(event)
     }
 
     /// Forgets receivers, which come in the order of their ids: nobody waits for them.
-    pub(super) fn forget(&mut self, ids: &[ReceiverId], announced: bool) {
+    pub(super) fn forget(&mut self, ids: &[ReceiverId], announced: bool, now: Time) {
         for stream in &mut self.streams {
             stream.places.remove(ids);
         }
+        self.limits_changed(now);
         for &id in ids {
             if self.receivers.remove(id).is_some() {
                 self.event(PublisherEvent::Left { receiver: id, announced });
             }
+        }
+    }
+
+    /// Another receiver may be the furthest behind: in a crowd others who are need not say so when they hear how far it is.
+    fn limits_changed(&mut self, now: Time) {
+        if self.receivers.len() > CROWD as usize {
+            self.timers.tell_limit(now);
         }
     }
 
@@ -390,6 +408,7 @@ impl Publisher {
             if !until.is_due(now) {
                 return Some(until);
             }
+            self.limits_changed(now);
             self.stats.fell_behind += 1;
             self.event(PublisherEvent::FellBehind { receiver, topic, position, lead });
         }
@@ -405,6 +424,8 @@ struct Asked {
     /// Up to when it had heard everything, on this clock.
     heard: Time,
     catching_up: bool,
+    /// It is known, and neither can it wait nor must it.
+    is_prompt: bool,
     /// See [`Publisher::others_ask_within`].
     others: Duration,
 }

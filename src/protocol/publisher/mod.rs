@@ -182,7 +182,7 @@ impl Publisher {
         let id = self.streams.len() as u32 + 1;
         self.streams.push(Stream::new(id, topic, self.layout, now));
         self.bare += 1;
-        self.announce(id, To::Group);
+        self.announce(id);
         self.changed(id, now);
         Some(id)
     }

@@ -95,9 +95,18 @@ impl Places {
 
     /// Removes the places of these receivers, which come in the order of their ids.
     pub(super) fn remove(&mut self, receivers: &[ReceiverId]) {
-        let before = self.all.len();
-        self.all.retain(|place| receivers.binary_search(&place.receiver).is_err());
-        if self.all.len() < before {
+        match receivers {
+            [one] => {
+                if let Ok(at) = self.find(*one) {
+                    self.all.remove(at);
+                }
+            }
+            _ => self.all.retain(|place| receivers.binary_search(&place.receiver).is_err()),
+        }
+        let is_gone = |last: Option<(ReceiverId, u64)>| {
+            last.is_some_and(|(id, _)| receivers.binary_search(&id).is_ok())
+        };
+        if is_gone(self.limit) || is_gone(self.floor) {
             self.look();
         }
     }

@@ -104,8 +104,14 @@ impl Publisher {
         if stream.closed {
             return Onward::Well;
         }
-        if !stream.staged.is_empty() || self.room(id, now).is_err() {
+        if !stream.staged.is_empty() {
             return Onward::No;
+        }
+        match self.room(id, now) {
+            Ok(_) => {}
+            // It was refused for something else: the patience with this one begins when it is tried again.
+            Err(Hold { by: BackPressure::Receiver(_), .. }) if stream.held.is_none() => return Onward::Well,
+            Err(_) => return Onward::No,
         }
         let limiting = stream.places.limiting().filter(|_| self.config.flow == Flow::Slowest);
         let pays = limiting.is_none_or(|place| {

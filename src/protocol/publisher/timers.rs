@@ -3,7 +3,6 @@
 use super::room::Hold;
 use super::{BackPressure, Publisher, Time};
 use crate::protocol::crowd;
-use crate::protocol::publisher::transmit::To;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -190,14 +189,14 @@ impl Publisher {
             let silence = self.silence();
             let since = Time(now.0.saturating_sub(crate::protocol::time::nanos(silence)));
             let silent = self.receivers.silent_since(since);
-            self.forget(&silent, false);
+            self.forget(&silent, false, now);
             self.timers.silence =
                 self.receivers.least_heard().map_or(Time::NEVER, |heard| heard + silence + FIRST_BEAT);
         }
     }
 
-    /// A receiver from which nothing was heard for this long is forgotten: not before it was waited for as long as one that makes no
-    /// progress is.
+    /// A receiver from which nothing was heard for this long is forgotten: not before it was silent for as long as one that makes no
+    /// progress is waited for.
     fn silence(&self) -> Duration {
         let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
         let silence = self.config.idle_interval.saturating_mul(FORGET_AFTER);
@@ -276,7 +275,7 @@ impl Publisher {
             let id = self.timers.rotation % count + 1;
             self.timers.rotation = self.timers.rotation.wrapping_add(1);
             announces += u32::from(!self.streams[id as usize - 1].released);
-            self.announce(id, To::Group);
+            self.announce(id);
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct Transmit {
 /// A control datagram to be written.
 #[derive(Clone, Debug)]
 pub(super) enum Control {
-    Announce { stream: u32, to: To },
+    Announce { stream: u32 },
     Gone { stream: u32, confirmation: Confirmation, to: To },
     Confirm { stream: u32, waiting: Box<Waiting> },
 }
@@ -86,8 +86,11 @@ pub(super) struct Outbox {
 /// What `poll_transmit` gave last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
-    /// A control datagram of this length.
-    Control(usize),
+    /// A control datagram of this length, and the stream that it announced, if it did (else 0).
+    Control {
+        length: usize,
+        announced: u32,
+    },
     Live,
     /// To the group, or to one alone.
     Repairs(RepairQueue, Share, To),
@@ -108,7 +111,7 @@ impl Outbox {
             rotation: 0,
             buffer: vec![0; datagram].into(),
             run: Vec::with_capacity(run::MOST),
-            last: Last::Control(0),
+            last: Last::Control { length: 0, announced: 0 },
         }
     }
 
@@ -149,7 +152,7 @@ impl Publisher {
     /// The bytes of what `poll_transmit` gave last.
     pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let (control, run) = match self.outbox.last {
-            Last::Control(length) => (Some(&self.outbox.buffer[..length]), &[][..]),
+            Last::Control { length, .. } => (Some(&self.outbox.buffer[..length]), &[][..]),
             _ => (None, &self.outbox.run[..]),
         };
         let count = usize::from(control.is_some()) + run.len();
@@ -169,14 +172,21 @@ impl Publisher {
     }
 
     /// Takes back what `poll_transmit` gave last, from datagram number `sent` of it on: the socket did not take it, and
-    /// it will be given again. Control datagrams are not: they are said again in time, and this one failed.
+    /// it will be given again. Control datagrams are not, but for announces, which come before their streams: they are said again in
+    /// time, and this one failed.
     pub fn retract(&mut self, sent: usize) {
-        let is_control = matches!(self.outbox.last, Last::Control(_));
-        self.stats.send_failures += u64::from(is_control && sent == 0);
+        match self.outbox.last {
+            Last::Control { announced: 0, .. } => self.stats.send_failures += u64::from(sent == 0),
+            Last::Control { announced, .. } if sent == 0 => {
+                self.stats.announces -= 1;
+                self.announce(announced);
+            }
+            _ => {}
+        }
         let run = std::mem::take(&mut self.outbox.run);
         for piece in run.iter().skip(sent).rev() {
             match self.outbox.last {
-                Last::Control(_) => {}
+                Last::Control { .. } => {}
                 Last::Live => {
                     self.shares.give_back(None, piece.length);
                     self.streams[piece.stream as usize - 1].unsent = piece.sequence;
@@ -189,7 +199,7 @@ impl Publisher {
                     if let Some(slot) =
                         self.streams[piece.stream as usize - 1].window.slot_mut(piece.sequence)
                     {
-                        slot.queued = true;
+                        slot.queued = Some(queue);
                         self.stats.repairs -= 1;
                         self.stats.repairs_unicast -= u64::from(to != To::Group);
                         self.stats.repair_bytes -= piece.length as u64;
@@ -231,10 +241,10 @@ impl Publisher {
     }
 
     /// Has a stream's announce sent, once however often it is asked for.
-    pub(super) fn announce(&mut self, stream: u32, to: To) {
+    pub(super) fn announce(&mut self, stream: u32) {
         let wanted = self.stream(stream).is_some_and(|state| !state.announcing && !state.released);
         if wanted
-            && self.control(Control::Announce { stream, to })
+            && self.control(Control::Announce { stream })
             && let Some(state) = self.stream(stream)
         {
             state.announcing = true;
@@ -243,9 +253,13 @@ impl Publisher {
 
     fn control_datagram(&mut self, now: Time) -> Option<Transmit> {
         let confirms = matches!(self.outbox.control.front(), Some(Control::Confirm { .. }));
+        let mut announced = 0;
         let (to, length) = if let Some(control) = self.outbox.control.pop_front() {
             match control {
-                Control::Announce { stream, to } => (to, self.write_announce(stream, now)),
+                Control::Announce { stream } => {
+                    announced = stream;
+                    (To::Group, self.write_announce(stream, now))
+                }
                 Control::Gone { stream, confirmation, to } => {
                     (to, self.write_ncf(stream, flag::GONE, std::iter::once(confirmation), now))
                 }
@@ -267,7 +281,7 @@ impl Publisher {
             return None;
         };
         self.shares.take_control(length, confirms, now);
-        self.outbox.last = Last::Control(length);
+        self.outbox.last = Last::Control { length, announced };
         Some(Transmit { to, segment: length, count: 1 })
     }
 
@@ -488,8 +502,9 @@ impl Publisher {
         while let Some(&(id, sequence)) = self.outbox.queue(queue).front() {
             let stream = &mut self.streams[id as usize - 1];
             let place = stream.window.place(sequence);
-            // What aged out while it waited: who asks again is told so.
-            let (Some(slot), Some(place)) = (stream.window.slot_mut(sequence), place) else {
+            // What aged out while it waited: who asks again is told so. And what does not wait here any more.
+            let slot = stream.window.slot_mut(sequence).filter(|slot| slot.queued == Some(queue));
+            let (Some(slot), Some(place)) = (slot, place) else {
                 self.outbox.queue(queue).pop_front();
                 continue;
             };
@@ -499,7 +514,7 @@ impl Publisher {
             {
                 break;
             }
-            slot.queued = false;
+            slot.queued = None;
             let length = usize::from(slot.length);
             restamp(self.pool.bytes_mut(place.chunk, place.offset, length), Kind::Repair, now.0);
             self.outbox.run.push(Piece { stream: id, sequence, place, length });

@@ -1,6 +1,7 @@
 //! The transmit window of one stream: every datagram from the trail to the lead, each in a slot of its own, found by
 //! its sequence number in constant time.
 
+use super::shares::RepairQueue;
 use crate::protocol::pool::{Chunk, Pool, Row, Slots};
 use crate::wire::{self, HEADER_LENGTH};
 
@@ -11,8 +12,8 @@ pub(super) struct Slot {
     pub(super) length: u16,
     /// Header flags.
     pub(super) flags: u8,
-    /// It waits in the repair queue.
-    pub(super) queued: bool,
+    /// The queue in which its repair waits.
+    pub(super) queued: Option<RepairQueue>,
     /// It is a fragment that does not begin its message.
     pub(super) continues: bool,
     /// The number of the first message in it.

@@ -8,7 +8,7 @@ use super::{Contract, Subscriber};
 use crate::protocol::event::GapReason;
 use crate::protocol::pool::Pool;
 use crate::protocol::time::Time;
-use crate::wire::{Datagram, Header, Invalid, Kind, MAX_SEQUENCE};
+use crate::wire::{Datagram, Header, Kind};
 
 /// What was asked for so often is given up when what comes for it is impossible again.
 const CONTRADICTIONS: u32 = 4;
@@ -19,40 +19,41 @@ impl Subscriber {
         now: Time,
         source: usize,
         datagram: &Datagram<'_>,
+        content: Content,
         bytes: &[u8],
-    ) -> Result<(), Invalid> {
+    ) {
         let header = &datagram.header;
-        let Some(known) = self.source(source) else { return Ok(()) };
+        let Some(known) = self.source(source) else { return };
         match known.known(header.stream) {
             Some(&Known::Subscribed(stream)) => {
                 self.recent = Some((header.source, header.stream, source, stream));
-                self.accept(now, stream, datagram, bytes);
+                self.accept(now, stream, datagram, content, bytes);
             }
             Some(Known::Over) => self.stats.duplicates += 1,
             Some(Known::Ignored) => self.stats.ignored += 1,
             Some(Known::Unnamed(_)) => {
-                let content = sound(datagram).and_then(|()| Content::parse(datagram))?;
                 if let Some(Known::Unnamed(unnamed)) = known.streams.get_mut(&header.stream) {
                     unnamed.first.get_or_insert((header.sequence, content.starts));
                 }
                 self.stats.unnamed += 1;
             }
             None => {
-                let content = sound(datagram).and_then(|()| Content::parse(datagram))?;
                 self.stats.unnamed += 1;
                 self.meet_stream(now, source, header.stream, Some((header.sequence, content.starts)));
             }
         }
-        Ok(())
     }
 
     /// Takes a datagram of a stream that is subscribed to.
-    pub(super) fn accept(&mut self, now: Time, index: usize, datagram: &Datagram<'_>, bytes: &[u8]) {
+    pub(super) fn accept(
+        &mut self,
+        now: Time,
+        index: usize,
+        datagram: &Datagram<'_>,
+        content: Content,
+        bytes: &[u8],
+    ) {
         let header = &datagram.header;
-        let content = match sound(datagram).and_then(|()| Content::parse(datagram)) {
-            Ok(content) => content,
-            Err(invalid) => return self.refuse(invalid),
-        };
         self.tick = self.tick.min(now + self.interval);
         let by_arrival = self.config.contract == Contract::Arrival;
         let idle = self.ready.is_empty();
@@ -102,7 +103,7 @@ impl Subscriber {
         };
         // What there is no room for never came: it is found missing, or missing still, and asked for.
         let is_near = sequence <= stream.expected.max(stream.told.limit)
-            || sequence < stream.expected + ceiling(stream, capacity, sharing);
+            || sequence < stream.position() + ceiling(stream, capacity, sharing);
         let room = is_near && (!splits || !stream.gaps.is_full());
         let received = now.0.wrapping_add(self.config.wall_offset);
         let arrival = Arrival { received, kernel: self.kernel };
@@ -111,7 +112,7 @@ impl Subscriber {
             && idle
             && stream.cursor.is_none()
             && self.streams[index].as_ref().is_some_and(|s| self.waits(s, datagram, None).is_none());
-        if !room || !(at_once || self.keep(index, sequence, arrival, &bytes[..length])) {
+        if !room || !(at_once || self.keep(now, index, sequence, arrival, &bytes[..length])) {
             self.stats.overruns += 1;
             if let Some(stream) = self.streams[index].as_mut() {
                 // To ask for it is to catch up: those who lost what they had room for go first.
@@ -245,7 +246,7 @@ impl Subscriber {
     /// Keeps a datagram for later. When there is no chunk left, the stream that has the most gives up what is furthest
     /// ahead, if it has more than this one: nobody is starved by another. What a source that is gone has left is for nobody to
     /// repair, and stays.
-    fn keep(&mut self, index: usize, sequence: u64, arrival: Arrival, bytes: &[u8]) -> bool {
+    fn keep(&mut self, now: Time, index: usize, sequence: u64, arrival: Arrival, bytes: &[u8]) -> bool {
         loop {
             let Some(stream) = self.streams[index].as_mut() else { return false };
             if stream.window.insert(&mut self.pool, sequence, arrival, bytes) {
@@ -262,7 +263,7 @@ impl Subscriber {
                 .max();
             match richest {
                 Some((chunks, other)) if chunks > mine + 1 => {
-                    if !self.give_back(other) {
+                    if !self.give_back(now, other) {
                         return false;
                     }
                 }
@@ -272,7 +273,7 @@ impl Subscriber {
     }
 
     /// A stream lets go of the chunk that is furthest ahead; what was in it is missing again.
-    fn give_back(&mut self, index: usize) -> bool {
+    fn give_back(&mut self, now: Time, index: usize) -> bool {
         let Some(stream) = self.streams[index].as_mut() else { return false };
         // What is being delivered, and what was promised to be, stays.
         let busy = stream.cursor.is_some_and(|cursor| matches!(cursor.place, Place::Kept(_)));
@@ -285,16 +286,16 @@ impl Subscriber {
             let Some(stream) = self.streams[index].as_ref() else { return false };
             let Some((_, kept)) = stream.window.get(&self.pool, sequence) else { continue };
             let Ok(content) = Content::parse(&Datagram::reread(kept)) else { continue };
-            let found = stream.data;
             self.stats.overruns += 1;
             let missing = Missing {
                 first: sequence,
                 last: sequence,
                 before: content.starts,
                 next: content.after,
-                found,
-                held: found,
-                due: found + std::time::Duration::from_millis(1),
+                found: now,
+                // It was the last of what waited.
+                held: Time::NEVER,
+                due: now + std::time::Duration::from_millis(1),
                 asked: Time(0),
                 asked_to: 0,
                 tries: 0,
@@ -302,10 +303,10 @@ impl Subscriber {
             };
             self.miss_again(index, missing);
         }
-        match self.streams[index].as_mut() {
-            Some(stream) => stream.window.drop_last_chunk(&mut self.pool),
-            None => false,
-        }
+        let Some(stream) = self.streams[index].as_mut() else { return false };
+        let dropped = stream.window.drop_last_chunk(&mut self.pool);
+        stream.gaps.held_behind(stream.window.last().unwrap_or(0));
+        dropped
     }
 
     /// How long the source of a stream has to answer a NAK.
@@ -315,7 +316,7 @@ impl Subscriber {
     }
 }
 
-/// How far ahead of the delivered a datagram of a stream may be.
+/// How far ahead of its position a datagram of a stream may be.
 pub(super) fn ceiling(stream: &super::Stream, chunks: u64, busy: u64) -> u64 {
     let per_chunk = stream.window.layout().per_chunk;
     // One chunk is lost where the front and the back of what waits lie in the middle of theirs.
@@ -327,19 +328,10 @@ pub(super) fn ceiling(stream: &super::Stream, chunks: u64, busy: u64) -> u64 {
 pub(super) fn askable(stream: &super::Stream, pool: &Pool, busy: u64, by_arrival: bool) -> u64 {
     let room = ceiling(stream, pool.capacity() as u64, busy);
     if by_arrival {
-        return stream.expected + room - 1;
+        return stream.position() + room - 1;
     }
     let layout = stream.window.layout();
     let chunks = (stream.window.chunks() + pool.left()) as u64;
     let kept = layout.first_of(layout.chunk_of(stream.expected) + chunks) - 1;
     kept.min(stream.expected + room - 1).max(stream.expected)
-}
-
-/// Whether the numbers of a data datagram are ones it can have.
-fn sound(datagram: &Datagram<'_>) -> Result<(), Invalid> {
-    let header = &datagram.header;
-    let possible = 1..MAX_SEQUENCE;
-    let sound =
-        header.stream != 0 && possible.contains(&header.sequence) && possible.contains(&header.message);
-    if sound { Ok(()) } else { Err(Invalid::Number) }
 }

@@ -90,7 +90,8 @@ impl Subscriber {
             unreachable!("a stream with an event is kept")
         };
         let (topic, source) = (&*stream.topic, stream.source_id);
-        let shown = |end| event::Stream { topic, source, stream: stream.id, sequence: stream.expected, end };
+        let shown =
+            |end| event::Stream { topic, source, stream: stream.id, sequence: stream.position(), end };
         match ready.what {
             What::Up => Event::StreamUp(shown(None)),
             What::End(reason) => Event::StreamEnd(shown(Some(reason))),
@@ -249,20 +250,9 @@ impl Subscriber {
                 if stream.losses.is_empty() && stream.cursor.is_some() {
                     self.consume(index);
                 }
-            } else if let Some(sequence) = if by_arrival {
-                stream.arrived.pop_front()
-            } else {
-                stream.window.contains(stream.expected).then_some(stream.expected)
-            } {
-                let (arrival, bytes) = stream.window.get(&self.pool, sequence)?;
-                let datagram = Datagram::reread(bytes);
-                let cursor = Cursor::new(Place::Kept(sequence), bytes, &datagram, arrival);
-                if cursor.fragment && !self.is_fed(index, sequence) {
-                    return None;
-                }
-                self.streams[index].as_mut()?.cursor = Some(cursor);
-            } else if let Some(&missing) = stream.gaps.first().filter(|gap| gap.first == stream.expected)
+            } else if let Some(&missing) = stream.gaps.first()
                 && let Some(reason) = missing.given_up
+                && missing.first == stream.position()
             {
                 stream.gaps.pop_first();
                 if by_arrival {
@@ -279,6 +269,18 @@ impl Subscriber {
                     stream.losses.push_back(loss);
                 }
                 self.moved(index);
+            } else if let Some(sequence) = if by_arrival {
+                stream.arrived.pop_front()
+            } else {
+                stream.window.contains(stream.expected).then_some(stream.expected)
+            } {
+                let (arrival, bytes) = stream.window.get(&self.pool, sequence)?;
+                let datagram = Datagram::reread(bytes);
+                let cursor = Cursor::new(Place::Kept(sequence), bytes, &datagram, arrival);
+                if cursor.fragment && !self.is_fed(index, sequence) {
+                    return None;
+                }
+                self.streams[index].as_mut()?.cursor = Some(cursor);
             } else {
                 break;
             }
@@ -435,12 +437,12 @@ impl Subscriber {
         }
         if in_order {
             stream.expected = cursor.sequence + 1;
-            if !stream.gaps.is_empty() {
-                let until = askable(stream, &self.pool, sharing, false);
-                stream.gaps.reached(until);
-            }
         } else {
-            stream.forget_dead();
+            stream.forget_dead(&self.pool);
+        }
+        if !stream.gaps.is_empty() {
+            let until = askable(stream, &self.pool, sharing, !in_order);
+            stream.gaps.reached(until);
         }
         self.moved(index);
     }
@@ -463,7 +465,7 @@ impl Subscriber {
             stream.losses.push_back(Loss { first: missing.first, last: missing.last, messages, reason });
         }
         stream.move_on();
-        stream.forget_dead();
+        stream.forget_dead(&self.pool);
         self.moved(index);
     }
 }

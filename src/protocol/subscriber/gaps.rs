@@ -36,6 +36,12 @@ const MOST_CONFIRMED: u32 = 1 << 10;
 /// Ranges that may be missing at a time; a datagram that would make another is left out, and asked for later.
 pub(super) const MOST_RANGES: usize = 16_384;
 
+/// Of so many, those that follow each other without anything between are one: a source whose data does not come through would make
+/// one more with each heartbeat.
+const MANY_RANGES: usize = 256;
+/// Room for so many is kept, once there was need of it.
+const KEPT_RANGES: usize = 1_024;
+
 /// No wait is longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -125,7 +131,16 @@ impl Gaps {
     }
 
     pub(super) fn pop_first(&mut self) -> Option<Missing> {
-        self.missing.pop_front()
+        let first = self.missing.pop_front();
+        self.let_go();
+        first
+    }
+
+    /// Once nothing is missing any more, what memory much took is given back.
+    fn let_go(&mut self) {
+        if self.missing.is_empty() && self.missing.capacity() > KEPT_RANGES {
+            self.missing.shrink_to(KEPT_RANGES);
+        }
     }
 
     /// No NAK is due before this.
@@ -133,12 +148,12 @@ impl Gaps {
         self.earliest
     }
 
-    /// Datagrams behind all that was known are found missing; the first NAK is due at `missing.due`. Where so many ranges are missing
-    /// that there are no more to be, with those they follow.
+    /// Datagrams behind all that was known are found missing; the first NAK is due at `missing.due`, or where many ranges are
+    /// missing, with those they follow.
     pub(super) fn found(&mut self, missing: Missing) {
         debug_assert!(self.missing.back().is_none_or(|last| last.last < missing.first));
-        let full = self.is_full();
-        if let Some(last) = self.missing.back_mut().filter(|last| full && last.is_before(&missing)) {
+        let many = self.missing.len() >= MANY_RANGES;
+        if let Some(last) = self.missing.back_mut().filter(|last| many && last.is_before(&missing)) {
             (last.last, last.next) = (missing.last, missing.next);
             return;
         }
@@ -156,6 +171,13 @@ impl Gaps {
     /// Something came that waits behind all that is missing.
     pub(super) fn held_from(&mut self, now: Time) {
         self.hold_before(self.missing.len(), now);
+    }
+
+    /// What waits goes no further than `last` any more.
+    pub(super) fn held_behind(&mut self, last: u64) {
+        for missing in self.missing.iter_mut().rev().take_while(|missing| missing.first > last) {
+            missing.held = Time::NEVER;
+        }
     }
 
     /// Something waits behind the first `count` ranges.
@@ -206,6 +228,7 @@ impl Gaps {
             (Some(rest), None) | (None, Some(rest)) => self.missing[at] = rest,
             (None, None) => {
                 self.missing.remove(at);
+                self.let_go();
             }
         }
         self.hold_before(at + usize::from(left.is_some()), now);

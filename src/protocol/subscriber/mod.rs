@@ -54,7 +54,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
-use stream::Stream;
+use stream::{Content, Stream};
 
 /// Chunks of the reorder buffer: any datagram fits in one.
 const CHUNK: usize = 64 << 10;
@@ -221,22 +221,33 @@ impl Subscriber {
             self.stats.unexpected += 1;
             return;
         }
+        // Of what is refused nothing is believed, not even that its source lives.
+        let content = match header.kind {
+            Kind::Data | Kind::Repair => Content::parse(&datagram).map(Some),
+            _ => datagram.body().map(|_| None),
+        };
+        let content = match content {
+            Ok(content) => content,
+            Err(invalid) => return self.refuse(invalid),
+        };
         // The same stream as the last time, from where it always comes.
         let recent =
             self.recent.filter(|&(source, stream, ..)| source == header.source && stream == header.stream);
-        if let Some((_, _, source, stream)) = recent
-            && matches!(header.kind, Kind::Data | Kind::Repair)
+        if let Some(content) = content
+            && let Some((_, _, source, stream)) = recent
             && let Some(known) = &mut self.sources[source]
             && known.address == from
             && !known.gone
         {
             known.hear(now, header);
-            self.accept(now, stream, &datagram, bytes);
+            self.accept(now, stream, &datagram, content, bytes);
             return;
         }
         let Some(source) = self.meet(now, from, &datagram) else { return };
+        if let Some(content) = content {
+            return self.handle_data(now, source, &datagram, content, bytes);
+        }
         let outcome = match header.kind {
-            Kind::Data | Kind::Repair => self.handle_data(now, source, &datagram, bytes),
             Kind::Announce => self.handle_announce(now, source, &datagram),
             Kind::Heartbeat => self.handle_heartbeat(now, source, &datagram),
             Kind::Ncf => self.handle_ncf(now, source, &datagram),

@@ -59,6 +59,12 @@ impl Reorder {
         Some(self.layout.first_of(number) + u64::from(held.filled.trailing_zeros()))
     }
 
+    /// The last that is kept.
+    pub(super) fn last(&self) -> Option<u64> {
+        let (first, filled) = self.last_chunk()?;
+        Some(first + u64::from(filled.checked_ilog2()?))
+    }
+
     /// Keeps a datagram; false when the pool has no chunk for it. It must fit in a slot.
     pub(super) fn insert(
         &mut self,

@@ -48,9 +48,9 @@ impl Subscriber {
         let sharing = self.sharing().max(others);
         let share =
             (buffered(self.config.receive_buffer, stream.datagram) * 3 / 4 / sharing).max(LEAST_CREDIT);
-        let room = stream.expected + ceiling(stream, self.pool.capacity() as u64, self.sharing()) - 1;
-        // By arrival nothing is kept, but what is missing is: the same bound serves.
-        Some(room.min(stream.highest.max(stream.expected - 1) + share))
+        let position = stream.position();
+        let room = position + ceiling(stream, self.pool.capacity() as u64, self.sharing()) - 1;
+        Some(room.min(stream.highest.max(position - 1) + share))
     }
 
     /// A stream is new, or is there again: its publisher will be told of it.

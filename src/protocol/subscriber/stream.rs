@@ -4,7 +4,7 @@ use super::assembly::{Assemblies, Memory};
 use super::gaps::Gaps;
 use super::reorder::{ARRIVAL_LENGTH, Arrival, Reorder};
 use crate::protocol::event::{EndReason, Loss};
-use crate::protocol::pool::Slots;
+use crate::protocol::pool::{Pool, Slots};
 use crate::protocol::time::Time;
 use crate::wire::{Datagram, Fragment, Invalid, MAX_SEQUENCE, Records, SourceId, flag};
 use std::collections::{BTreeSet, VecDeque};
@@ -19,7 +19,7 @@ pub(super) struct Start {
     pub(super) catch_up_to: u64,
 }
 
-/// What a data datagram carries, found sound.
+/// What a data datagram carries, where that can be so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
     /// The number of the first message that starts in it or behind it.
@@ -31,6 +31,10 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn parse(datagram: &Datagram<'_>) -> Result<Content, Invalid> {
         let header = &datagram.header;
+        // What follows has a number, too.
+        if header.sequence == MAX_SEQUENCE || header.message == MAX_SEQUENCE {
+            return Err(Invalid::Number);
+        }
         if header.has(flag::FRAGMENT) {
             let fragment = Fragment::parse(datagram.payload)?;
             let starts = header.message + u64::from(!fragment.is_first());
@@ -268,13 +272,17 @@ impl Stream {
         self.expected = self.gaps.first().map_or(self.highest + 1, |missing| missing.first);
     }
 
-    /// By arrival: of the messages that began before what is missing, parts of the last one at the most may still come, once
-    /// all that is here was delivered.
-    pub(super) fn forget_dead(&mut self) {
-        let before = self.gaps.first().map_or(self.highest_after, |missing| missing.before);
-        while self.arrived.is_empty()
-            && self.cursor.is_none()
-            && self.dead.first().is_some_and(|&message| message + 1 < before)
+    /// By arrival: of the messages that began before what is missing, parts of the last one at the most may still come; and of those
+    /// that began before what is kept, none.
+    pub(super) fn forget_dead(&mut self, pool: &Pool) {
+        if self.dead.is_empty() || self.cursor.is_some() {
+            return;
+        }
+        let missing = self.gaps.first().map_or(self.highest_after, |missing| missing.before);
+        let kept = self.window.first().and_then(|first| self.window.get(pool, first));
+        let kept = kept.map_or(u64::MAX, |(_, bytes)| Datagram::reread(bytes).header.message + 1);
+        let before = missing.min(kept);
+        while self.dead.first().is_some_and(|&message| message + 1 < before)
             && self.dead.pop_first().is_some()
         {}
     }
@@ -283,6 +291,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{HEADER_LENGTH, Header, Kind};
 
     #[test]
     fn dead_messages_are_forgotten_when_no_part_of_them_can_come() {
@@ -291,13 +300,23 @@ mod tests {
         let mut memory = Memory::new(1_000);
         (1..=4).for_each(|message| stream.bury(message, false, &mut memory));
         stream.highest_after = 4;
-        // What is here may have parts of them.
-        stream.arrived.push_back(1);
-        stream.forget_dead();
-        assert_eq!(stream.dead.len(), 4);
-        stream.arrived.clear();
-        stream.forget_dead();
+        let mut pool = Pool::new(1 << 18, 1 << 16, 4, 0);
+        let keep = |stream: &mut Stream, pool: &mut Pool, sequence, message| {
+            let mut bytes = [0; HEADER_LENGTH];
+            let header = Header::new(Kind::Data, SourceId(1), 1);
+            Header { sequence, message, ..header }.emit(&mut bytes, 0);
+            assert!(stream.window.insert(pool, sequence, Arrival { received: 0, kernel: 0 }, &bytes));
+        };
+        // What is here may have parts of all but the first.
+        keep(&mut stream, &mut pool, 2, 2);
+        keep(&mut stream, &mut pool, 5, 4);
+        stream.forget_dead(&pool);
+        assert_eq!(stream.dead, [2, 3, 4].into());
+        stream.window.remove(&mut pool, 2);
+        stream.forget_dead(&pool);
         assert_eq!(stream.dead, [3, 4].into(), "the last that was begun, and what is not yet");
+        stream.window.remove(&mut pool, 5);
+        stream.forget_dead(&pool);
         assert!(stream.is_dead(3) && !stream.is_dead(2));
     }
 }
