@@ -29,7 +29,7 @@ pub(crate) fn run(mut plan: PongPlan) -> Result<Exit, Failure> {
             counted.published.messages, counted.received.lost
         ));
     }
-    if let Some(split) = &counted.split {
+    if let Some(split) = counted.split.as_ref().filter(|split| !split.to_kernel.is_empty()) {
         let [to, from] =
             split.parts().map(|part| [0.5, 0.99].map(|share| time(part.value_at_quantile(share))));
         say::line(format_args!(

@@ -44,6 +44,12 @@ fn counts(report: &Value) -> Vec<(u64, u64)> {
 /// The histograms of a log, by their tags.
 fn log(scratch: &Scratch, name: &str) -> Vec<(Option<String>, Histogram<u64>)> {
     let content = std::fs::read(scratch.path(name)).unwrap();
+    // As HdrHistogram's reader in C wants it, which is the strictest: no comment is long, nor behind the legend.
+    let text = String::from_utf8(content.clone()).unwrap();
+    let (header, intervals) = text.split_once("\"StartTimestamp\"").expect("a legend");
+    assert!(header.starts_with("#[Histogram log format version 1."), "{header}");
+    assert!(header.lines().all(|line| line.starts_with('#') && line.len() < 127), "{header}");
+    assert!(intervals.lines().all(|line| !line.starts_with('#')), "{intervals}");
     let entries = IntervalLogIterator::new(&content).map(|entry| entry.expect("a line of a log"));
     let mut histograms = Vec::new();
     let mut times = 0;

@@ -153,6 +153,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("ping -i lo --drop 101", &["--drop", "101", "100"]),
     ("ping -i lo --datagram 511", &["--datagram", "512", "65507"]),
     ("ping -i lo --source 224.0.0.1", &["--source", "one sender"]),
+    ("ping -i lo --rate 0.05", &["--rate 0.05", "every 20s", "--duration 10s", "--count"]),
     ("ping -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
     ("pong -i nothing7", &["--interface", "nothing7", "lo (127.0.0.1"]),
     ("pong -i lo --rcvbuf 1", &["--rcvbuf", "4096"]),

@@ -187,7 +187,10 @@ pub(super) fn medians(rounds: &[Map<String, Value>]) -> Map<String, Value> {
             medians.insert(name.clone(), values.iter().all(|value| **value == true).into());
             continue;
         }
-        // What was not measured comes first.
+        // What was not measured is no figure of any run.
+        if values.iter().any(|value| value.is_number()) {
+            values.retain(|value| value.is_number());
+        }
         let rank = |value: &Value| value.as_f64().unwrap_or(f64::MIN);
         values.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
         let median = values.get(values.len().saturating_sub(1) / 2).copied();

@@ -64,6 +64,11 @@ pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
         if let Json::File(file) = &mut plan.json {
             outcomes.push(file.write(lines.as_bytes()));
         }
+    } else if let Json::File(file) = &mut plan.json
+        && stop.is_asked()
+    {
+        // What was there is not of this run.
+        outcomes.push(file.begin());
     }
     outcome.and(outcomes.into_iter().collect()).map(|()| Exit::Done)
 }
@@ -119,8 +124,21 @@ impl Bench<'_> {
         if !self.plan.raw {
             return Ok(Some(round));
         }
-        // Datagrams as long as ours were.
+        // Datagrams as long as ours were. What they come to takes nothing from our figures.
         let side = SideArgs { size: round.datagram_size(), ..side };
+        match self.raw(case, side) {
+            Ok(Some(raw)) => round.set_raw(raw)?,
+            Ok(None) => return Ok(None),
+            Err(failure) => self.remarks.tell(format!(
+                "warning: there are no raw sockets beside it (--no-raw leaves them out): {}",
+                failure.line
+            )),
+        }
+        Ok(Some(round))
+    }
+
+    /// Raw sockets; `None` when told to end.
+    fn raw(&mut self, case: Case, side: SideArgs) -> Result<Option<Raw>, Failure> {
         let limit = SideArgs { count: None, ..side.clone() };
         let limit = self.pair(&limit, (Role::RawReceive, false), (Role::RawSend, "raw sender"))?;
         let Some((limit, _)) = limit else { return Ok(None) };
@@ -131,8 +149,7 @@ impl Bench<'_> {
             let Some(flight) = flight else { return Ok(None) };
             raw.one_way = Some(flight);
         }
-        round.set_raw(raw)?;
-        Ok(Some(round))
+        Ok(Some(raw))
     }
 
     /// The processor of a process: the sender is the first.

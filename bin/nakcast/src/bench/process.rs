@@ -28,7 +28,7 @@ enum Said {
 pub(super) struct Remarks(HashSet<String>);
 
 impl Remarks {
-    fn tell(&mut self, line: String) {
+    pub(super) fn tell(&mut self, line: String) {
         if self.0.insert(line.clone()) {
             say::line(line);
         }

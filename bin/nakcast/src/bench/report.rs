@@ -62,6 +62,11 @@ impl Told<'_> {
     }
 }
 
+/// As it was given: a share has no such number exactly.
+fn percent(share: f64) -> f64 {
+    (share * 1e11).round() / 1e9
+}
+
 impl Report<'_> {
     fn told(&self) -> Vec<Told<'_>> {
         let told = self.cases.iter().map(|Measured { case, rounds }| {
@@ -90,7 +95,7 @@ impl Report<'_> {
                 "contract": contract_text(side.contract),
                 "flow": side.flow.to_string(),
                 "datagram": side.datagram,
-                "drop_percent": side.drop.map_or(0.0, |share| share * 100.0),
+                "drop_percent": side.drop.map_or(0.0, percent),
                 "seed": side.seed,
                 "spin": side.spin,
                 "kernel_times": side.kernel_times,
@@ -157,7 +162,7 @@ impl Report<'_> {
             let _ = write!(text, ", {:?} of work before each message", side.work);
         }
         if let Some(share) = side.drop {
-            let _ = write!(text, ", {}% dropped (seed {})", share * 100.0, side.seed.unwrap_or_default());
+            let _ = write!(text, ", {}% dropped (seed {})", percent(share), side.seed.unwrap_or_default());
         }
         let long = match (side.duration, side.count) {
             (Some(time), Some(count)) => format!("{} messages or {time:?}", grouped(count)),

@@ -30,6 +30,12 @@ pub(crate) fn histogram() -> Result<Histogram<u64>, Failure> {
     Ok(histogram)
 }
 
+/// Takes a latency. There is no place in a histogram for no time at all.
+pub(crate) fn record(histogram: &mut Histogram<u64>, nanos: u64) {
+    // One that grows takes any.
+    let _ = histogram.record(nanos.max(1));
+}
+
 /// A way in two parts: to the receiving machine's kernel, and from there to the code that waits.
 #[derive(Debug)]
 pub(crate) struct Split {
@@ -49,9 +55,8 @@ impl Split {
     pub(crate) fn record(&mut self, taken: u64, kernel: Option<u64>) {
         let Some(kernel) = kernel else { return };
         let from_kernel = clock::wall_ns().saturating_sub(kernel).min(taken);
-        // There is no place in a histogram for no time at all.
-        self.to_kernel.saturating_record((taken - from_kernel).max(1));
-        self.from_kernel.saturating_record(from_kernel.max(1));
+        record(&mut self.to_kernel, taken - from_kernel);
+        record(&mut self.from_kernel, from_kernel);
     }
 
     /// The parts, in the order of their names.
@@ -80,4 +85,21 @@ pub(crate) fn fields(prefix: &str, histogram: &Histogram<u64>) -> Map<String, Va
     add("mean", histogram.mean().into());
     add("stdev", histogram.stdev().into());
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_of_hours_is_what_it_is() {
+        let mut histogram = histogram().unwrap();
+        let hours = 3 * 3_600_000_000_000;
+        [0, 70_000_000_000, hours].into_iter().for_each(|nanos| record(&mut histogram, nanos));
+        assert_eq!((histogram.len(), histogram.min()), (3, 1));
+        for (share, nanos) in [(0.5, 70_000_000_000), (1.0, hours)] {
+            let told = histogram.value_at_quantile(share);
+            assert!(told >= nanos && told - nanos <= nanos / 1_000, "{told} for {nanos}");
+        }
+    }
 }

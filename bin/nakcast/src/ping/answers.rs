@@ -80,12 +80,13 @@ impl Answers {
         };
         let pong = &mut self.pongs[at];
         pong.here = true;
+        // Those before it may come later.
+        pong.first = pong.first.min(stamp.number.max(1));
         if stamp.number != Stamp::HELLO {
             pong.last = pong.last.max(stamp.number);
             pong.answered += 1;
             if self.counted.is_some_and(|counted| stamp.number >= counted) {
-                // A histogram of its own accord grows to any latency there is; it has no place for none at all.
-                pong.latency.saturating_record((now - stamp.due).max(1));
+                latency::record(&mut pong.latency, now - stamp.due);
                 if let Some(split) = &mut pong.split {
                     split.record(now - stamp.due, kernel);
                 }

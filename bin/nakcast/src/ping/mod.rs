@@ -340,7 +340,9 @@ impl Ping {
         let ping = self.answers.ping;
         let due = due.saturating_duration_since(self.origin).as_nanos() as u64;
         Stamp { ping, number, due }.write(&mut self.message);
-        match self.publisher.try_send(&self.message) {
+        // Who looks for pongs all the time needs no more than that for it.
+        let message = if number == Stamp::HELLO { &self.message[..Stamp::LENGTH] } else { &self.message[..] };
+        match self.publisher.try_send(message) {
             Ok(()) => Ok(true),
             Err(SendError::BackPressured { .. }) => Ok(false),
             Err(error) => Err(error.into()),

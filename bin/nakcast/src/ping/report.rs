@@ -129,7 +129,7 @@ impl<'a> Report<'a> {
             let _ = writeln!(text, "\n{title}");
             for (name, share) in PERCENTILES {
                 self.row(&mut text, name, |pong| match &pong.split {
-                    Some(split) if !pong.latency.is_empty() => {
+                    Some(split) if !split.parts()[part].is_empty() => {
                         time(split.parts()[part].value_at_quantile(share))
                     }
                     _ => "-".into(),

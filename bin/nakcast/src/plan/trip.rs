@@ -95,6 +95,14 @@ pub(crate) fn ping(args: PingArgs) -> Result<PingPlan, Failure> {
         svg.is_not(hdr.metadata(), "--hdr")?;
     }
     let duration = duration.or(if count.is_none() { Some(DURATION) } else { None });
+    if let (Some(rate), Some(duration)) = (rate, duration)
+        && rate * duration.as_secs_f64() < 1.0
+    {
+        return Err(Failure::usage(format_args!(
+            "--rate {rate} is a message every {:.0?}, and none may come in --duration {duration:?}: one that is longer, or --count",
+            Duration::from_secs_f64(1.0 / rate)
+        )));
+    }
     Ok(PingPlan { trip, rate, size, count, duration, warm_up, pongs, wait, json, hdr, svg, summary })
 }
 
