@@ -182,3 +182,25 @@ fn who_is_gone_is_told_of_nothing_and_asked_for_nothing() {
     assert_eq!(ends(&mut core), [EndReason::Silent]);
     assert_eq!(core.poll_transmit(later), None);
 }
+
+#[test]
+fn what_is_given_back_for_another_stream_is_asked_for_and_not_given_up_with_what_is_overdue() {
+    const DEADLINE: Duration = Duration::from_millis(10);
+    // There is memory for four chunks of 64 datagrams, of which the first stream has three.
+    let mut core = by_hand::small(Contract::Deadline(DEADLINE), 2);
+    feed(&mut core, NOW, &[10, 70, 130].map(|sequence| of(1, sequence)));
+    // The second needs two of them, shortly before the first one's deadline.
+    let later = NOW + (DEADLINE - MILLISECOND);
+    feed(&mut core, later, &[10, 70].map(|sequence| of(2, sequence)));
+    assert_eq!((core.stats().datagrams, core.stats().overruns), (5, 1));
+    let overdue = NOW + DEADLINE;
+    core.handle_timeout(overdue);
+    let mut heard = Heard::default();
+    heard.take(&mut core, &[]);
+    let lost: Vec<_> = [9, 59].map(|lost| (GapReason::Deadline, lost)).into();
+    assert_eq!((heard.messages, heard.gaps), (vec![10, 70], lost));
+    // 71 to 130 are asked for, and come.
+    let repairs: Vec<_> = (71..=130).map(|sequence| of(1, sequence)).collect();
+    let heard = feed(&mut core, overdue, &repairs);
+    assert!(heard.gaps.is_empty() && heard.messages.into_iter().eq(71..=130));
+}
