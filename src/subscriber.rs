@@ -184,7 +184,9 @@ impl Subscriber {
             if self.woken.call.swap(false, Ordering::SeqCst) {
                 return Ok(None);
             }
-            if self.driver.clock().now() < spin_until {
+            if self.driver.has_more() {
+                // It goes on at once.
+            } else if self.driver.clock().now() < spin_until {
                 self.driver.spin(spin_until).map_err(Error::system("receiving"))?;
             } else {
                 slept = true;

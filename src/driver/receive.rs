@@ -19,10 +19,13 @@ const NAK_BATCH: u32 = 32;
 const LOOK_EVERY: u32 = 256;
 /// Events given, where so much is kept that nothing need be received in between, before something is.
 const GIVEN_EVERY: usize = 1_024;
-/// And the time in which that many, or those of one batch, may be given; the clock is looked at after so many.
+/// And the time in which that many, or those of one batch, may be given; the clock is looked at after so many, or fewer where they take
+/// long.
 const GIVEN_FOR: Duration = Duration::from_millis(5);
 const GLANCE_EVERY: usize = 64;
-/// Datagrams handled that gave no event, before whoever called may look at what else there is.
+/// Datagrams that give no event are handled for so long before whoever called may look at what else there is; the clock is looked at
+/// after so many.
+const IN_VAIN_FOR: Duration = Duration::from_millis(20);
 const IN_VAIN: u32 = 4_096;
 /// Looks of one who spins into the group's socket alone, before it looks into the other, at what is due, and at what else there
 /// is: some microseconds.
@@ -64,6 +67,7 @@ pub(crate) struct Driver {
     given: usize,
     /// Events given since the clock was looked at for their sake, and when what there is was received though there was more to give.
     unglanced: usize,
+    glance_every: usize,
     kept_up: Time,
     /// There is more to handle, though it gave no event for long.
     more: bool,
@@ -99,6 +103,7 @@ impl Driver {
             unlooked: 0,
             given: 0,
             unglanced: 0,
+            glance_every: GLANCE_EVERY,
             kept_up: clock.now(),
             more: false,
             sender: Sender::new(),
@@ -134,7 +139,7 @@ impl Driver {
 
     /// The next thing that happened, if there is one without waiting.
     pub(crate) fn next(&mut self) -> io::Result<Option<Ready>> {
-        let mut in_vain = 0;
+        let mut in_vain = InVain::default();
         loop {
             self.glance()?;
             let current = current(&self.receivers[self.current], self.handled);
@@ -150,7 +155,7 @@ impl Driver {
 
     /// Hands on what happened, at most `limit` events, without waiting; gives how many.
     pub(crate) fn poll(&mut self, limit: usize, mut handle: impl FnMut(Event<'_>)) -> io::Result<usize> {
-        let (mut count, mut in_vain) = (0, 0);
+        let (mut count, mut in_vain) = (0, InVain::default());
         while count < limit {
             self.glance()?;
             let current = current(&self.receivers[self.current], self.handled);
@@ -159,7 +164,9 @@ impl Driver {
             self.given += rest;
             self.unglanced += rest;
             if !self.subscriber.has_ready() {
-                in_vain = if rest > 0 { 0 } else { in_vain };
+                if rest > 0 {
+                    in_vain = InVain::default();
+                }
                 if count < limit && !self.go_on(&mut in_vain)? {
                     break;
                 }
@@ -170,7 +177,7 @@ impl Driver {
                 count += 1;
                 self.given += 1;
                 self.unglanced += 1;
-                in_vain = 0;
+                in_vain = InVain::default();
             }
         }
         Ok(count)
@@ -178,10 +185,15 @@ impl Driver {
 
     /// Handles more, unless so much was in vain that the caller is to look at what else there is first: whether it is wanted, and for
     /// how long.
-    fn go_on(&mut self, in_vain: &mut u32) -> io::Result<bool> {
-        *in_vain += 1;
+    fn go_on(&mut self, in_vain: &mut InVain) -> io::Result<bool> {
         let more = self.take()?;
-        self.more = more && *in_vain >= IN_VAIN && !self.subscriber.has_ready();
+        in_vain.count += 1;
+        if in_vain.count >= IN_VAIN {
+            in_vain.count = 0;
+            let now = self.clock.now();
+            let since = *in_vain.since.get_or_insert(now);
+            self.more = more && now.since(since) >= IN_VAIN_FOR && !self.subscriber.has_ready();
+        }
         Ok(more && !self.more)
     }
 
@@ -263,12 +275,13 @@ impl Driver {
 
     /// Keeps up where what was received last takes the application long.
     fn glance(&mut self) -> io::Result<()> {
-        if self.unglanced < GLANCE_EVERY {
+        if self.unglanced < self.glance_every {
             return Ok(());
         }
         self.unglanced = 0;
-        let since = self.kept_up.max(self.received);
-        if self.given >= GIVEN_EVERY || self.clock.now().since(since) >= GIVEN_FOR {
+        let is_long = self.clock.now().since(self.kept_up.max(self.received)) >= GIVEN_FOR;
+        self.glance_every = if is_long { (self.glance_every / 2).max(1) } else { GLANCE_EVERY };
+        if is_long || self.given >= GIVEN_EVERY {
             self.keep_up()?;
         }
         Ok(())
@@ -393,6 +406,11 @@ impl Driver {
         Ok(())
     }
 
+    /// There is more to handle, though nothing was given.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more
+    }
+
     /// When the state machine wants to be called, whatever comes; at once where there is more to handle.
     pub(crate) fn deadline(&self) -> Time {
         if self.more {
@@ -450,6 +468,14 @@ impl Driver {
         stats.system_calls += self.waiter.system_calls;
         stats
     }
+}
+
+/// What was handled since something was given.
+#[derive(Debug, Default)]
+struct InVain {
+    count: u32,
+    /// When so many had been that the clock was looked at.
+    since: Option<Time>,
 }
 
 /// The datagram at hand, if it was given to the state machine.

@@ -448,6 +448,33 @@ fn a_repair_that_waits_behind_live_data_is_confirmed_and_nothing_else_is() {
     }
 }
 
+/// It would have the others wait for what does not come to them.
+#[test]
+fn what_goes_to_one_alone_is_confirmed_to_nobody() {
+    for (flags, confirmed) in [(0, 1), (flag::CATCHING_UP, 0)] {
+        // As above, of two.
+        let datagram = 32 << 10;
+        let (window, max_rate) = (8 * datagram, Some(1_000_000));
+        let config = Config { flow: Flow::None, datagram, window, max_rate, ..Config::new(SOURCE) };
+        let mut core = Publisher::new(config, NOW);
+        let stream = core.open_stream("a", NOW).unwrap();
+        [1, 2].into_iter().for_each(|receiver| status(&mut core, NOW, receiver, &[position(stream, 1)]));
+        drain(&mut core, NOW);
+        core.send(stream, &[1; 3_000 - 68], NOW).unwrap();
+        core.flush(stream);
+        drain(&mut core, NOW);
+        let begun = NOW + Duration::from_secs(1);
+        Asking::of(1, begun, 0, one(1)).send(&mut core, stream);
+        drain(&mut core, begun);
+        let now = begun + Duration::from_millis(14);
+        core.send(stream, b"one", now).unwrap();
+        core.flush(stream);
+        Asking::of(1, now, flags, one(1)).send(&mut core, stream);
+        drain(&mut core, now);
+        assert_eq!(core.stats().ncfs, confirmed, "{flags}");
+    }
+}
+
 #[test]
 fn one_that_says_nothing_is_known_for_as_long_as_it_is_waited_for() {
     // Ten idle intervals of half a second, or more.

@@ -1,7 +1,7 @@
 //! What receivers say: NAKs are turned into repairs, status into standing and leave to go on.
 
 use super::events::PublisherEvent;
-use super::places::Place;
+use super::places::{Place, Places};
 use super::receivers::Receiver;
 use super::room::Hold;
 use super::shares::RepairQueue;
@@ -106,14 +106,8 @@ impl Publisher {
         }
         let lone = self.receivers.len() <= usize::from(known);
         let to = if lone { To::Receiver(from) } else { To::Group };
-        let asked = Asked {
-            receiver: nak.receiver,
-            known,
-            heard,
-            catching_up,
-            is_prompt,
-            others: self.others_ask_within(),
-        };
+        let asked =
+            Asked { receiver: nak.receiver, known, heard, catching_up, others: self.others_ask_within() };
         let trail = self.streams[id as usize - 1].window.trail();
         let mut waiting = Waiting::default();
         let mut gone: Option<u64> = None;
@@ -169,7 +163,13 @@ impl Publisher {
             // Somebody else lost it too: what was meant for one goes to all, and at once if this one does not wait.
             slot.group |= slot.asker != asked.receiver.0 || !asked.known;
             self.stats.nak_crossed += 1;
-            if queue == RepairQueue::CatchingUp && asked.is_prompt {
+            if queue == RepairQueue::CatchingUp
+                && !asked.catching_up
+                && let Some(receiver) = self.receivers.get_mut(asked.receiver)
+                && !receiver.quarantined
+                && receiver.budget.has_any(now)
+            {
+                receiver.budget.take(1.0);
                 slot.queued = Some(RepairQueue::Prompt);
                 self.outbox.repair(RepairQueue::Prompt, id, sequence);
             }
@@ -214,10 +214,9 @@ impl Publisher {
     }
 
     fn quarantine(&mut self, receiver: ReceiverId, now: Time) {
-        for stream in &mut self.streams {
-            stream.places.change(receiver, |place| place.standing = false);
-        }
-        self.limits_changed(now);
+        self.change_places(now, |places| {
+            places.change(receiver, |place| place.standing = false);
+        });
         self.event(PublisherEvent::Quarantined { receiver });
     }
 
@@ -362,10 +361,10 @@ impl Publisher {
 
     /// Forgets receivers, which come in the order of their ids: nobody waits for them.
     pub(super) fn forget(&mut self, ids: &[ReceiverId], announced: bool, now: Time) {
-        for stream in &mut self.streams {
-            stream.places.remove(ids);
+        if ids.is_empty() {
+            return;
         }
-        self.limits_changed(now);
+        self.change_places(now, |places| places.remove(ids));
         for &id in ids {
             if self.receivers.remove(id).is_some() {
                 self.event(PublisherEvent::Left { receiver: id, announced });
@@ -373,7 +372,20 @@ impl Publisher {
         }
     }
 
-    /// Another receiver may be the furthest behind: in a crowd others who are need not say so when they hear how far it is.
+    /// Changes the receivers' places in all streams.
+    fn change_places(&mut self, now: Time, mut change: impl FnMut(&mut Places)) {
+        let mut moved = false;
+        for stream in &mut self.streams {
+            let before = stream.places.limit_behind();
+            change(&mut stream.places);
+            moved |= stream.places.limit_behind() != before;
+        }
+        if moved {
+            self.limits_changed(now);
+        }
+    }
+
+    /// Another receiver is the furthest behind: in a crowd others who are need not say so when they hear how far it is.
     fn limits_changed(&mut self, now: Time) {
         if self.receivers.len() > CROWD as usize {
             self.timers.tell_limit(now);
@@ -424,8 +436,6 @@ struct Asked {
     /// Up to when it had heard everything, on this clock.
     heard: Time,
     catching_up: bool,
-    /// It is known, and neither can it wait nor must it.
-    is_prompt: bool,
     /// See [`Publisher::others_ask_within`].
     others: Duration,
 }

@@ -47,7 +47,7 @@ pub use transmit::Transmit;
 use super::crowd;
 use super::pool::Pool;
 use super::time::{Time, nanos};
-use crate::wire::{Datagram, Invalid, Kind, Position, SourceId, topic};
+use crate::wire::{Datagram, Header, Invalid, Kind, Position, SourceId, topic};
 use assembly::Memory;
 use source::{Known, Source, Unnamed};
 use std::cmp::Reverse;
@@ -221,6 +221,9 @@ impl Subscriber {
             self.stats.unexpected += 1;
             return;
         }
+        if matches!(header.kind, Kind::Data | Kind::Repair) && self.passes_by(now, from, header) {
+            return;
+        }
         // Of what is refused nothing is believed, not even that its source lives.
         let content = match header.kind {
             Kind::Data | Kind::Repair => Content::parse(&datagram).map(Some),
@@ -256,6 +259,22 @@ impl Subscriber {
         if let Err(invalid) = outcome {
             self.refuse(invalid);
         }
+    }
+
+    /// Whether data is of a stream that nobody wants: it says that its source lives, and is not looked into.
+    fn passes_by(&mut self, now: Time, from: SocketAddr, header: &Header) -> bool {
+        if self.recent.is_some_and(|(id, stream, ..)| id == header.source && stream == header.stream) {
+            return false;
+        }
+        let Some(&index) = self.by_id.get(&header.source) else { return false };
+        let Some(source) = self.sources[index].as_mut() else { return false };
+        let is_ignored = matches!(source.known(header.stream), Some(Known::Ignored));
+        let passes = is_ignored && source.address == from && !source.gone && !source.replaced;
+        if passes {
+            source.hear(now, header);
+            self.stats.ignored += 1;
+        }
+        passes
     }
 
     fn refuse(&mut self, invalid: Invalid) {

@@ -309,3 +309,21 @@ fn what_is_missing_is_what_was_found_and_did_not_come() {
         }
     }
 }
+
+#[test]
+fn of_many_ranges_those_without_anything_between_are_one_and_their_memory_is_given_back() {
+    const MANY: u64 = MANY_RANGES as u64;
+    let mut gaps = Gaps::new();
+    (1..=2 * MANY).for_each(|sequence| gaps.found(missing(sequence, sequence, Time(sequence))));
+    assert_eq!((gaps.missing.len(), ranges(&gaps).last()), (MANY_RANGES, Some(&(MANY, 2 * MANY))));
+    // All are asked for, and each comes by itself.
+    let asked: u64 =
+        take(&mut gaps, Time(1_000), u64::MAX).iter().map(|(first, last)| last - first + 1).sum();
+    assert_eq!(asked, 2 * MANY);
+    assert!((1..=2 * MANY).all(|sequence| fill(&mut gaps, sequence)) && gaps.is_empty());
+    // With something between they are apart.
+    (0..8 * MANY).for_each(|at| gaps.found(missing(10_000 + 2 * at, 10_000 + 2 * at, Time(1))));
+    assert_eq!(gaps.missing.len(), 8 * MANY_RANGES);
+    while gaps.pop_first().is_some() {}
+    assert!(gaps.missing.capacity() <= 2 * KEPT_RANGES);
+}
