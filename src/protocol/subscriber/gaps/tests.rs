@@ -317,8 +317,7 @@ fn of_many_ranges_those_without_anything_between_are_one_and_their_memory_is_giv
     (1..=2 * MANY).for_each(|sequence| gaps.found(missing(sequence, sequence, Time(sequence))));
     assert_eq!((gaps.missing.len(), ranges(&gaps).last()), (MANY_RANGES, Some(&(MANY, 2 * MANY))));
     // All are asked for, and each comes by itself.
-    let asked: u64 =
-        take(&mut gaps, Time(1_000), u64::MAX).iter().map(|(first, last)| last - first + 1).sum();
+    let asked: u64 = take(&mut gaps, Time(1_000), 1 << 20).iter().map(|(first, last)| last - first + 1).sum();
     assert_eq!(asked, 2 * MANY);
     assert!((1..=2 * MANY).all(|sequence| fill(&mut gaps, sequence)) && gaps.is_empty());
     // With something between they are apart.
