@@ -204,8 +204,8 @@ impl PublisherBuilder {
     }
 
     /// Most bits a second, repairs and control included, at least 10,000; datagrams are counted without the headers of UDP and IP (28
-    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. A run (64 KiB, or one datagram where that is longer) may leave at once. Default: no limit but flow control. Three
-    /// quarters of it may go to repairs, a tenth to late joiners that catch up.
+    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. A run (64 KiB) may leave at once. Default: no
+    /// limit but flow control. Three quarters of it may go to repairs, a tenth to late joiners that catch up.
     pub fn max_rate(mut self, bits_per_second: u64) -> Self {
         self.core.max_rate = Some(bits_per_second);
         self

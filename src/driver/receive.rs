@@ -63,11 +63,8 @@ pub(crate) struct Driver {
     unsent: u32,
     /// Datagrams handled since the clock was looked at.
     unlooked: u32,
-    /// Events given since a datagram was.
-    given: usize,
-    /// Events given since the clock was looked at for their sake, and when what there is was received though there was more to give.
-    unglanced: usize,
-    glance_every: usize,
+    given: Given,
+    /// When what there is was received though there was more to give.
     kept_up: Time,
     /// There is more to handle, though it gave no event for long.
     more: bool,
@@ -101,9 +98,7 @@ impl Driver {
             beside: Time(0),
             unsent: 0,
             unlooked: 0,
-            given: 0,
-            unglanced: 0,
-            glance_every: GLANCE_EVERY,
+            given: Given { since_taken: 0, since_glanced: 0, glance_every: GLANCE_EVERY },
             kept_up: clock.now(),
             more: false,
             sender: Sender::new(),
@@ -144,7 +139,7 @@ impl Driver {
             self.glance()?;
             let current = current(&self.receivers[self.current], self.handled);
             if let Some(ready) = self.subscriber.advance(current) {
-                self.gave(1);
+                self.given.add(1);
                 return Ok(Some(ready));
             }
             if !self.go_on(&mut in_vain)? {
@@ -161,8 +156,7 @@ impl Driver {
             let current = current(&self.receivers[self.current], self.handled);
             let rest = self.subscriber.rest(current, limit - count, &mut handle);
             count += rest;
-            self.given += rest;
-            self.unglanced += rest;
+            self.given.add(rest);
             if !self.subscriber.has_ready() {
                 if rest > 0 {
                     in_vain = InVain::default();
@@ -175,8 +169,7 @@ impl Driver {
             {
                 handle(self.subscriber.event(&ready, current));
                 count += 1;
-                self.given += 1;
-                self.unglanced += 1;
+                self.given.add(1);
                 in_vain = InVain::default();
             }
         }
@@ -208,7 +201,7 @@ impl Driver {
 
     /// Handles the next datagram, or what is due when there is none. False when there is nothing to do but wait.
     fn take(&mut self) -> io::Result<bool> {
-        (self.given, self.more) = (0, false);
+        (self.given.since_taken, self.more) = (0, false);
         if self.subscriber.is_urgent() {
             self.unsent += 1;
             if self.unsent >= NAK_BATCH {
@@ -268,20 +261,15 @@ impl Driver {
         self.subscriber.has_ready()
     }
 
-    fn gave(&mut self, events: usize) {
-        self.given += events;
-        self.unglanced += events;
-    }
-
     /// Keeps up where what was received last takes the application long.
     fn glance(&mut self) -> io::Result<()> {
-        if self.unglanced < self.glance_every {
+        if self.given.since_glanced < self.given.glance_every {
             return Ok(());
         }
-        self.unglanced = 0;
+        self.given.since_glanced = 0;
         let is_long = self.clock.now().since(self.kept_up.max(self.received)) >= GIVEN_FOR;
-        self.glance_every = if is_long { (self.glance_every / 2).max(1) } else { GLANCE_EVERY };
-        if is_long || self.given >= GIVEN_EVERY {
+        self.given.glance_every = if is_long { (self.given.glance_every / 2).max(1) } else { GLANCE_EVERY };
+        if is_long || self.given.since_taken >= GIVEN_EVERY {
             self.keep_up()?;
         }
         Ok(())
@@ -467,6 +455,21 @@ impl Driver {
         }
         stats.system_calls += self.waiter.system_calls;
         stats
+    }
+}
+
+/// Events given since a datagram was taken, and since the clock was looked at for their sake, which is after so many.
+#[derive(Debug)]
+struct Given {
+    since_taken: usize,
+    since_glanced: usize,
+    glance_every: usize,
+}
+
+impl Given {
+    fn add(&mut self, events: usize) {
+        self.since_taken += events;
+        self.since_glanced += events;
     }
 }
 

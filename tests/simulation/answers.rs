@@ -414,25 +414,34 @@ fn who_can_wait_is_repaired_when_live_data_has_paused_for_a_millisecond() {
     assert_eq!(sent(&mut core, quiet), [repair]);
 }
 
+/// After this live data may leave, and repairs may not yet.
+const IN_DEBT: Duration = Duration::from_millis(14);
+
+/// A publisher with these receivers that repaired one datagram of 3,000 bytes, and when: twice what may go at once, of 125,000 bytes
+/// a second, of which repairs may have three quarters. 1,500 bytes are owed, for 12 ms of all of the rate, and 16 ms of the repairs' part.
+fn indebted(receivers: &[u64]) -> (Publisher, u32, Time) {
+    let datagram = 32 << 10;
+    let (window, max_rate) = (8 * datagram, Some(1_000_000));
+    let config = Config { flow: Flow::None, datagram, window, max_rate, ..Config::new(SOURCE) };
+    let mut core = Publisher::new(config, NOW);
+    let stream = core.open_stream("a", NOW).unwrap();
+    receivers.iter().for_each(|&receiver| status(&mut core, NOW, receiver, &[position(stream, 1)]));
+    drain(&mut core, NOW);
+    core.send(stream, &[1; 3_000 - 68], NOW).unwrap();
+    core.flush(stream);
+    drain(&mut core, NOW);
+    let begun = NOW + Duration::from_secs(1);
+    Asking::of(1, begun, 0, one(1)).send(&mut core, stream);
+    drain(&mut core, begun);
+    assert_eq!((core.stats().repairs, core.stats().ncfs), (1, 0));
+    (core, stream, begun)
+}
+
 #[test]
 fn a_repair_that_waits_behind_live_data_is_confirmed_and_nothing_else_is() {
     for (live, confirmed) in [(false, 0), (true, 1)] {
-        // 125,000 bytes a second; repairs may have three quarters of them.
-        let datagram = 32 << 10;
-        let (window, max_rate) = (8 * datagram, Some(1_000_000));
-        let config = Config { flow: Flow::None, datagram, window, max_rate, ..Config::new(SOURCE) };
-        let mut core = Publisher::new(config, NOW);
-        let stream = core.open_stream("a", NOW).unwrap();
-        drain(&mut core, NOW);
-        core.send(stream, &[1; 3_000 - 68], NOW).unwrap();
-        core.flush(stream);
-        drain(&mut core, NOW);
-        let begun = NOW + Duration::from_secs(1);
-        Asking::of(1, begun, 0, one(1)).send(&mut core, stream);
-        drain(&mut core, begun);
-        assert_eq!((core.stats().repairs, core.stats().ncfs), (1, 0));
-        // Twice what may go at once: 1,500 bytes are owed, for 12 ms of all of the rate, and 16 ms of the repairs' part.
-        let now = begun + Duration::from_millis(14);
+        let (mut core, stream, begun) = indebted(&[]);
+        let now = begun + IN_DEBT;
         if live {
             core.send(stream, b"one", now).unwrap();
             core.flush(stream);
@@ -452,21 +461,8 @@ fn a_repair_that_waits_behind_live_data_is_confirmed_and_nothing_else_is() {
 #[test]
 fn what_goes_to_one_alone_is_confirmed_to_nobody() {
     for (flags, confirmed) in [(0, 1), (flag::CATCHING_UP, 0)] {
-        // As above, of two.
-        let datagram = 32 << 10;
-        let (window, max_rate) = (8 * datagram, Some(1_000_000));
-        let config = Config { flow: Flow::None, datagram, window, max_rate, ..Config::new(SOURCE) };
-        let mut core = Publisher::new(config, NOW);
-        let stream = core.open_stream("a", NOW).unwrap();
-        [1, 2].into_iter().for_each(|receiver| status(&mut core, NOW, receiver, &[position(stream, 1)]));
-        drain(&mut core, NOW);
-        core.send(stream, &[1; 3_000 - 68], NOW).unwrap();
-        core.flush(stream);
-        drain(&mut core, NOW);
-        let begun = NOW + Duration::from_secs(1);
-        Asking::of(1, begun, 0, one(1)).send(&mut core, stream);
-        drain(&mut core, begun);
-        let now = begun + Duration::from_millis(14);
+        let (mut core, stream, begun) = indebted(&[1, 2]);
+        let now = begun + IN_DEBT;
         core.send(stream, b"one", now).unwrap();
         core.flush(stream);
         Asking::of(1, now, flags, one(1)).send(&mut core, stream);

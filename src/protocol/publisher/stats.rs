@@ -67,7 +67,8 @@ pub struct PublisherStats {
     pub control_dropped: u64,
     /// Events dropped because the application did not take them.
     pub events_dropped: u64,
-    /// Datagrams the socket did not take. They are in the counters of what was sent, too, but for data and repairs that it took later.
+    /// Datagrams the socket did not take. They are in the counters of what was sent, too. Data, repairs and
+    /// announces that it took later are not among them.
     pub send_failures: u64,
     /// Runs that the system refused to segment, whose datagrams went one by one. After the first of them no run to the group, or none
     /// to receivers alone, is handed over whole any more: that costs speed.

@@ -221,21 +221,23 @@ impl Subscriber {
             self.stats.unexpected += 1;
             return;
         }
-        if matches!(header.kind, Kind::Data | Kind::Repair) && self.passes_by(now, from, header) {
+        // The same stream as the last time.
+        let recent =
+            self.recent.filter(|&(source, stream, ..)| source == header.source && stream == header.stream);
+        let is_data = matches!(header.kind, Kind::Data | Kind::Repair);
+        if is_data && recent.is_none() && self.passes_by(now, from, header) {
             return;
         }
         // Of what is refused nothing is believed, not even that its source lives.
-        let content = match header.kind {
-            Kind::Data | Kind::Repair => Content::parse(&datagram).map(Some),
-            _ => datagram.body().map(|_| None),
+        let content = match is_data {
+            true => Content::parse(&datagram).map(Some),
+            false => datagram.body().map(|_| None),
         };
         let content = match content {
             Ok(content) => content,
             Err(invalid) => return self.refuse(invalid),
         };
-        // The same stream as the last time, from where it always comes.
-        let recent =
-            self.recent.filter(|&(source, stream, ..)| source == header.source && stream == header.stream);
+        // From where it always comes.
         if let Some(content) = content
             && let Some((_, _, source, stream)) = recent
             && let Some(known) = &mut self.sources[source]
@@ -263,9 +265,6 @@ impl Subscriber {
 
     /// Whether data is of a stream that nobody wants: it says that its source lives, and is not looked into.
     fn passes_by(&mut self, now: Time, from: SocketAddr, header: &Header) -> bool {
-        if self.recent.is_some_and(|(id, stream, ..)| id == header.source && stream == header.stream) {
-            return false;
-        }
         let Some(&index) = self.by_id.get(&header.source) else { return false };
         let Some(source) = self.sources[index].as_mut() else { return false };
         let is_ignored = matches!(source.known(header.stream), Some(Known::Ignored));

@@ -223,6 +223,17 @@ mod tests {
     use crate::pace::Load;
     use serde_json::json;
 
+    #[test]
+    fn what_was_not_measured_is_no_figure_of_a_run() {
+        let median = |values: &[Value]| {
+            let rounds: Vec<_> =
+                values.iter().map(|value| Map::from_iter([("a".into(), value.clone())])).collect();
+            medians(&rounds)["a"].clone()
+        };
+        let runs = [json!(null), json!(9), json!(5), json!(null), json!(7)];
+        assert_eq!([median(&runs), median(&runs[..1])], [json!(7), json!(null)]);
+    }
+
     fn side(received: u64, lost: u64, seconds: f64, latencies: &[u64]) -> Value {
         let mut histogram = latency::histogram().unwrap();
         latencies.iter().for_each(|latency| histogram.record(*latency).unwrap());

@@ -315,6 +315,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_share_is_told_in_the_per_cent_it_was_given_in() {
+        for given in [7.0, 14.0, 29.0, 0.1, 33.333_333] {
+            assert_eq!(percent(given / 100.0), given);
+        }
+    }
+
+    #[test]
     fn tables_have_as_many_columns_in_each_row() {
         let rows = vec![vec!["a".to_owned(), "bb".into()], vec!["100".to_owned(), "-".into()]];
         assert_eq!(aligned(&rows), "  a  bb\n100   -\n");
