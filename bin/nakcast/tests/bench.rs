@@ -269,6 +269,11 @@ fn a_directory_that_is_none_and_an_output_that_is_full_take_nothing_else_with_th
     assert_eq!(matrix.wait(SOON).code(), Some(1));
     assert!(matrix.stderr().contains("it takes a directory"), "{}", matrix.stderr());
 
+    let (plots, picture) = (scratch.path("plots"), scratch.path("plots/latency.svg"));
+    let mut twice = bench(&format!("--matrix {} --json {}", plots.display(), picture.display()));
+    assert_eq!(twice.wait(SOON).code(), Some(2));
+    assert!(twice.stderr().contains("that is the same file as a picture of --matrix"), "{}", twice.stderr());
+
     let arguments = format!("--no-raw --count 100 --size 32 --warm-up 0.1 --json {}", kept.display());
     let mut command = nakcast(&["bench"]);
     command.args(arguments.split_whitespace()).stdout(std::fs::File::create("/dev/full").unwrap());

@@ -15,7 +15,6 @@ pub(crate) use side::side;
 
 use crate::args::{Role, SideArgs};
 use crate::exit::{Exit, Failure};
-use crate::file::ResultFile;
 use crate::pace::Load;
 use crate::plan::{BenchPlan, Case, Json};
 use crate::say;
@@ -38,11 +37,6 @@ fn topic(number: usize) -> String {
 
 pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
     let stop = Stop::install()?;
-    let mut pictures = Vec::new();
-    for name in plan.matrix.iter().flat_map(|_| PICTURES) {
-        let directory = plan.matrix.clone().unwrap_or_default();
-        pictures.push(ResultFile::open("--matrix", directory.join(name))?);
-    }
     let mut bench = Bench { plan: &plan, stop: &stop, remarks: Remarks::default() };
     let mut measured = Vec::new();
     let outcome = bench.measure(&mut measured);
@@ -57,9 +51,10 @@ pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
         _ => report.print_tables(),
     }];
     if !measured.is_empty() {
-        let lines = report.json_lines();
-        for (file, picture) in pictures.iter_mut().zip([report.throughput(), report.latency()]) {
-            outcomes.push(file.write(picture.as_bytes()));
+        let (lines, throughput, latency) = (report.json_lines(), report.throughput(), report.latency());
+        if let Some(pictures) = &mut plan.matrix {
+            outcomes.push(pictures.throughput.write(throughput.as_bytes()));
+            outcomes.push(pictures.latency.write(latency.as_bytes()));
         }
         if let Json::File(file) = &mut plan.json {
             outcomes.push(file.write(lines.as_bytes()));
@@ -72,9 +67,6 @@ pub(crate) fn run(mut plan: BenchPlan) -> Result<Exit, Failure> {
     }
     outcome.and(outcomes.into_iter().collect()).map(|()| Exit::Done)
 }
-
-/// What `--matrix` draws.
-const PICTURES: [&str; 2] = ["throughput.svg", "latency.svg"];
 
 /// What was measured of one case, run by run.
 struct Measured {
@@ -152,9 +144,10 @@ impl Bench<'_> {
         Ok(Some(raw))
     }
 
-    /// The processor of a process: the sender is the first.
-    fn cpu(&self, index: usize) -> Option<usize> {
-        self.plan.cpus.get(index % self.plan.cpus.len().max(1)).copied()
+    /// The processor of a receiver: those after the sender's, in turn; with the sender where there is no other.
+    fn receiver_cpu(&self, index: usize) -> Option<usize> {
+        let (&first, others) = self.plan.cpus.split_first()?;
+        Some(others.get(index % others.len().max(1)).copied().unwrap_or(first))
     }
 
     /// Starts the receivers, then the sender; gives what they told. A receiver that says when it has joined is waited for;
@@ -169,7 +162,7 @@ impl Bench<'_> {
         for index in 0..side.subscribers {
             // Each loses others.
             let seed = side.seed.map(|seed| seed.wrapping_add(index as u64));
-            let args = SideArgs { role: receive, seed, cpu: self.cpu(index + 1), ..side.clone() };
+            let args = SideArgs { role: receive, seed, cpu: self.receiver_cpu(index), ..side.clone() };
             let name = if receive == Role::Subscribe { "subscriber" } else { "raw receiver" };
             let mut process = Process::start(&args, name, self.plan.subscriber_netns.as_deref())?;
             if tells && !process.wait_until_ready(&mut self.remarks, self.stop)? {
@@ -177,7 +170,7 @@ impl Bench<'_> {
             }
             receivers.push(process);
         }
-        let args = SideArgs { role: send, cpu: self.cpu(0), ..side.clone() };
+        let args = SideArgs { role: send, cpu: self.plan.cpus.first().copied(), ..side.clone() };
         let mut sender = Process::start(&args, name, None)?;
         let Some(sent) = sender.result(&mut self.remarks, self.stop)? else { return Ok(None) };
         let mut received = Vec::new();

@@ -10,7 +10,7 @@ use nakcast::Error;
 use nakcast::net::MAX_DATAGRAM;
 use nakcast::protocol::publisher::MIN_DATAGRAM;
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long each is measured when neither time nor count was said.
@@ -38,15 +38,33 @@ pub(crate) struct BenchPlan {
     pub(crate) cases: Vec<Case>,
     pub(crate) runs: usize,
     pub(crate) raw: bool,
-    /// The processors of the processes, in turn; none for any.
+    /// The processors of the processes; none for any.
     pub(crate) cpus: Vec<usize>,
     /// Where the receiving processes are.
     pub(crate) subscriber_netns: Option<String>,
     /// What the processes of every case are told alike; each is told its own role, group, size and rate.
     pub(crate) side: SideArgs,
     pub(crate) json: Json,
-    /// Where plots are drawn, and that the table is to be the README's.
-    pub(crate) matrix: Option<PathBuf>,
+    /// That the table is to be the README's, and where plots are drawn.
+    pub(crate) matrix: Option<Pictures>,
+}
+
+/// What `--matrix` draws.
+#[derive(Debug)]
+pub(crate) struct Pictures {
+    pub(crate) throughput: ResultFile,
+    pub(crate) latency: ResultFile,
+}
+
+impl Pictures {
+    fn open(directory: &Path) -> Result<Pictures, Failure> {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            let wanted = "it takes a directory for its pictures";
+            Failure::at_run_time(format_args!("--matrix {}: {error}; {wanted}", directory.display()))
+        })?;
+        let open = |name| ResultFile::open("--matrix", directory.join(name));
+        Ok(Pictures { throughput: open("throughput.svg")?, latency: open("latency.svg")? })
+    }
 }
 
 /// Whether and where figures are written as JSON.
@@ -104,19 +122,20 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
     let group = args.group.unwrap_or_else(|| any_group(any_number()));
     // By its name: raw sockets want it so.
     let local = nakcast::net::resolve(Some(&args.interface), (*group.ip()).into()).map_err(Error::from)?;
-    if let Some(directory) = &args.matrix {
-        std::fs::create_dir_all(directory).map_err(|error| {
-            let wanted = "it takes a directory for its pictures";
-            Failure::at_run_time(format_args!("--matrix {}: {error}; {wanted}", directory.display()))
-        })?;
-    }
+    let matrix = args.matrix.as_deref().map(Pictures::open).transpose()?;
     let json = match args.json {
         None => Json::None,
         Some(path) if path.as_os_str() == "-" => Json::Output,
-        Some(path) => Json::File(ResultFile::open("--json", path)?),
+        Some(path) => {
+            let file = ResultFile::open("--json", path)?;
+            for picture in matrix.iter().flat_map(|Pictures { throughput, latency }| [throughput, latency]) {
+                file.is_not(picture.metadata(), "a picture of --matrix")?;
+            }
+            Json::File(file)
+        }
     };
     let duration = args.duration.or(if args.count.is_none() { Some(DURATION) } else { None });
-    let default_runs = if args.matrix.is_some() { MATRIX_RUNS } else { 1 };
+    let default_runs = if matrix.is_some() { MATRIX_RUNS } else { 1 };
     Ok(BenchPlan {
         cases,
         runs: args.runs.unwrap_or(default_runs),
@@ -146,7 +165,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<BenchPlan, Failure> {
             verbose: args.verbose,
         },
         json,
-        matrix: args.matrix,
+        matrix,
     })
 }
 
