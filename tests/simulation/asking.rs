@@ -5,7 +5,7 @@ use super::by_hand::{of, small};
 use super::peers::{SOURCE, data, emit};
 use nakcast::protocol::Time;
 use nakcast::protocol::subscriber::{Contract, Reason, StartAt, Subscriber};
-use nakcast::wire::{Announce, Header, Heartbeat, Kind, ReceiverId, data as body};
+use nakcast::wire::{Announce, Datagram, Header, Heartbeat, Kind, Nak, ReceiverId, data as body, flag};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -101,6 +101,32 @@ fn in_a_group_naks_wait_each_for_a_time_of_its_own_and_take_few_others_along() {
     // Fifteen within four and a half milliseconds; one goes out with those that are due in a quarter of one.
     let times = asked(&mut core, NOW + Duration::from_micros(4_500));
     assert!((5..15).contains(&times.len()), "{times:?}");
+}
+
+#[test]
+fn what_was_sent_before_it_joined_is_asked_for_apart_from_what_was_lost_since() {
+    let mut core = subscriber(StartAt::Window);
+    let mut payload = [0; 100];
+    let (idle_interval, window, datagram, topic) = (500_000, 1_000, 100, "t");
+    let long_ago =
+        Announce { age: u64::MAX, trail: 1, trail_message: 1, idle_interval, window, datagram, topic };
+    let length = long_ago.emit(&mut payload);
+    let header = Header { sequence: 10, message: 11, ..Header::new(Kind::Announce, SOURCE, 1) };
+    feed(
+        &mut core,
+        NOW,
+        &[emit(header, &payload[..length]), data(Kind::Data, 11, 11), data(Kind::Data, 13, 13)],
+    );
+    let mut asked = Vec::new();
+    while let Some(transmit) = core.poll_transmit(after(20)) {
+        let datagram = Datagram::parse(core.datagram(&transmit)).unwrap();
+        if datagram.header.kind == Kind::Nak {
+            let nak = Nak::parse(datagram.payload).unwrap();
+            let can_wait = datagram.header.has(flag::CATCHING_UP);
+            asked.extend(nak.ranges().map(|range| (can_wait, range.first, range.last())));
+        }
+    }
+    assert_eq!(asked, [(true, 1, 10), (false, 12, 12)]);
 }
 
 #[test]

@@ -92,15 +92,17 @@ impl Subscriber {
             // Half of what the sockets hold, for all that miss something: live data comes besides.
             let half = buffered(self.config.receive_buffer, stream.datagram) / 2;
             let credit = (half / lossy).max(LEAST_CREDIT);
-            let catching_up = stream.gaps.first().is_some_and(|missing| missing.last <= stream.catch_up_to);
             let mut list = Nak::emit(
                 &mut self.buffer[HEADER_LENGTH..],
                 self.config.receiver,
                 Self::held(now, source.stamped),
             );
-            let (mut asked, mut again) = (0, false);
+            let (mut asked, mut again, mut catching_up) = (0, false, None);
+            let catch_up_to = stream.catch_up_to;
             stream.gaps.take_due(now, until, credit, source.retry(now), |range, tries| {
-                let taken = list.push_range(range);
+                // What can wait and what cannot are asked for apart: the flag is of the whole NAK.
+                let can_wait = range.last() <= catch_up_to;
+                let taken = *catching_up.get_or_insert(can_wait) == can_wait && list.push_range(range);
                 again |= taken && tries > 0;
                 asked += if taken { u64::from(range.count) } else { 0 };
                 taken
@@ -112,7 +114,7 @@ impl Subscriber {
             self.stats.naks += 1;
             self.stats.nak_datagrams += asked;
             let header = Header {
-                flags: if catching_up { flag::CATCHING_UP } else { 0 },
+                flags: if catching_up == Some(true) { flag::CATCHING_UP } else { 0 },
                 stamp: source.stamp,
                 ..Header::new(Kind::Nak, source.id, stream.id)
             };
