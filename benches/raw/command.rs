@@ -79,7 +79,7 @@ fn send(options: &Options, mode: Mode) -> io::Result<()> {
 }
 
 fn receive(options: &Options, mode: Mode) -> io::Result<()> {
-    if mode.round_trip() { roundtrip::pong(options, mode) } else { throughput::receive(options, mode) }
+    if mode.round_trip() { roundtrip::pong(options, mode) } else { throughput::receive(options, mode, || {}) }
 }
 
 /// Another process of this program, receiving. It leaves when the sender tells it to, or is killed on drop.

@@ -281,17 +281,18 @@ struct Receiver {
     done: Option<Side>,
 }
 
-/// Receives one run, and tells the sender what came of it.
+/// Receives one run, and tells the sender what came of it. Calls `ready` when it has joined.
 ///
 /// # Errors
 /// What the sockets say; and when no sender is heard for half a minute.
-pub fn receive(options: &Options, mode: Mode) -> io::Result<()> {
+pub fn receive(options: &Options, mode: Mode, ready: impl FnOnce()) -> io::Result<()> {
     let size = options.size(mode) as u64;
     let data = socket::member(options, options.group)?;
     // The kernel counts its own bookkeeping and the rounding up of buffers against the receive buffer.
     let granted = socket::receive_buffer(&data)? * size / (2 * size + 1280);
     let window = options.window.min(granted);
     let reply = socket::unicast()?;
+    ready();
     let mut receiver = Receiver {
         data,
         reply,

@@ -254,6 +254,26 @@ fn what_cannot_be_meant_is_refused_with_a_line_that_says_why() {
 }
 
 #[test]
+fn raw_sockets_that_fail_are_told_of_and_take_no_figures_with_them() {
+    // They have the port after the group's: it is taken.
+    #[expect(clippy::disallowed_methods, reason = "one that does not share its port")]
+    let taken = std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port() - 1;
+    let arguments = format!("--group 239.255.77.1:{port} --size 32 --count 100 --warm-up 0 --json -");
+    let mut bench = bench(&arguments);
+    bench.succeed(SOON);
+    let said = bench.stderr();
+    assert_eq!(
+        said.lines().filter(|line| line.starts_with("warning: there are no raw sockets")).count(),
+        1,
+        "{said}"
+    );
+    let figures: Value = serde_json::from_str(&bench.stdout()).unwrap();
+    assert_eq!((number(&figures, "received"), number(&figures, "lost")), (100.0, 0.0));
+    assert!(figures["raw_bytes_per_second"].is_null() && figures["ratio_to_raw"].is_null(), "{figures}");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_known_before_anything_is_measured() {
     let mut bench = bench("--json /nowhere/at/all --duration 600");
     assert_eq!(bench.wait(SOON).code(), Some(1));

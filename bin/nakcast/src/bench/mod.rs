@@ -110,7 +110,7 @@ impl Bench<'_> {
     /// Ours, and the raw sockets right after it; `None` when told to end.
     fn round(&mut self, case: Case) -> Result<Option<Round>, Failure> {
         let side = SideArgs { size: case.size, rate: case.load, ..self.plan.side.clone() };
-        let ours = self.pair(&side, (Role::Subscribe, true), (Role::Publish, "publisher"))?;
+        let ours = self.pair(&side, Role::Subscribe, (Role::Publish, "publisher"))?;
         let Some((published, received)) = ours else { return Ok(None) };
         let mut round = Round::new(case, published, received)?;
         if !self.plan.raw {
@@ -132,12 +132,11 @@ impl Bench<'_> {
     /// Raw sockets; `None` when told to end.
     fn raw(&mut self, case: Case, side: SideArgs) -> Result<Option<Raw>, Failure> {
         let limit = SideArgs { count: None, ..side.clone() };
-        let limit = self.pair(&limit, (Role::RawReceive, false), (Role::RawSend, "raw sender"))?;
+        let limit = self.pair(&limit, Role::RawReceive, (Role::RawSend, "raw sender"))?;
         let Some((limit, _)) = limit else { return Ok(None) };
         let mut raw = Raw { limit, one_way: None };
         if case.load != Load::Max {
-            let flight =
-                self.pair(&side, (Role::RawOneWayReceive, true), (Role::RawOneWaySend, "raw sender"))?;
+            let flight = self.pair(&side, Role::RawOneWayReceive, (Role::RawOneWaySend, "raw sender"))?;
             let Some(flight) = flight else { return Ok(None) };
             raw.one_way = Some(flight);
         }
@@ -150,12 +149,11 @@ impl Bench<'_> {
         Some(others.get(index % others.len().max(1)).copied().unwrap_or(first))
     }
 
-    /// Starts the receivers, then the sender; gives what they told. A receiver that says when it has joined is waited for;
-    /// others are asked by the sender, and tell it what they know.
+    /// Starts the receivers, and the sender when they have joined; gives what they told.
     fn pair(
         &mut self,
         side: &SideArgs,
-        (receive, tells): (Role, bool),
+        receive: Role,
         (send, name): (Role, &'static str),
     ) -> Result<Option<(Value, Vec<Value>)>, Failure> {
         let mut receivers = Vec::new();
@@ -165,7 +163,7 @@ impl Bench<'_> {
             let args = SideArgs { role: receive, seed, cpu: self.receiver_cpu(index), ..side.clone() };
             let name = if receive == Role::Subscribe { "subscriber" } else { "raw receiver" };
             let mut process = Process::start(&args, name, self.plan.subscriber_netns.as_deref())?;
-            if tells && !process.wait_until_ready(&mut self.remarks, self.stop)? {
+            if !process.wait_until_ready(&mut self.remarks, self.stop)? {
                 return Ok(None);
             }
             receivers.push(process);

@@ -138,7 +138,7 @@ fn raw(args: &SideArgs, role: Role) -> io::Result<Value> {
                 "calls_per_datagram": sides.sender.calls as f64 / sent + calls as f64 / receivers / sent,
             }))
         }
-        Role::RawReceive => nakcast_raw::receive(&options, mode).map(|()| Value::Null),
+        Role::RawReceive => nakcast_raw::receive(&options, mode, ready).map(|()| Value::Null),
         Role::RawOneWaySend => {
             let mut warm_up = Moments::warm_up(args)?;
             let mut measured = None;
