@@ -86,10 +86,10 @@ pub(super) struct Outbox {
 /// What `poll_transmit` gave last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
-    /// A control datagram of this length, and the stream that it announced, if it did (else 0).
+    /// A control datagram of this length, and the stream that it announced, if it did.
     Control {
         length: usize,
-        announced: u32,
+        announced: Option<u32>,
     },
     Live,
     /// To the group, or to one alone.
@@ -111,7 +111,7 @@ impl Outbox {
             rotation: 0,
             buffer: vec![0; datagram].into(),
             run: Vec::with_capacity(run::MOST),
-            last: Last::Control { length: 0, announced: 0 },
+            last: Last::Control { length: 0, announced: None },
         }
     }
 
@@ -176,8 +176,8 @@ impl Publisher {
     /// time, and this one failed.
     pub fn retract(&mut self, sent: usize) {
         match self.outbox.last {
-            Last::Control { announced: 0, .. } => self.stats.send_failures += u64::from(sent == 0),
-            Last::Control { announced, .. } if sent == 0 => {
+            Last::Control { announced: None, .. } => self.stats.send_failures += u64::from(sent == 0),
+            Last::Control { announced: Some(announced), .. } if sent == 0 => {
                 self.stats.announces -= 1;
                 self.announce(announced);
             }
@@ -253,11 +253,11 @@ impl Publisher {
 
     fn control_datagram(&mut self, now: Time) -> Option<Transmit> {
         let confirms = matches!(self.outbox.control.front(), Some(Control::Confirm { .. }));
-        let mut announced = 0;
+        let mut announced = None;
         let (to, length) = if let Some(control) = self.outbox.control.pop_front() {
             match control {
                 Control::Announce { stream } => {
-                    announced = stream;
+                    announced = Some(stream);
                     (To::Group, self.write_announce(stream, now))
                 }
                 Control::Gone { stream, confirmation, to } => {
