@@ -357,7 +357,7 @@ fn ctrl_c_ends_with_the_table_so_far() {
 fn pongs_that_do_not_come_are_named_with_what_starts_them() {
     let (scratch, group) = (Scratch::new(), group(210));
     let kept = scratch.path("summary");
-    let mut ping = ping(&group, &format!("--wait 0.1 -t lab --summary {}", kept.display()));
+    let mut ping = ping(&group, &format!("--wait 0.1 --size 1000 -t lab --summary {}", kept.display()));
     assert_eq!(ping.wait(SOON).code(), Some(1));
     let said = ping.stderr();
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -365,7 +365,12 @@ fn pongs_that_do_not_come_are_named_with_what_starts_them() {
         assert!(said.contains(word), "{word:?} in {said}");
     }
     assert_eq!(ping.stdout(), "", "no table of nothing");
-    assert_eq!(summary(kept)["exit_code"], 1);
+    let kept = summary(kept);
+    assert_eq!(kept["exit_code"], 1);
+    // Who is looked for all the time is not sent what is to be measured.
+    let [messages, bytes] =
+        ["publisher_messages", "publisher_bytes"].map(|name| kept[name].as_u64().unwrap());
+    assert!(messages > 0 && bytes < messages * 100, "{kept}");
 }
 
 #[test]

@@ -247,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_met_by_an_answer_that_overtook_others_is_to_answer_those_too() {
+        let mut answers = answers();
+        (answers.sent, answers.counted) = (5, Some(1));
+        take(&mut answers, 7, 5, 0, 10);
+        assert_eq!((answers.asked(&answers.pongs[0]), answers.all_are_back()), (1, true));
+        take(&mut answers, 7, 3, 0, 20);
+        assert_eq!((answers.asked(&answers.pongs[0]), answers.lost_by_all()), (3, 1));
+        assert!(!answers.all_are_back());
+    }
+
+    #[test]
     fn what_is_not_its_own_is_passed_over() {
         let mut answers = answers();
         answers.sent = 1;
