@@ -80,7 +80,7 @@ each message has its moment, and its time counts from that, sent late or not: om
 
 A message is lost when it never came back: it or its answer was told as a gap, or its pong left. None is left out of the \
 counts silently: a pong that came later was `asked` for less. Under the default contract none is lost while the pong lives, unless it \
-is silent for 2.5 s, which is taken for its end, or takes more than 5 s at the end. Without --rate the next message waits for 1 s where \
+is silent for 2.5 s, which is taken for its end, makes no progress for 3 s, or takes more than 5 s at the end. Without --rate the next message waits for 1 s where \
 one is lost on the way there.
 
 Exit codes:
@@ -196,7 +196,7 @@ pub(crate) struct PubArgs {
     pub(crate) count: Option<u64>,
 
     /// Bytes of each message made up [default: 256]. Each begins with its number.
-    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true, requires = "count")]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes, allow_hyphen_values = true, requires = "count", conflicts_with_all = ["file", "frames"])]
     pub(crate) size: Option<usize>,
 
     /// Messages a second, at most: 0.5, 500, 10k, 1M. Default, and above 1G: as fast as it goes.
@@ -278,7 +278,8 @@ pub(crate) struct SubArgs {
     #[arg(long, value_name = "N", value_parser = units::count, allow_hyphen_values = true)]
     pub(crate) count: Option<u64>,
 
-    /// Leave after so long. With --count or --until-end, that did not come in time, and is exit code 1.
+    /// Leave after so long; what was received until then is written first, however long its reader takes. With --count or --until-end,
+    /// that did not come in time, and is exit code 1.
     #[arg(long = "for", value_name = "SECONDS", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) time: Option<Duration>,
 

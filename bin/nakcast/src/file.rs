@@ -31,10 +31,16 @@ impl ResultFile {
             made = false;
             outcome = File::options().write(true).create(true).truncate(false).open(&path);
         }
-        match outcome {
-            Ok(file) => Ok(ResultFile { option, path, file, made, begun: false }),
-            Err(error) => Err(Failure::at_run_time(format_args!("{option} {}: {error}", path.display()))),
+        let file = outcome
+            .map_err(|error| Failure::at_run_time(format_args!("{option} {}: {error}", path.display())))?;
+        let file = ResultFile { option, path, file, made, begun: false };
+        // What is written there would be gone, and what was there before.
+        for (stream, name) in
+            [(stream(io::stdout()), "standard output"), (stream(io::stderr()), "standard error")]
+        {
+            file.is_not(stream.and_then(|stream| stream.metadata()).ok(), name)?;
         }
+        Ok(file)
     }
 
     /// What kind of file it is, and where.
@@ -85,6 +91,18 @@ impl ResultFile {
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::at_run_time(format_args!("{} {}: {error}", self.option, self.path.display()))
     }
+}
+
+/// One of the process's own streams, without the standard library's buffer.
+#[cfg(unix)]
+pub(crate) fn stream(stream: impl std::os::fd::AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// One of the process's own streams, without the standard library's buffer.
+#[cfg(windows)]
+pub(crate) fn stream(stream: impl std::os::windows::io::AsHandle) -> io::Result<File> {
+    stream.as_handle().try_clone_to_owned().map(File::from)
 }
 
 /// Writes to standard output; that nobody reads it is no failure.

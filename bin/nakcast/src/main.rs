@@ -21,6 +21,7 @@ mod ping;
 mod plan;
 mod pong;
 mod publish;
+mod receivers;
 mod say;
 mod stop;
 mod subscribe;

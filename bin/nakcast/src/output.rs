@@ -9,9 +9,10 @@
 //! message by itself, under a lock, where here a whole batch is. At millions of messages a second that is what counts.
 
 use crate::clock;
+use crate::file;
 use crate::stop::{SLICE, Stop};
 use parking_lot::{Condvar, Mutex};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::thread;
@@ -75,18 +76,10 @@ struct State {
 
 impl Output {
     pub(crate) fn open(stop: &Stop) -> io::Result<Output> {
-        let file = standard_output()?;
+        let file = file::stream(io::stdout())?;
         let way =
             if keeps_nobody_waiting(&file) { Way::Direct(file) } else { Way::Through(Store::start(file)?) };
         Ok(Output { batch: Vec::with_capacity(BATCH), way, stop: stop.clone() })
-    }
-
-    /// What it is written to.
-    pub(crate) fn metadata(&self) -> Option<Metadata> {
-        match &self.way {
-            Way::Direct(file) => file.metadata().ok(),
-            Way::Through(store) => store.file.metadata().ok(),
-        }
     }
 
     /// Where to add what is to be written.
@@ -224,15 +217,6 @@ impl Store {
             self.emptied.wait_for(&mut state, SLICE);
         }
     }
-}
-
-/// Standard output without the standard library's buffer.
-fn standard_output() -> io::Result<File> {
-    #[cfg(unix)]
-    let owned = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned();
-    #[cfg(windows)]
-    let owned = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned();
-    owned.map(File::from)
 }
 
 /// Whether whoever read it has closed it: a write would tell, but there may be nothing to write for long.

@@ -6,13 +6,14 @@ use crate::figures::time;
 use crate::latency::{self, Split};
 use crate::ping;
 use crate::plan::PongPlan;
+use crate::receivers;
 use crate::say;
 use crate::stop::{SLICE, Stop};
 use crate::summary::{Summary, SummaryFile};
 use nakcast::{EndReason, Event, Publisher, PublisherStats, SendError, SourceId, SubscriberStats};
 use std::time::Duration;
 
-/// How long the last answers are stayed for: as long as the patience, for who makes no progress by then is not waited for.
+/// How long the last answers are stayed for.
 const LINGER: Duration = Duration::from_secs(1);
 /// Messages that are answered before it is looked up for anything else.
 const BATCH: usize = 256;
@@ -100,7 +101,10 @@ fn pong(plan: PongPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
             let wait = until.map_or(most, |until| most.min(until.saturating_duration_since(now)));
             let handled = match subscriber.recv_timeout(wait) {
                 Ok(Some(event)) => pong.handle(&event, &stop).and_then(|()| pong.sent(1)),
-                Ok(None) => Ok(0),
+                Ok(None) => {
+                    receivers::tell(&endpoint, pong.verbose);
+                    Ok(0)
+                }
                 Err(error) => Err(error.into()),
             };
             if let Err(failure) = handled {
@@ -115,6 +119,7 @@ fn pong(plan: PongPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
     let linger = if stop.is_urged() { Duration::ZERO } else { LINGER };
     // A ping that is gone wants no answer, and one that is there counts what it lacks.
     let _ = pong.publisher.close(linger);
+    receivers::tell(&endpoint, plan.trip.verbose);
     counted.published = endpoint.stats();
     outcome
 }

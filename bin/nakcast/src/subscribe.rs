@@ -52,7 +52,6 @@ fn subscribe(plan: SubscribePlan, summary: &mut SummaryFile, counted: &mut Count
     let stop = Stop::install()?;
     let output = Output::open(&stop)
         .map_err(|error| Failure::at_run_time(format_args!("standard output: {error}")))?;
-    summary.is_not(output.metadata(), "standard output")?;
     let mut subscriber = plan.subscriber.clone().open()?;
     summary.begin()?;
     if plan.name_interface

@@ -274,6 +274,13 @@ fn raw_sockets_that_fail_are_told_of_and_take_no_figures_with_them() {
 }
 
 #[test]
+fn of_one_message_alone_there_is_no_rate() {
+    let figures = &measured("--size 32 --count 1 --warm-up 0 --no-raw")[0];
+    assert_eq!(number(figures, "received"), 1.0);
+    assert!(figures["messages_per_second"].is_null() && figures["bytes_per_second"].is_null(), "{figures}");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_known_before_anything_is_measured() {
     let mut bench = bench("--json /nowhere/at/all --duration 600");
     assert_eq!(bench.wait(SOON).code(), Some(1));

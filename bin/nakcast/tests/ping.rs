@@ -394,6 +394,24 @@ fn a_pong_that_leaves_ends_the_measuring_and_the_rest_goes_on_without_one_of_sev
     let gone =
         report["pongs"].as_array().unwrap().iter().find(|pong| pong["source"] == source.as_str()).unwrap();
     assert!(gone["left"] == true && gone["lost"].as_u64() > Some(0), "{report}");
+    // One is under way at a time, also when nobody is left.
+    assert!(counts.iter().any(|&(_, lost)| lost <= 1), "{report}");
+}
+
+#[test]
+fn a_pong_that_pauses_for_less_than_counts_as_its_end_loses_nothing_at_a_high_rate() {
+    let group = group(186);
+    let (pong, _) = pong(&group, "");
+    let mut ping = ping(&group, "--json --rate 200k --count 600k --warm-up 0");
+    ping.wait_for_line("measuring", SOON);
+    pong.signal(libc::SIGSTOP);
+    // It is the time that is waited for: nothing comes.
+    let (_held, nothing) = std::sync::mpsc::channel::<()>();
+    nothing.recv_timeout(Duration::from_millis(1_600)).unwrap_err();
+    pong.signal(libc::SIGCONT);
+    ping.succeed(SOON);
+    let report: Value = serde_json::from_str(&ping.stdout()).unwrap();
+    assert_eq!(counts(&report), [(600_000, 0)]);
 }
 
 #[test]

@@ -104,6 +104,9 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("sub -i lo --drop half", &["--drop", "'half'", "0 to 100"]),
     ("demo --drop 60", &["--drop", "'60'", "0 to 50"]),
     // Bytes.
+    ("pub -i lo --size 5 file", &["--size", "FILE"]),
+    ("pub -i lo --size 5 --frames", &["--size", "--frames"]),
+    ("pub -i lo --size 5", &["--count"]),
     ("pub -i lo --count 1 --size -1", &["--size", "'-1'", "64k"]),
     ("pub -i lo --datagram 511", &["--datagram", "512", "65507"]),
     ("pub -i lo --datagram 64k", &["--datagram", "512", "65507"]),
@@ -188,6 +191,42 @@ fn what_is_more_than_can_be_is_as_fast_as_it_goes() {
 }
 
 #[test]
+fn a_result_that_would_take_the_place_of_the_command_s_own_output_is_refused() {
+    let scratch = Scratch::new();
+    let path = scratch.path("output");
+    let name = path.to_str().unwrap();
+    for (command, option) in [
+        ("ping", "--hdr"),
+        ("ping", "--svg"),
+        ("ping", "--summary"),
+        ("pong", "--summary"),
+        ("bench", "--json"),
+        ("pub", "--summary"),
+        ("sub", "--summary"),
+    ] {
+        for (stream, given) in
+            [("standard output", name), ("standard output", "/dev/stdout"), ("standard error", name)]
+        {
+            std::fs::write(&path, "before").unwrap();
+            let output = std::fs::File::options().append(true).open(&path).unwrap();
+            let mut command = nakcast(&[command, "--interface", "lo", option, given]);
+            let of_output = stream == "standard output";
+            if of_output {
+                command.stdout(output)
+            } else {
+                command.stdout(Stdio::null()).stderr(output)
+            };
+            let told = command.output().unwrap();
+            let held = std::fs::read_to_string(&path).unwrap();
+            let said = if of_output { String::from_utf8(told.stderr).unwrap() } else { held.clone() };
+            assert_eq!(told.status.code(), Some(2), "{option} {given}: {said}");
+            assert!(said.contains(&format!("{option} {given}: that is the same file as {stream}")), "{said}");
+            assert!(held.starts_with("before"), "{held}");
+        }
+    }
+}
+
+#[test]
 fn files_that_cannot_be_used_are_found_at_once() {
     refused(1, &["pub", "-i", "lo", "--wait-for", "9", "/nothing/here"], &["/nothing/here", "No such file"]);
     refused(1, &["pub", "-i", "lo", "/"], &["directory"]);
@@ -237,7 +276,7 @@ fn a_failure_has_its_summary_in_the_place_of_an_older_one() {
 }
 
 #[test]
-fn a_summary_does_not_take_the_place_of_what_is_read_or_written() {
+fn a_result_does_not_take_the_place_of_what_is_read_or_of_another() {
     let scratch = Scratch::new();
     let path = scratch.path("data");
     let name = path.to_str().unwrap();
@@ -246,14 +285,11 @@ fn a_summary_does_not_take_the_place_of_what_is_read_or_written() {
     for (one, other) in [("--hdr", "--svg"), ("--hdr", "--summary"), ("--svg", "--summary")] {
         refused(2, &["ping", "-i", "lo", one, name, other, name], &[other, name, "same file", one]);
     }
-    for (command, what) in [("pub", "to be published"), ("sub", "standard output")] {
-        let mut command = nakcast(&[command, "-i", "lo", "--summary", name]);
-        command.stdin(scratch.open("data"));
-        command.stdout(std::fs::File::options().append(true).open(&path).unwrap());
-        let mut process = Process::spawn(command);
-        assert_eq!(process.wait(SOON).code(), Some(2));
-        assert!(process.stderr().contains(what), "{}", process.stderr());
-    }
+    let mut command = nakcast(&["pub", "-i", "lo", "--summary", name]);
+    command.stdin(scratch.open("data"));
+    let mut process = Process::spawn(command);
+    assert_eq!(process.wait(SOON).code(), Some(2));
+    assert!(process.stderr().contains("to be published"), "{}", process.stderr());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
 }
 

@@ -93,7 +93,11 @@ impl Round {
         let (sent, subscribers) = (self.sent() as f64, self.received.len() as f64);
         // Of several the slowest counts.
         // From the first to the last: of one alone there is no rate.
-        let rate = |side: &Value| (number(side, "received") - 1.0) / number(side, "seconds");
+        let rate = |side: &Value| match whole(side, "received") {
+            0 if sent > 0.0 => 0.0,
+            0 | 1 => f64::NAN,
+            received => (received - 1) as f64 / number(side, "seconds"),
+        };
         let rate = self.received.iter().map(rate).min_by(f64::total_cmp).unwrap_or(f64::NAN);
         let bytes = rate * self.case.size as f64;
         let cpu = |side: &Value, name| number(&side["cpu"], name);

@@ -123,9 +123,9 @@ impl Answers {
         self.pongs.iter().filter(|pong| pong.here).count()
     }
 
-    /// Whether the last message is back from everyone who is here.
+    /// Whether the last message is back from everyone who is here. From nobody nothing is.
     pub(super) fn last_is_back(&self) -> bool {
-        self.pongs.iter().all(|pong| !pong.here || pong.last >= self.sent)
+        self.here() > 0 && self.pongs.iter().all(|pong| !pong.here || pong.last >= self.sent)
     }
 
     /// Whether every message is back from everyone who is here.
@@ -241,6 +241,9 @@ mod tests {
         answers.stream(SourceId(8), false);
         assert!(answers.last_is_back() && answers.all_are_back(), "who has left is not waited for");
         assert_eq!(answers.here(), 1);
+        answers.stream(SourceId(7), false);
+        assert!(!answers.last_is_back(), "and when nobody is left, nothing more is sent");
+        answers.stream(SourceId(7), true);
         assert_eq!(answers.lost(&answers.pongs[1]), 1, "but what it did not answer is told");
         answers.gap(SourceId(8), 3);
         assert_eq!(answers.pongs[1].gaps, 3);

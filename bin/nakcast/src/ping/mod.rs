@@ -11,6 +11,7 @@ use crate::cpu;
 use crate::exit::{Exit, Failure};
 use crate::pace::Pace;
 use crate::plan::{PingPlan, Trip};
+use crate::receivers;
 use crate::say;
 use crate::stop::{SLICE, Stop};
 use crate::summary::{Summary, SummaryFile};
@@ -110,14 +111,15 @@ fn ping(plan: PingPlan, summary: &mut SummaryFile, counted: &mut Counted) -> Res
             };
             ping.measure(work, &stop)
         }
-        Ok(false) => Ok(Measured { stopped: true, ..Measured::default() }),
+        Ok(false) => Ok(Measured { stopped: true, ..Measured::begin() }),
         Err(failure) => Err(failure),
     };
     let Ping { answers, publisher, subscriber, .. } = ping;
     counted.received = subscriber.stats();
     let endpoint = publisher.endpoint().clone();
     // Who has not heard the end finds it out by itself; what was lost is told below.
-    let _ = publisher.close(SHORT_LINGER);
+    let _ = publisher.close(if stop.is_urged() { Duration::ZERO } else { SHORT_LINGER });
+    receivers::tell(&endpoint, trip.verbose);
     counted.published = endpoint.stats();
     let measured = measured?;
     counted.sent = answers.counted();
@@ -186,11 +188,11 @@ struct Work {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Measured {
     /// From the first message that counted to the last answer, or message.
     time: Duration,
-    /// When the first was due, nanoseconds since 1970.
+    /// When the first was due, nanoseconds since 1970; where none was, when it began.
     begun_ns: u64,
     /// Messages that were due, and could not be sent in time.
     unsent: u64,
@@ -198,6 +200,14 @@ struct Measured {
     stopped: bool,
     /// No pong is left, and not everything is answered.
     deserted: bool,
+}
+
+impl Measured {
+    /// Nothing yet.
+    fn begin() -> Measured {
+        let begun_ns = clock::wall_ns();
+        Measured { time: Duration::ZERO, begun_ns, unsent: 0, stopped: false, deserted: false }
+    }
 }
 
 /// A publisher and a subscriber on one thread.
@@ -242,7 +252,7 @@ impl Ping {
 
     /// Sends and takes, by turns on this one thread, until it is time to end and what is under way is back.
     fn measure(&mut self, mut work: Work, stop: &Stop) -> Result<Measured, Failure> {
-        let mut measured = Measured::default();
+        let mut measured = Measured::begin();
         let mut begun: Option<Instant> = None;
         // The next message, counted from 0; when it was due, if it was and could not be sent yet; when the last was sent.
         let (mut next, mut held, mut sent_at) = (0, None, work.begun);
@@ -377,9 +387,12 @@ impl Ping {
     fn take_or_wait(&mut self, until: Instant) -> Result<(), Failure> {
         let most = if self.spin { tend(&self.publisher) } else { SLICE };
         let wait = most.min(until.saturating_duration_since(clock::now()));
-        if let Some(event) = self.subscriber.recv_timeout(wait)? {
-            handle(&mut self.answers, &event, self.origin, self.verbose)?;
-            self.place();
+        match self.subscriber.recv_timeout(wait)? {
+            Some(event) => {
+                handle(&mut self.answers, &event, self.origin, self.verbose)?;
+                self.place();
+            }
+            None => receivers::tell(self.publisher.endpoint(), self.verbose),
         }
         Ok(())
     }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long `ping` measures when neither time nor count was said.
 const DURATION: Duration = Duration::from_secs(10);
 
+/// How long the other side is waited for when it makes no progress: longer than it may be silent. Who has not left loses nothing then.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The two ways of a round trip, as one side has them: what it sends on, and what it hears.
 #[derive(Debug)]
 pub(crate) struct Trip {
@@ -128,7 +131,7 @@ fn trip(args: TripArgs, end: End) -> Result<Trip, Failure> {
     let (sends, hears) = if end == End::Ping { (there, back) } else { (back, there) };
     let alike = alike(&common, prefix.as_deref(), reply_group);
 
-    let mut publisher = Publisher::builder(sends.0).topic(sends.1);
+    let mut publisher = Publisher::builder(sends.0).topic(sends.1).patience(PATIENCE);
     let mut subscriber = Subscriber::builder(hears.0).topic(hears.1).contract(contract);
     subscriber = subscriber.kernel_timestamps(kernel_times);
     if let Some(interface) = &common.interface {

@@ -3,6 +3,7 @@
 
 use super::{LONG, PROGRESS};
 use crate::clock;
+use crate::receivers;
 use crate::say;
 use nakcast::{Endpoint, PublisherEvent, PublisherStats, ReceiverId};
 use std::collections::BTreeSet;
@@ -42,7 +43,7 @@ impl Watch {
                 let over = ended.recv_timeout(WATCH) != Err(RecvTimeoutError::Timeout);
                 while let Some(event) = endpoint.poll_event() {
                     seen.note(&event, &endpoint);
-                    tell(&event, verbose);
+                    receivers::tell_of(&event, verbose);
                 }
                 if over {
                     return seen;
@@ -84,34 +85,5 @@ impl Seen {
             }
             _ => {}
         }
-    }
-}
-
-/// Tells what happened to a subscriber: what bodes ill always, the rest when asked to say more.
-fn tell(event: &PublisherEvent, verbose: bool) {
-    match event {
-        PublisherEvent::FellBehind { receiver, topic, position, lead } => say::warning(format_args!(
-            "subscriber {receiver} made no progress on {topic} and is not waited for any more (it is at {position} of {lead})"
-        )),
-        PublisherEvent::Quarantined { receiver } => say::warning(format_args!(
-            "subscriber {receiver} asks for more repairs than its share, and is answered slowly"
-        )),
-        _ if !verbose => {}
-        PublisherEvent::Joined { receiver, address } => {
-            say::line(format_args!("subscriber {receiver} at {address} joined"));
-        }
-        PublisherEvent::Left { receiver, announced: true } => {
-            say::line(format_args!("subscriber {receiver} left"))
-        }
-        PublisherEvent::Left { receiver, announced: false } => {
-            say::line(format_args!("subscriber {receiver} was not heard from any more"));
-        }
-        PublisherEvent::CaughtUp { receiver, topic } => {
-            say::line(format_args!("subscriber {receiver} caught up on {topic}"));
-        }
-        PublisherEvent::Released { receiver } => {
-            say::line(format_args!("subscriber {receiver} is answered as the others again"));
-        }
-        event => say::line(format_args!("{event:?}")),
     }
 }
