@@ -140,6 +140,7 @@ impl Driver {
             let current = current(&self.receivers[self.current], self.handled);
             if let Some(ready) = self.subscriber.advance(current) {
                 self.given.add(1);
+                self.confirm(&ready);
                 return Ok(Some(ready));
             }
             if !self.go_on(&mut in_vain)? {
@@ -167,13 +168,21 @@ impl Driver {
             } else if count < limit
                 && let Some(ready) = self.subscriber.advance(current)
             {
-                handle(self.subscriber.event(&ready, current));
+                self.confirm(&ready);
+                handle(self.subscriber.event(&ready, self.current()));
                 count += 1;
                 self.given.add(1);
                 in_vain = InVain::default();
             }
         }
         Ok(count)
+    }
+
+    /// A stream is over: its publisher hears that nothing of it is missing before the application does, which may not call again.
+    fn confirm(&mut self, ready: &Ready) {
+        if ready.is_end() && self.subscriber.is_urgent() {
+            self.transmit();
+        }
     }
 
     /// Handles more, unless so much was in vain that the caller is to look at what else there is first: whether it is wanted, and for

@@ -116,6 +116,7 @@ impl Body<'_> {
                     " idle {} us group {} round trip {} ns",
                     heartbeat.idle_interval, heartbeat.group_size, heartbeat.round_trip
                 )?;
+                mark(f, flag::HELD_BACK, "held back")?;
                 if heartbeat.limiting.0 != 0 {
                     write!(f, " limited by {}", heartbeat.limiting)?;
                 }

@@ -161,6 +161,8 @@ pub mod flag {
     pub const CATCHING_UP: u8 = 0x01;
     /// NAK: the asker does not know the stream's topic; answer with an announce.
     pub const NAME_WANTED: u8 = 0x02;
+    /// Heartbeat: the publisher is held back; who sends status of the streams named, and has come further, says so now.
+    pub const HELD_BACK: u8 = 0x01;
     /// NCF: the ranges have left the window and will never be repaired.
     pub const GONE: u8 = 0x01;
     /// Status: the receiver is leaving; forget it.

@@ -198,11 +198,15 @@ fn what_lies_before_the_trail_is_given_up_as_exactly_as_it_is_told() {
 
 /// A heartbeat of stream 1: its lead, who limits it, how far the others let it go, and how large the group is.
 fn limited(lead: u64, group: u32, limiting: u64, limit: u64) -> Vec<u8> {
+    flagged(0, lead, group, limiting, limit)
+}
+
+fn flagged(flags: u8, lead: u64, group: u32, limiting: u64, limit: u64) -> Vec<u8> {
     let mut payload = [0; 100];
     let mut list = Heartbeat::emit(&mut payload, 500_000, group, 1, ReceiverId(limiting));
     list.push_stream(&StreamState { stream: 1, trail: 1, lead, next_message: lead + 1, limit });
     let length = list.length();
-    emit(Header::new(Kind::Heartbeat, SOURCE, 0), &payload[..length])
+    emit(Header { flags, ..Header::new(Kind::Heartbeat, SOURCE, 0) }, &payload[..length])
 }
 
 #[test]
@@ -241,17 +245,48 @@ fn a_publisher_that_comes_near_what_it_was_told_or_was_told_more_is_told_again()
 }
 
 #[test]
-fn what_is_gone_beyond_all_that_is_known_is_not_believed() {
-    for (last, gaps, refused) in [(5, vec![(GapReason::AgedOut, 5)], 0), (6, vec![], 1)] {
+fn a_publisher_that_is_held_back_is_told_once_by_those_who_send_status_how_far_they_came() {
+    let (me, silent, far) = (1, u64::MAX, MAX_SEQUENCE);
+    for (receiver, group, limiting, flags, told) in [
+        (me, 1, 0, 0, 0),
+        (me, 1, 0, flag::HELD_BACK, 1),
+        (me, 1_000, 0, flag::HELD_BACK, 1),
+        (silent, 1_000, 0, flag::HELD_BACK, 0),
+        (silent, 1_000, silent, flag::HELD_BACK, 1),
+    ] {
+        let mut core = Subscriber::new(Config::new(ReceiverId(receiver)), NOW);
+        let opened = announce(1, 0, 1, &Announce { age: 0, window: 1_000, ..SOUND });
+        feed(&mut core, NOW, &[limited(0, 1, 0, far), opened]);
+        core.handle_timeout(NOW);
+        while core.poll_transmit(NOW).is_some() {}
+        feed(&mut core, NOW, &[limited(0, group, 0, far)]);
+        let before = core.stats().statuses;
+        let asking = flagged(flags, 3, group, limiting, far);
+        let come = [1, 2, 3].map(|sequence| data(Kind::Data, sequence, sequence));
+        // Asked in vain, before anything came; and when it was said, there is nothing new.
+        for (datagrams, told) in
+            [(&[asking.clone()][..], 0), (&come, 0), (&[asking.clone()], told), (&[asking.clone()], told)]
+        {
+            feed(&mut core, NOW, datagrams);
+            while core.poll_transmit(NOW).is_some() {}
+            assert_eq!(core.stats().statuses - before, told, "{receiver} {group} {limiting} {flags}");
+        }
+    }
+}
+
+#[test]
+fn what_is_gone_beyond_all_that_was_heard_of_is_gone_up_to_there_and_may_be_on_its_way_behind_it() {
+    for last in [5, 6, 1_000] {
         let mut core = subscriber(StartAt::Live);
         feed(&mut core, NOW, &[announce(1, 0, 1, &Announce { age: 0, ..SOUND }), heartbeat(1, 5, 6)]);
         let mut payload = [0; 100];
         let mut list = Ncf::emit(&mut payload);
-        list.push_confirmation(&Confirmation { first: 1, last, next_message: 6 });
+        list.push_confirmation(&Confirmation { first: 1, last, next_message: last + 1 });
         let length = list.length();
         let gone = Header { flags: flag::GONE, ..Header::new(Kind::Ncf, SOURCE, 1) };
-        assert_eq!(feed(&mut core, NOW, &[emit(gone, &payload[..length])]).gaps, gaps);
-        assert_eq!(core.stats().rejected[Invalid::Range.index()], refused);
+        let heard = feed(&mut core, NOW, &[emit(gone, &payload[..length]), data(Kind::Data, 6, 6)]);
+        assert_eq!((heard.gaps, heard.messages), (vec![(GapReason::AgedOut, 5)], vec![6]), "{last}");
+        assert_eq!(core.stats().rejected, [0; Invalid::COUNT]);
     }
 }
 

@@ -232,6 +232,29 @@ fn who_was_answered_alone_and_asks_again_is_answered_by_way_of_the_group() {
 }
 
 #[test]
+fn who_is_not_reached_alone_time_and_again_is_answered_by_way_of_the_group_at_once() {
+    let mut core = windowed(64, Flow::None);
+    let stream = core.open_stream("a", NOW).unwrap();
+    (0..40).for_each(|_| send(&mut core, stream, NOW).unwrap());
+    status(&mut core, NOW, 1, &[position(stream, 1)]);
+    drain(&mut core, NOW);
+    let (mut now, alone) = (NOW, To::Receiver(address(1)));
+    let mut ask = |sequence| {
+        now = now + Duration::from_millis(5);
+        Asking::of(1, now, 0, one(sequence)).send(&mut core, stream);
+        let sent = sent(&mut core, now);
+        assert_eq!(sent.len(), 1, "{sequence}: {sent:?}");
+        sent[0].1
+    };
+    for sequence in 1..=4 {
+        assert_eq!([ask(sequence), ask(sequence)], [alone, To::Group], "{sequence}");
+    }
+    // One in so many is tried all the same, and when those come it is as before.
+    let tried: Vec<u64> = (5..=40).filter(|&sequence| ask(sequence) == alone).collect();
+    assert_eq!(tried, [36]);
+}
+
+#[test]
 fn strangers_are_answered_out_of_a_tenth_of_the_rate() {
     let datagram = 32 << 10;
     let rate = Some(1_000_000);

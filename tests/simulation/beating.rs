@@ -1,10 +1,10 @@
 //! Heartbeats, each of them: how many there are, and when.
 
-use super::endpoint::{NOW, SOURCE, address, beats, drain, position, send, slow, status};
+use super::endpoint::{NOW, SOURCE, address, beats, drain, position, send, slow, status, windowed};
 use super::peers::emit;
 use nakcast::protocol::Time;
 use nakcast::protocol::publisher::{Config, Flow, Publisher, Reason};
-use nakcast::wire::{Datagram, Header, Heartbeat, Kind, Position, ReceiverId, Status};
+use nakcast::wire::{Datagram, Header, Heartbeat, Kind, Position, ReceiverId, Status, flag};
 use std::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -50,6 +50,51 @@ fn what_changes_again_begins_anew_and_is_shown_once_at_a_time_until_the_idle_int
     let mut expected: Vec<_> = [&own[..], &first, &second].concat();
     expected.sort_unstable();
     assert_eq!(times, expected.into_iter().map(|at| (at, stream)).collect::<Vec<_>>());
+}
+
+/// When those who hold it back are asked, and in which streams, in microseconds after `since`.
+fn asked(core: &mut Publisher, since: Time, until: Time) -> Vec<(u128, Vec<u32>)> {
+    let (mut now, mut asked) = (since, Vec::new());
+    while now <= until {
+        core.handle_timeout(now);
+        while core.poll_transmit(now).is_some() {
+            for bytes in core.datagrams() {
+                let datagram = Datagram::parse(bytes).unwrap();
+                if datagram.header.kind == Kind::Heartbeat && datagram.header.has(flag::HELD_BACK) {
+                    let heartbeat = Heartbeat::parse(datagram.payload).unwrap();
+                    let streams = heartbeat.streams().map(|state| state.unwrap().stream).collect();
+                    asked.push((now.since(since).as_micros(), streams));
+                }
+            }
+        }
+        now = now.max(core.poll_timeout(now).0);
+    }
+    asked
+}
+
+#[test]
+fn a_receiver_that_holds_memory_a_stream_needs_is_asked_at_once_how_far_it_is() {
+    // Four datagrams in all, which one stream has: the next may be its own, or another's.
+    for another in [false, true] {
+        let mut core = windowed(4, Flow::Slowest);
+        let streams = ["a", "b"].map(|topic| core.open_stream(topic, NOW).unwrap());
+        let (full, next) = (streams[0], streams[usize::from(another)]);
+        let told = |at| streams.map(|stream| position(stream, if stream == full { at } else { 1 }));
+        status(&mut core, NOW, 1, &told(1));
+        (0..4).for_each(|_| send(&mut core, full, NOW).unwrap());
+        // What follows any change is over.
+        let now = NOW + MILLISECOND * 4_100;
+        assert_eq!(asked(&mut core, NOW, now), []);
+        assert!(send(&mut core, next, now).is_err());
+        let times = asked(&mut core, now, now + MILLISECOND * 3);
+        assert_eq!(times.iter().map(|&(at, _)| at).collect::<Vec<_>>(), [100, 1_100, 2_100], "{times:?}");
+        assert!(times.iter().all(|(_, named)| named.contains(&full) && named.contains(&next)), "{times:?}");
+        // It says so, and is asked no more.
+        let now = now + MILLISECOND * 3;
+        status(&mut core, now, 1, &told(5));
+        assert_eq!(asked(&mut core, now, now + MILLISECOND * 3), []);
+        send(&mut core, next, now).unwrap();
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use nakcast::protocol::Time;
 use nakcast::protocol::publisher::{self, Flow};
 use nakcast::protocol::subscriber::{self, StartAt};
 use nakcast::sim::{Core, Link, Network, Observer, PublisherId, SubscriberId, Wake};
-use nakcast::wire::{Datagram, HEADER_LENGTH, Header, Kind, Nak, Range};
+use nakcast::wire::{Datagram, HEADER_LENGTH, Header, Kind, Nak, Position, Range, Status};
 use nakcast::{ReceiverId, SourceId};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -100,6 +100,69 @@ fn nak_for_all(now: Time, stream: u32) -> Vec<u8> {
     header.emit(&mut bytes, length);
     bytes.truncate(HEADER_LENGTH + length);
     bytes
+}
+
+/// At a rate at which a full run would take a second.
+#[test]
+fn a_repair_waits_no_longer_than_a_hundredth_of_a_second_or_a_datagram_for_live_data() {
+    for (rate, most) in [(500_000, 1), (20_000_000, 19), (500_000_000, 46)] {
+        let now = Time(1_000_000_000);
+        let config = publisher::Config {
+            flow: Flow::None,
+            max_rate: Some(rate),
+            ..publisher::Config::new(SourceId(7))
+        };
+        let mut core = publisher::Publisher::new(config, now);
+        let stream = core.open_stream("t", now).unwrap();
+        for _ in 0..60 {
+            core.send(stream, &[1; 1_200], now).unwrap();
+        }
+        core.flush(stream);
+        let (mut now, mut runs, mut sent) = (now, Vec::new(), 0);
+        while sent < 60 {
+            while let Some(transmit) = core.poll_transmit(now) {
+                let first = Datagram::parse(core.datagrams().next().unwrap()).unwrap();
+                if first.header.kind == Kind::Data {
+                    runs.push(transmit.count);
+                    sent += transmit.count;
+                }
+            }
+            let (next, _) = core.poll_timeout(now);
+            now = now.max(next);
+            core.handle_timeout(now);
+        }
+        assert_eq!(runs.iter().max(), Some(&most), "{rate}: {runs:?}");
+    }
+}
+
+#[test]
+fn at_a_low_rate_a_receiver_is_waited_for_as_long_as_sixteen_datagrams_take() {
+    // 1,408 bytes at 1,250 a second, sixteen times, are 18 seconds.
+    for (rate, patience) in [(10_000, 18), (1_000_000_000, 1)] {
+        let begun = Time(1_000_000_000);
+        let config = publisher::Config { max_rate: Some(rate), ..publisher::Config::new(SourceId(7)) };
+        let mut core = publisher::Publisher::new(config, begun);
+        let stream = core.open_stream("t", begun).unwrap();
+        let mut now = begun;
+        let mut fell_behind = None;
+        while fell_behind.is_none() {
+            // One that has nothing, and lets nothing but the first be sent.
+            let mut bytes = vec![0; 200];
+            let mut list = Status::emit(&mut bytes[HEADER_LENGTH..], ReceiverId(1), 0);
+            list.push_position(&Position { stream, ended: false, missed: 0, position: 1, limit: 1 });
+            let length = list.length();
+            let header = Header { stamp: now.0, ..Header::new(Kind::Status, SourceId(7), 0) };
+            header.emit(&mut bytes, length);
+            core.handle_datagram(now, SocketAddr::from(([10, 9, 9, 9], 9)), &bytes[..HEADER_LENGTH + length]);
+            let _ = core.send(stream, b"message", now);
+            core.flush(stream);
+            while core.poll_transmit(now).is_some() {}
+            now = now + 100 * MILLISECOND;
+            core.handle_timeout(now);
+            fell_behind = (core.stats().fell_behind > 0).then(|| now.since(begun).as_secs());
+        }
+        assert_eq!(fell_behind, Some(patience), "{rate}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::events::PublisherEvent;
 use super::places::{Place, Places};
-use super::receivers::Receiver;
+use super::receivers::{Receiver, Way};
 use super::room::Hold;
 use super::shares::RepairQueue;
 use super::transmit::{Control, To};
@@ -17,6 +17,8 @@ use std::time::Duration;
 pub(super) const BUDGET_RATE: f64 = 2_000.0;
 /// And so many at once, or a window's worth.
 pub(super) const LEAST_BUDGET: f64 = 4_096.0;
+/// Who waits for repairs is waited for as long as the rate takes for so many datagrams, at the least.
+const PATIENT_DATAGRAMS: usize = 16;
 /// What the round trip is taken for while it is unknown.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(1);
 
@@ -207,7 +209,14 @@ impl Publisher {
             || (slot.asker == asked.receiver.0 && now.since(Time(stamp)) > asked.others);
         // What was sent to it alone may not reach it at all, behind a firewall that lets only the group in.
         let in_vain = slot.asker == asked.receiver.0 && !slot.group;
-        slot.group = !(asked.known && alone) || in_vain;
+        let way = self.receivers.get_mut(asked.receiver).map(|receiver| &mut receiver.way);
+        let reached = way.is_some_and(|way| {
+            if in_vain {
+                way.was_in_vain();
+            }
+            alone && !in_vain && way.take()
+        });
+        slot.group = !reached;
         slot.asker = asked.receiver.0;
         slot.queued = Some(queue);
         self.outbox.repair(queue, id, sequence);
@@ -273,6 +282,7 @@ impl Publisher {
             budget,
             credited: self.stats.datagrams,
             quarantined: false,
+            way: Way::default(),
         };
         self.receivers.insert(id, receiver);
         self.event(PublisherEvent::Joined { receiver: id, address: from });
@@ -392,6 +402,11 @@ impl Publisher {
         }
     }
 
+    /// How long a receiver that makes no progress is waited for: at a low rate a repair takes its time to leave.
+    pub(super) fn patience(&self) -> Duration {
+        self.config.patience.max(self.shares.time_of(PATIENT_DATAGRAMS * self.config.datagram))
+    }
+
     /// Takes their standing from the receivers that hold a stream back and made no progress for the patience. Gives
     /// when to look again, if anybody is held back still.
     pub(super) fn lose_patience(&mut self, id: u32, now: Time) -> Option<Time> {
@@ -403,13 +418,13 @@ impl Publisher {
             let held = stream.held?;
             let (receiver, culprit) = match self.room(id, now) {
                 Err(Hold { by: BackPressure::Receiver(receiver), stream }) => (receiver, stream),
-                Err(_) => return Some(now + self.config.patience),
+                Err(_) => return Some(now + self.patience()),
                 Ok(_) => {
                     self.streams[id as usize - 1].held = None;
                     return None;
                 }
             };
-            let patience = self.config.patience;
+            let patience = self.patience();
             let stream = &mut self.streams[culprit as usize - 1];
             let (lead, topic) = (stream.sent_lead(), stream.topic.clone());
             let (until, position) = stream.places.change(receiver, |place| {

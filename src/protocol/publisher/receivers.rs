@@ -25,6 +25,47 @@ pub(super) struct Receiver {
     pub(super) credited: u64,
     /// It asked for more than its budget: not waited for, and answered from the share for catching up.
     pub(super) quarantined: bool,
+    pub(super) way: Way,
+}
+
+/// What is known of the way to a receiver alone: a firewall may let in only what comes to the group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Way {
+    /// Repairs that went to it alone lately, and those of them that it asked for again.
+    alone: u32,
+    in_vain: u32,
+    /// Repairs that went to the group in their place, since one was tried alone.
+    spared: u32,
+}
+
+impl Way {
+    /// So many are remembered, more or less.
+    const LATELY: u32 = 64;
+    /// Fewer that were in vain say nothing.
+    const LEAST: u32 = 4;
+    /// While the way seems closed, one in so many is tried all the same.
+    const TRIED: u32 = 32;
+
+    /// A repair is to go to it alone: whether it may.
+    pub(super) fn take(&mut self) -> bool {
+        if self.in_vain >= Way::LEAST && self.in_vain * 2 > self.alone {
+            self.spared += 1;
+            if self.spared < Way::TRIED {
+                return false;
+            }
+        }
+        self.spared = 0;
+        self.alone += 1;
+        if self.alone >= Way::LATELY {
+            (self.alone, self.in_vain) = (self.alone / 2, self.in_vain / 2);
+        }
+        true
+    }
+
+    /// What went to it alone it asked for again.
+    pub(super) fn was_in_vain(&mut self) {
+        self.in_vain += 1;
+    }
 }
 
 impl Receiver {
@@ -135,7 +176,9 @@ mod tests {
             let budget = Bucket::new(BUDGET_RATE, LEAST_BUDGET, NOW);
             let heard = Time(NOW.0 + id);
             let round_trip = Least::default();
-            let receiver = Receiver { address, heard, round_trip, budget, credited: 0, quarantined: false };
+            let way = Way::default();
+            let receiver =
+                Receiver { address, heard, round_trip, budget, credited: 0, quarantined: false, way };
             receivers.insert(ReceiverId(id), receiver);
         }
         receivers

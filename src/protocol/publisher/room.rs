@@ -45,7 +45,7 @@ impl Publisher {
             self.held_back(id, now);
         }
         match by {
-            BackPressure::Receiver(_) => self.timers.patience_by(now + self.config.patience),
+            BackPressure::Receiver(_) => self.timers.patience_by(now + self.patience()),
             BackPressure::Start => {
                 if let Some(over) = self.start_over(culprit) {
                     self.timers.start_by(over);

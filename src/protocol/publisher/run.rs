@@ -11,8 +11,10 @@ pub(super) fn max_run(size: usize) -> usize {
 }
 
 /// Which datagrams share a run: equal lengths, made equal by padding where that wastes little and there is room for it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
+    /// Bytes of all of them, but that one goes in any case.
+    most: usize,
     pub(super) count: usize,
     pub(super) longest: usize,
     bytes: usize,
@@ -24,9 +26,16 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// None yet, and no more than so many bytes.
+    pub(super) fn new(most: usize) -> Run {
+        let most = most.min(MAX_DATAGRAM);
+        Run { most, count: 0, longest: 0, bytes: 0, over: false, room: 0, choosy: false }
+    }
+
     /// Whether no datagram joins any more, however long it is.
     pub(super) fn is_whole(&self) -> bool {
-        self.over || (self.count > 0 && self.count >= max_run(self.room))
+        let is_full = || self.count >= max_run(self.room) || self.longest * (self.count + 1) > self.most;
+        self.over || (self.count > 0 && is_full())
     }
 
     /// Whether a datagram of `length` joins, which has room for padding up to `room`. A shorter one that would waste too much
@@ -38,7 +47,7 @@ impl Run {
             return false;
         }
         let padded = longest * (self.count + 1);
-        let fits = padded <= MAX_DATAGRAM;
+        let fits = self.count == 0 || padded <= self.most;
         // An eighth of what is sent may be padding.
         let lean = (padded - self.bytes - length) * 8 <= padded;
         let last = fits && !lean && length <= self.longest && !self.choosy;
@@ -70,7 +79,7 @@ mod tests {
             let datagram = [512, 1_408, 8_192, 65_507][random.usize(..4)];
             let most = max_run(datagram);
             let even = random.bool();
-            let (mut run, mut lengths) = (Run::default(), Vec::new());
+            let (mut run, mut lengths) = (Run::new(MAX_DATAGRAM), Vec::new());
             loop {
                 let length = if even { datagram } else { random.usize(HEADER_LENGTH + 1..=datagram) };
                 if !run.admit(length, datagram) {

@@ -25,6 +25,8 @@ pub(super) enum Share {
     Spare,
 }
 
+/// At a rate, no run takes longer than this, but for one datagram.
+const RUN_TIME: Duration = Duration::from_millis(10);
 /// When no live data went out for this long, those who catch up need not hold back.
 const QUIET: Duration = Duration::from_millis(1);
 /// Live bytes for each byte of those who catch up: a tenth of all is theirs.
@@ -55,6 +57,8 @@ pub(super) struct Shares {
 /// The bucket, and the parts of it that repairs may have.
 #[derive(Debug)]
 struct Rate {
+    /// Bytes a second.
+    bytes: f64,
     all: Bucket,
     prompt: Bucket,
     catching_up: Bucket,
@@ -88,6 +92,7 @@ impl Shares {
                 Bucket::new(rate, bucket::depth(rate, Duration::from_millis(1), 1_500.0), now)
             };
             Rate {
+                bytes,
                 all: part(1.0),
                 prompt: part(0.75),
                 catching_up: part(0.1),
@@ -98,6 +103,17 @@ impl Shares {
             }
         });
         Shares { rate, prompt: MOST_PROMPT, catching_up: 0.0, live: now }
+    }
+
+    /// Bytes that may go in one run: what is taken beyond what there is others wait for, repairs among them.
+    pub(super) fn run_bytes(&self) -> usize {
+        let in_time = |rate: &Rate| rate.bytes * RUN_TIME.as_secs_f64();
+        self.rate.as_ref().map_or(usize::MAX, |rate| in_time(rate) as usize)
+    }
+
+    /// How long the rate takes for so many bytes.
+    pub(super) fn time_of(&self, bytes: usize) -> Duration {
+        self.rate.as_ref().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(bytes as f64 / rate.bytes))
     }
 
     /// Whether live data may go now.

@@ -91,6 +91,8 @@ pub(super) struct Beats {
     /// How many have followed the last change.
     pub(super) count: u32,
     pub(super) at: Time,
+    /// When a receiver that does not know that it is waited for is asked how far it is.
+    pub(super) ask: Time,
     /// When they are looked at: where the stream stands in the row of those whose beats are timed. Never, if it does not.
     pub(super) look: Time,
 }
@@ -114,7 +116,7 @@ impl Stream {
             held: None,
             queued: false,
             staged: Staged::default(),
-            beats: Beats { count: 0, at: Time::NEVER, look: Time::NEVER },
+            beats: Beats { count: 0, at: Time::NEVER, ask: Time::NEVER, look: Time::NEVER },
             ending: false,
             announcing: false,
             closed: false,

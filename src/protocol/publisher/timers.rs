@@ -15,6 +15,8 @@ const FIRST_BEAT: Duration = Duration::from_millis(1);
 /// wait, up to the idle interval, so that a pause costs as many datagrams as its length has doublings, and the loss of a
 /// heartbeat at most doubles the time that a lost last message lies there.
 const FIRST_BEAT_ROUND_TRIPS: u32 = 3;
+/// A receiver that does not know that it is waited for is asked how far it is after this, or a round trip: it may say so by itself.
+const FIRST_ASKING: Duration = Duration::from_micros(100);
 /// While a stream is held back by a receiver, its heartbeats come no further apart than the first doubled so often.
 const HELD_DOUBLINGS: u32 = 2;
 /// Of many streams that are held back so many are looked at at a time, whether they still are: each may look at all others.
@@ -120,13 +122,39 @@ impl Publisher {
         self.look_at_beats(id, at);
     }
 
-    /// A stream is held back anew: heartbeats ask for leave to go on.
+    /// A stream is held back anew by a receiver: heartbeats ask for leave to go on. Where it has leave, what it needs is memory that is
+    /// kept for that receiver, which does not know how soon it has to say that it needs it no more.
     pub(super) fn held_back(&mut self, id: u32, now: Time) {
-        let few = self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS;
-        let at = now + (FIRST_BEAT.max(few) * (1 << HELD_DOUBLINGS)).min(self.config.idle_interval);
+        let round_trip = self.receivers.round_trip().unwrap_or_default();
         let Some(stream) = self.stream(id) else { return };
-        stream.beats.at = stream.beats.at.min(at);
+        let has_leave = stream.places.limit().is_none_or(|(_, limit)| stream.window.next() <= limit);
+        let at = if has_leave {
+            stream.beats.ask = now + FIRST_ASKING.max(round_trip);
+            stream.beats.ask
+        } else {
+            let wait = FIRST_BEAT.max(round_trip * FIRST_BEAT_ROUND_TRIPS) * (1 << HELD_DOUBLINGS);
+            let at = now + wait.min(self.config.idle_interval);
+            let Some(stream) = self.stream(id) else { return };
+            stream.beats.at = stream.beats.at.min(at);
+            at
+        };
         self.look_at_beats(id, at);
+    }
+
+    /// Asks those who hold a stream back how far they are, if they still do; in that stream, and in the one whose memory it needs.
+    /// Gives when to ask again.
+    fn ask_on(&mut self, id: u32, now: Time) -> Time {
+        let Err(Hold { by: BackPressure::Receiver(_), stream: culprit }) = self.room(id, now) else {
+            return Time::NEVER;
+        };
+        if self.shares.shows(now) {
+            self.outbox.asks = true;
+            self.outbox.beating.push_back(id);
+            if culprit != id {
+                self.outbox.beating.push_back(culprit);
+            }
+        }
+        now + FIRST_BEAT.max(self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS)
     }
 
     fn look_at_beats(&mut self, id: u32, at: Time) {
@@ -200,7 +228,7 @@ impl Publisher {
     fn silence(&self) -> Duration {
         let group = u32::try_from(self.receivers.len()).unwrap_or(u32::MAX);
         let silence = self.config.idle_interval.saturating_mul(FORGET_AFTER);
-        silence.max(crowd::silence(group) * FORGET_STATUS).max(self.config.patience)
+        silence.max(crowd::silence(group) * FORGET_STATUS).max(self.patience())
     }
 
     fn flush_due(&mut self, now: Time) {
@@ -230,6 +258,16 @@ impl Publisher {
                 continue;
             }
             let held = stream.held.is_some();
+            if stream.beats.ask.is_due(now) {
+                let again = match held {
+                    true if looks > 0 => self.ask_on(id, now),
+                    true => now + FIRST_BEAT,
+                    false => Time::NEVER,
+                };
+                looks = looks.saturating_sub(usize::from(held));
+                self.streams[id as usize - 1].beats.ask = again;
+            }
+            let stream = &self.streams[id as usize - 1];
             // Leave may have been given since, and the sender have given up.
             let looked = held && looks > 0;
             looks -= usize::from(looked);
@@ -239,8 +277,8 @@ impl Publisher {
             let extra = stream.backlog() > 0 || (held && stream.beats.count > HELD_DOUBLINGS);
             let stream = &mut self.streams[id as usize - 1];
             if stream.beats.at > now {
-                stream.beats.look = stream.beats.at;
-                self.timers.beats.push(Reverse((stream.beats.at, id)));
+                stream.beats.look = stream.beats.at.min(stream.beats.ask);
+                self.timers.beats.push(Reverse((stream.beats.look, id)));
                 continue;
             }
             let shown = !extra || self.shares.shows(now);
@@ -248,6 +286,7 @@ impl Publisher {
                 self.end_soon(id);
             } else if shown {
                 self.outbox.beating.push_back(id);
+                self.outbox.asks |= holds;
             }
             let stream = &mut self.streams[id as usize - 1];
             stream.held = stream.held.filter(|_| holds);
@@ -256,11 +295,11 @@ impl Publisher {
             let interval = FIRST_BEAT.max(few) * (1 << doublings);
             stream.beats.count += 1;
             // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
-            stream.beats.look = Time::NEVER;
-            if interval < idle || held || stream.closed {
-                stream.beats.at = now + interval.min(idle);
-                stream.beats.look = stream.beats.at;
-                self.timers.beats.push(Reverse((stream.beats.at, id)));
+            let goes_on = interval < idle || held || stream.closed;
+            stream.beats.at = if goes_on { now + interval.min(idle) } else { Time::NEVER };
+            stream.beats.look = stream.beats.at.min(stream.beats.ask);
+            if stream.beats.look < Time::NEVER {
+                self.timers.beats.push(Reverse((stream.beats.look, id)));
             }
         }
     }

@@ -70,6 +70,8 @@ pub(super) struct Outbox {
     passed: Vec<u32>,
     /// Streams whose state is due in a heartbeat.
     pub(super) beating: VecDeque<u32>,
+    /// Receivers are asked how far they are in those.
+    pub(super) asks: bool,
     /// Streams whose end is due.
     pub(super) ending: VecDeque<u32>,
     /// A heartbeat is due for the source itself.
@@ -105,6 +107,7 @@ impl Outbox {
             ready: VecDeque::with_capacity(16),
             passed: Vec::with_capacity(MOST_PASSED),
             beating: VecDeque::with_capacity(16),
+            asks: false,
             ending: VecDeque::new(),
             beat: false,
             staging: false,
@@ -408,7 +411,10 @@ impl Publisher {
         }
         let length = list.length();
         self.stats.heartbeats += 1;
-        self.emit(Header::new(Kind::Heartbeat, self.config.source, 0), length, now)
+        // Until all that waits to be shown is shown: those who are asked are among them.
+        let flags = if self.outbox.asks { flag::HELD_BACK } else { 0 };
+        self.outbox.asks &= !self.outbox.beating.is_empty();
+        self.emit(Header { flags, ..Header::new(Kind::Heartbeat, self.config.source, 0) }, length, now)
     }
 
     /// Live data: a run from the first stream that has any, and from those behind it whose datagrams are about as long. Streams
@@ -418,7 +424,7 @@ impl Publisher {
             return None;
         }
         self.outbox.run.clear();
-        let mut run = Run::default();
+        let mut run = Run::new(self.shares.run_bytes());
         run.choosy = self.outbox.ready.len() > 1;
         let mut others = self.outbox.ready.len();
         while others > 0
@@ -497,7 +503,7 @@ impl Publisher {
             return None;
         }
         self.outbox.run.clear();
-        let mut run = Run::default();
+        let mut run = Run::new(self.shares.run_bytes());
         let mut to = None;
         while let Some(&(id, sequence)) = self.outbox.queue(queue).front() {
             let stream = &mut self.streams[id as usize - 1];

@@ -157,6 +157,7 @@ impl Subscriber {
         self.size_up(source);
         let limiting = heartbeat.limiting == self.config.receiver;
         let quiet = self.source(source).is_some_and(|source| source.quiet);
+        let asks = datagram.header.has(flag::HELD_BACK);
         let mut outcome = Ok(());
         for state in heartbeat.streams() {
             let state = match state {
@@ -184,11 +185,14 @@ impl Subscriber {
                     let room = stream.told.limit.saturating_sub(stream.told.position);
                     let near = (limiting && state.limit < stream.told.limit)
                         || ((limiting || !quiet) && left.saturating_mul(4) < room);
+                    let waited_for = asks
+                        && (limiting || !quiet || stream.told.behind)
+                        && stream.position() > stream.told.position;
                     stream.limiting = limiting;
                     stream.others_limit = if limiting { MAX_SEQUENCE } else { state.limit };
                     self.see_lead(now, index, state.lead, state.next_message, false);
                     self.see_trail(index, state.trail, None);
-                    if near {
+                    if near || waited_for {
                         self.tell(index);
                     }
                 }
@@ -213,20 +217,18 @@ impl Subscriber {
         };
         let gone = datagram.header.has(flag::GONE);
         let retry = self.retry(now, index);
-        let mut outcome = Ok(());
         for confirmation in ncf.confirmations() {
             let Some(stream) = self.streams[index].as_mut() else { break };
-            if confirmation.last > stream.highest {
-                outcome = Err(Invalid::Range);
-            } else if gone {
-                if stream.gaps.give_up_to(confirmation.last, confirmation.next_message, GapReason::AgedOut) {
-                    self.gave_up(index);
-                }
-            } else {
-                stream.gaps.confirmed(confirmation.first, confirmation.last, now, retry.after(0));
+            // What lies behind what was heard of the stream may be on its way: others may have asked for it, and the answer overtakes
+            // what still waits in the other socket.
+            let last = confirmation.last.min(stream.highest);
+            if !gone {
+                stream.gaps.confirmed(confirmation.first, last, now, retry.after(0));
+            } else if stream.gaps.give_up_to(last, confirmation.next_message, GapReason::AgedOut) {
+                self.gave_up(index);
             }
         }
-        outcome
+        Ok(())
     }
 
     pub(super) fn handle_end(

@@ -221,6 +221,8 @@ impl Subscriber {
             source.reordering.came_late(now.since(missing.found), now);
         } else if missing.tries == 1 {
             source.answered(now.since(missing.asked));
+        } else if missing.tries > 1 {
+            source.answered_late();
         }
     }
 

@@ -26,6 +26,13 @@ enum What {
     End(EndReason),
 }
 
+impl Ready {
+    /// Whether it is the end of a stream.
+    pub fn is_end(&self) -> bool {
+        matches!(self.what, What::End(_))
+    }
+}
+
 impl Subscriber {
     /// The next thing that happened. `current` is the datagram that was handled last.
     pub fn advance(&mut self, current: &[u8]) -> Option<Ready> {
