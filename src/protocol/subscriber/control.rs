@@ -219,12 +219,12 @@ impl Subscriber {
         let retry = self.retry(now, index);
         for confirmation in ncf.confirmations() {
             let Some(stream) = self.streams[index].as_mut() else { break };
-            // What lies behind what was heard of the stream may be on its way: others may have asked for it, and the answer overtakes
-            // what still waits in the other socket.
-            let last = confirmation.last.min(stream.highest);
+            // It may reach beyond what was heard of the stream: others may have asked for that, and the answer overtakes what still
+            // waits in the other socket. Nothing of it is missing yet.
             if !gone {
-                stream.gaps.confirmed(confirmation.first, last, now, retry.after(0));
-            } else if stream.gaps.give_up_to(last, confirmation.next_message, GapReason::AgedOut) {
+                stream.gaps.confirmed(confirmation.first, confirmation.last, now, retry.after(0));
+            } else if stream.gaps.give_up_to(confirmation.last, confirmation.next_message, GapReason::AgedOut)
+            {
                 self.gave_up(index);
             }
         }
