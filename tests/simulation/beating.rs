@@ -93,7 +93,11 @@ fn a_receiver_that_holds_memory_a_stream_needs_is_asked_at_once_how_far_it_is() 
         let now = now + MILLISECOND * 3;
         status(&mut core, now, 1, &told(5));
         assert_eq!(asked(&mut core, now, now + MILLISECOND * 3), []);
+        // What is shown after that asks nobody.
         send(&mut core, next, now).unwrap();
+        let before = core.stats().heartbeats;
+        assert_eq!(asked(&mut core, now, now + MILLISECOND * 3), []);
+        assert!(core.stats().heartbeats > before);
     }
 }
 
