@@ -197,7 +197,7 @@ impl PublisherBuilder {
 
     /// How long a subscriber that makes no progress is waited for, 1 ms to an hour. Default 1 s. Longer rides out longer
     /// pauses of a subscriber at the price of pausing everybody. At a low [`max_rate`](Self::max_rate) it is as long as 16 datagrams take
-    /// to leave, if that is more. [`Publisher::close`] waits for one of which nothing is heard until it was silent for as long, and for
+    /// to leave, if that is more, but for a minute at most. [`Publisher::close`] waits for one of which nothing is heard until it was silent for as long, and for
     /// ten idle intervals.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.core.patience = patience;
@@ -205,8 +205,8 @@ impl PublisherBuilder {
     }
 
     /// Most bits a second, repairs and control included, at least 10,000; datagrams are counted without the headers of UDP and IP (28
-    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. What 10 ms of it hold may leave at once, a datagram
-    /// at least and 64 KiB at most. Default: no limit but flow control. Three quarters of it may go to repairs, a tenth to late joiners
+    /// bytes each with IPv4, 48 with IPv6), and signs of life go out whatever the rate. What 1 ms of it holds may leave at once, and in one
+    /// run what 10 ms hold, a datagram at least and 64 KiB at most. Default: no limit but flow control. Three quarters of it may go to repairs, a tenth to late joiners
     /// that catch up.
     pub fn max_rate(mut self, bits_per_second: u64) -> Self {
         self.core.max_rate = Some(bits_per_second);

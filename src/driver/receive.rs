@@ -178,7 +178,8 @@ impl Driver {
         Ok(count)
     }
 
-    /// A stream is over: its publisher hears that nothing of it is missing before the application does, which may not call again.
+    /// A stream is over: its publisher hears that nothing of it is missing before the application does, which may not call again. In a
+    /// crowd it takes its time.
     fn confirm(&mut self, ready: &Ready) {
         if ready.is_end() && self.subscriber.is_urgent() {
             self.transmit();

@@ -150,28 +150,6 @@ fn a_name_is_asked_for_once_at_a_time_when_its_source_is_heard_again() {
     assert_eq!(times, [0, 1, 6, 11, 16]);
 }
 
-/// As where what is sent to it alone does not get in, or every first NAK is lost.
-#[test]
-fn where_answers_come_to_the_second_nak_the_wait_for_them_does_not_grow() {
-    let mut core = of_group(1);
-    let mut now = NOW;
-    for sequence in (3..200).step_by(2) {
-        now = now + MILLISECOND * 50;
-        feed(&mut core, now, &[data(Kind::Data, sequence, sequence)]);
-        let (begun, before) = (now, core.stats().naks);
-        transmit(&mut core, now);
-        while core.stats().naks < before + 2 {
-            let (next, _) = core.poll_timeout(now).unwrap();
-            now = now.max(next);
-            core.handle_timeout(now);
-            transmit(&mut core, now);
-        }
-        let wait = now.since(begun);
-        assert!(wait <= MILLISECOND * 4, "{sequence}: {wait:?}");
-        feed(&mut core, now, &[data(Kind::Repair, sequence - 1, sequence - 1)]);
-    }
-}
-
 #[test]
 fn what_is_not_asked_for_is_not_waited_for() {
     let mut core = small(Contract::BestEffort, 2);

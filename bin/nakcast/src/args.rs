@@ -217,7 +217,7 @@ pub(crate) struct PubArgs {
     #[arg(long, value_enum, allow_hyphen_values = true, default_value_t = FlowArg::Slowest)]
     pub(crate) flow: FlowArg,
 
-    /// How long a subscriber that makes no progress is waited for; for as long as 16 datagrams take at the --max-rate, if that is more.
+    /// How long a subscriber that makes no progress is waited for; for as long as 16 datagrams take at the --max-rate, if that is more (a minute at most).
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) patience: Duration,
 

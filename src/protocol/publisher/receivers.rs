@@ -64,7 +64,7 @@ impl Way {
 
     /// What went to it alone it asked for again.
     pub(super) fn was_in_vain(&mut self) {
-        self.in_vain += 1;
+        self.in_vain = (self.in_vain + 1).min(self.alone);
     }
 }
 

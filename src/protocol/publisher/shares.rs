@@ -111,9 +111,10 @@ impl Shares {
         self.rate.as_ref().map_or(usize::MAX, |rate| in_time(rate) as usize)
     }
 
-    /// How long the rate takes for so many bytes.
+    /// How long the rate takes for so many bytes, a minute at most.
     pub(super) fn time_of(&self, bytes: usize) -> Duration {
-        self.rate.as_ref().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(bytes as f64 / rate.bytes))
+        let seconds = self.rate.as_ref().map_or(0.0, |rate| bytes as f64 / rate.bytes);
+        Duration::from_secs_f64(seconds.min(60.0))
     }
 
     /// Whether live data may go now.

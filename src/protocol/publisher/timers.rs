@@ -141,20 +141,24 @@ impl Publisher {
         self.look_at_beats(id, at);
     }
 
-    /// Asks those who hold a stream back how far they are, if they still do; in that stream, and in the one whose memory it needs.
-    /// Gives when to ask again.
-    fn ask_on(&mut self, id: u32, now: Time) -> Time {
-        let Err(Hold { by: BackPressure::Receiver(_), stream: culprit }) = self.room(id, now) else {
-            return Time::NEVER;
-        };
-        if self.shares.shows(now) {
-            self.outbox.asks = true;
-            self.outbox.beating.push_back(id);
-            if culprit != id {
-                self.outbox.beating.push_back(culprit);
+    /// What holds a stream back, where that is a receiver still: in which stream it does, and the one that has the most memory, which would
+    /// do as well.
+    fn held_in(&self, id: u32, now: Time) -> Option<[u32; 2]> {
+        let Err(Hold { by: BackPressure::Receiver(_), stream }) = self.room(id, now) else { return None };
+        let richest = self.streams.iter().max_by_key(|stream| stream.window.chunks());
+        Some([stream, richest.map_or(stream, |richest| richest.id)])
+    }
+
+    /// Shows a stream in a heartbeat; where it is held back, with those it is held back in, of which receivers are to say how far they
+    /// are.
+    fn show(&mut self, id: u32, held_in: Option<[u32; 2]>) {
+        self.outbox.beating.push_back(id);
+        self.outbox.asks |= held_in.is_some();
+        for other in held_in.into_iter().flatten() {
+            if self.outbox.beating.back() != Some(&other) && other != id {
+                self.outbox.beating.push_back(other);
             }
         }
-        now + FIRST_BEAT.max(self.receivers.round_trip().unwrap_or_default() * FIRST_BEAT_ROUND_TRIPS)
     }
 
     fn look_at_beats(&mut self, id: u32, at: Time) {
@@ -257,49 +261,47 @@ impl Publisher {
             if stream.released || stream.beats.look != at {
                 continue;
             }
+            let (beats, asks) = (stream.beats.at.is_due(now), stream.beats.ask.is_due(now));
             let held = stream.held.is_some();
-            if stream.beats.ask.is_due(now) {
-                let again = match held {
-                    true if looks > 0 => self.ask_on(id, now),
-                    true => now + FIRST_BEAT,
-                    false => Time::NEVER,
-                };
-                looks = looks.saturating_sub(usize::from(held));
-                self.streams[id as usize - 1].beats.ask = again;
-            }
-            let stream = &self.streams[id as usize - 1];
             // Leave may have been given since, and the sender have given up.
-            let looked = held && looks > 0;
+            let looked = held && (beats || asks) && looks > 0;
             looks -= usize::from(looked);
-            let holds = held
-                && (!looked || matches!(self.room(id, now), Err(Hold { by: BackPressure::Receiver(_), .. })));
-            // Beyond what any change is followed by, and while more than that waits to be said anyway.
-            let extra = stream.backlog() > 0 || (held && stream.beats.count > HELD_DOUBLINGS);
-            let stream = &mut self.streams[id as usize - 1];
-            if stream.beats.at > now {
-                stream.beats.look = stream.beats.at.min(stream.beats.ask);
-                self.timers.beats.push(Reverse((stream.beats.look, id)));
-                continue;
-            }
-            let shown = !extra || self.shares.shows(now);
-            if stream.is_over() {
-                self.end_soon(id);
-            } else if shown {
-                self.outbox.beating.push_back(id);
-                self.outbox.asks |= holds;
-            }
+            let held_in = if looked { self.held_in(id, now) } else { None };
+            let holds = held && (!looked || held_in.is_some());
             let stream = &mut self.streams[id as usize - 1];
             stream.held = stream.held.filter(|_| holds);
-            // Who is held back asks on for leave to go on: the status that gave it may be lost.
-            let doublings = stream.beats.count.min(if held && shown { HELD_DOUBLINGS } else { 16 });
-            let interval = FIRST_BEAT.max(few) * (1 << doublings);
-            stream.beats.count += 1;
-            // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
-            let goes_on = interval < idle || held || stream.closed;
-            stream.beats.at = if goes_on { now + interval.min(idle) } else { Time::NEVER };
-            stream.beats.look = stream.beats.at.min(stream.beats.ask);
-            if stream.beats.look < Time::NEVER {
-                self.timers.beats.push(Reverse((stream.beats.look, id)));
+            if asks {
+                stream.beats.ask = match held_in {
+                    Some(_) => now + FIRST_BEAT.max(few),
+                    // Before those who were looked at are again.
+                    None if holds => now + FIRST_BEAT / 2,
+                    None => Time::NEVER,
+                };
+            }
+            if beats {
+                // Beyond what any change is followed by, and while more than that waits to be said anyway.
+                let extra = stream.backlog() > 0 || (held && stream.beats.count > HELD_DOUBLINGS);
+                let shown = !extra || self.shares.shows(now);
+                let stream = &mut self.streams[id as usize - 1];
+                // Who is held back asks on for leave to go on: the status that gave it may be lost.
+                let doublings = stream.beats.count.min(if held && shown { HELD_DOUBLINGS } else { 16 });
+                let interval = FIRST_BEAT.max(few) * (1 << doublings);
+                stream.beats.count += 1;
+                // From the idle interval on the source's own heartbeat shows the stream; an end is said on and on.
+                let goes_on = interval < idle || held || stream.closed;
+                stream.beats.at = if goes_on { now + interval.min(idle) } else { Time::NEVER };
+                if stream.is_over() {
+                    self.end_soon(id);
+                } else if shown {
+                    self.show(id, held_in);
+                }
+            } else if held_in.is_some() && self.shares.shows(now) {
+                self.show(id, held_in);
+            }
+            let beats = &mut self.streams[id as usize - 1].beats;
+            beats.look = beats.at.min(beats.ask);
+            if beats.look < Time::NEVER {
+                self.timers.beats.push(Reverse((beats.look, id)));
             }
         }
     }

@@ -221,8 +221,6 @@ impl Subscriber {
             source.reordering.came_late(now.since(missing.found), now);
         } else if missing.tries == 1 {
             source.answered(now.since(missing.asked));
-        } else if missing.tries > 1 {
-            source.answered_late();
         }
     }
 

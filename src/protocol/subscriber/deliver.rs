@@ -304,11 +304,13 @@ impl Subscriber {
             }
             stream.over = true;
             // Its publisher may know already: it was told when all was delivered, and this is taken later.
-            if stream.told.ended {
-                self.ends_told = true;
-            }
+            let told = stream.told.ended;
+            self.ends_told |= told;
             stream.window.clear(&mut self.pool);
             stream.assemblies.clear(&mut self.reassembly);
+            if told {
+                return Some(What::End(reason));
+            }
             if self.sources[stream.source].as_ref().is_some_and(|source| source.quiet) {
                 self.moved(index);
             } else {

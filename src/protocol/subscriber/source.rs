@@ -224,18 +224,12 @@ impl Source {
         }
     }
 
-    /// A repair came for what was asked for once.
+    /// A repair came for what was asked for once. A repair of what was asked for twice may answer either NAK, and says nothing
+    /// of how long an answer takes: until one comes that does, the wait stays doubled (Karn's algorithm, RFC 6298, 3 and 5).
     pub(super) fn answered(&mut self, after: Duration) {
         self.answer.sample(after);
         self.unanswered = Time::NEVER;
         self.doublings = 0;
-    }
-
-    /// A repair came for what was asked for more than once. It may answer either NAK, and says nothing of how long an answer takes
-    /// (Karn's algorithm, RFC 6298, 3 and 5); but answers do come, so the wait is not doubled any further, and halved again.
-    pub(super) fn answered_late(&mut self) {
-        self.unanswered = Time::NEVER;
-        self.doublings = self.doublings.saturating_sub(1);
     }
 
     /// How long an answer is waited for: what was measured, longer while none comes in that time, as where repairs wait for
