@@ -55,6 +55,11 @@ impl Endpoint {
         Ok(Publisher { endpoint: self.clone(), topic, stream, inlet, opened: now, open: true })
     }
 
+    /// Topics that the window has room for at a time.
+    pub fn max_topics(&self) -> usize {
+        self.shared().lock().publisher.max_streams()
+    }
+
     /// This run's id: random, never used again.
     pub fn source_id(&self) -> SourceId {
         self.shared().lock().publisher.config().source

@@ -261,17 +261,35 @@ fn a_publisher_that_is_held_back_is_told_once_by_those_who_send_status_how_far_t
         while core.poll_transmit(NOW).is_some() {}
         feed(&mut core, NOW, &[limited(0, group, 0, far)]);
         let before = core.stats().statuses;
-        let asking = flagged(flags, 3, group, limiting, far);
+        let asking = [flagged(flags, 3, group, limiting, far)];
         let come = [1, 2, 3].map(|sequence| data(Kind::Data, sequence, sequence));
         // Asked in vain, before anything came; and when it was said, there is nothing new.
-        for (datagrams, told) in
-            [(&[asking.clone()][..], 0), (&come, 0), (&[asking.clone()], told), (&[asking.clone()], told)]
-        {
+        for (datagrams, told) in [(&asking[..], 0), (&come, 0), (&asking, told), (&asking, told)] {
             feed(&mut core, NOW, datagrams);
             while core.poll_transmit(NOW).is_some() {}
             assert_eq!(core.stats().statuses - before, told, "{receiver} {group} {limiting} {flags}");
         }
     }
+}
+
+#[test]
+fn a_publisher_that_asks_on_and_on_is_told_the_same_less_and_less_often() {
+    let mut core = Subscriber::new(Config { reorder: 1, ..Config::new(ReceiverId(1)) }, NOW);
+    let opened = announce(1, 0, 1, &Announce { age: 0, window: 1_000, ..SOUND });
+    feed(&mut core, NOW, &[limited(0, 1, 0, MAX_SEQUENCE), opened]);
+    core.handle_timeout(NOW);
+    while core.poll_transmit(NOW).is_some() {}
+    let mut times = Vec::new();
+    for millis in (0..1_000).step_by(4) {
+        let now = NOW + Duration::from_millis(millis);
+        let before = core.stats().statuses;
+        // It is as far as it may go, and nothing came.
+        feed(&mut core, now, &[flagged(flag::HELD_BACK, 190, 1, 1, MAX_SEQUENCE)]);
+        while core.poll_transmit(now).is_some() {}
+        times.extend((before..core.stats().statuses).map(|_| millis));
+    }
+    assert_eq!(times[..6], [0, 4, 12, 28, 60, 124], "{times:?}");
+    assert!((10..16).contains(&times.len()), "{times:?}");
 }
 
 #[test]

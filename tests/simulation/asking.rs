@@ -150,6 +150,26 @@ fn a_name_is_asked_for_once_at_a_time_when_its_source_is_heard_again() {
     assert_eq!(times, [0, 1, 6, 11, 16]);
 }
 
+/// As where the way of NAKs is too narrow for them.
+#[test]
+fn where_no_answers_come_what_is_lost_ever_anew_is_asked_for_together() {
+    let mut core = of_group(1);
+    let mut in_second = [0; 5];
+    for millis in 0..5_000 {
+        let now = after(millis);
+        if millis % 5 == 0 {
+            let sequence = 3 + millis / 5 * 2;
+            feed(&mut core, now, &[data(Kind::Data, sequence, sequence)]);
+        }
+        core.handle_due(now);
+        let before = core.stats().naks;
+        transmit(&mut core, now);
+        in_second[millis as usize / 1_000] += core.stats().naks - before;
+    }
+    // Two hundred gaps a second, each of which is asked for at once as long as answers may come.
+    assert!(in_second[0] > 100 && in_second[4] <= 20, "{in_second:?}");
+}
+
 #[test]
 fn what_is_not_asked_for_is_not_waited_for() {
     let mut core = small(Contract::BestEffort, 2);

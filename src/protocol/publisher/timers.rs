@@ -279,8 +279,8 @@ impl Publisher {
                 };
             }
             if beats {
-                // Beyond what any change is followed by, and while more than that waits to be said anyway.
-                let extra = stream.backlog() > 0 || (held && stream.beats.count > HELD_DOUBLINGS);
+                // Beyond the first that follows any change, and while more than that waits to be said anyway.
+                let extra = stream.backlog() > 0 || stream.beats.count > 0;
                 let shown = !extra || self.shares.shows(now);
                 let stream = &mut self.streams[id as usize - 1];
                 // Who is held back asks on for leave to go on: the status that gave it may be lost.

@@ -188,6 +188,8 @@ impl Subscriber {
                     let waited_for = asks
                         && (limiting || !quiet || stream.told.behind)
                         && stream.position() > stream.told.position;
+                    // The same again less and less often: the way may be too narrow for it.
+                    let near = near && stream.may_repeat(now);
                     stream.limiting = limiting;
                     stream.others_limit = if limiting { MAX_SEQUENCE } else { state.limit };
                     self.see_lead(now, index, state.lead, state.next_message, false);

@@ -148,6 +148,11 @@ impl Gaps {
         self.earliest
     }
 
+    /// Nothing is asked for before this, that it may be asked for together.
+    pub(super) fn put_off(&mut self, until: Time) {
+        self.earliest = self.earliest.max(until);
+    }
+
     /// Datagrams behind all that was known are found missing; the first NAK is due at `missing.due`, or where many ranges are
     /// missing, with those they follow.
     pub(super) fn found(&mut self, missing: Missing) {

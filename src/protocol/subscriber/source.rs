@@ -30,6 +30,8 @@ const TOGETHER: u32 = 4;
 /// When for this many times the wait no NAK was answered that was not repeated, the wait is doubled.
 const UNANSWERED: u32 = 8;
 const MOST_DOUBLINGS: u32 = 12;
+/// While answers are slow, NAKs are this part of the wait for one apart.
+const SPACED: u32 = 4;
 /// No retry waits longer.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
@@ -81,6 +83,7 @@ pub(super) struct Source {
     unanswered: Time,
     /// How often the wait was doubled since it last did.
     doublings: u32,
+
     pub(super) reordering: Reordering,
     pub(super) streams: HashMap<u32, Known>,
     pub(super) unnamed: usize,
@@ -236,6 +239,12 @@ impl Source {
     /// the publisher's rate.
     fn patience(&self) -> Duration {
         (self.nak_timeout() * (1 << self.doublings)).min(LONGEST_RETRY)
+    }
+
+    /// While answers do not come in their time, the way of NAKs may be too narrow for one for each loss: so much lies between two of a
+    /// stream, and each asks for all that is due by then.
+    pub(super) fn spacing(&self) -> Duration {
+        if self.doublings == 0 { Duration::ZERO } else { self.patience() / SPACED }
     }
 
     /// When NAKs are repeated. While the source is not heard from at all they come further and further apart.

@@ -8,6 +8,11 @@ use crate::protocol::pool::{Pool, Slots};
 use crate::protocol::time::Time;
 use crate::wire::{Datagram, Fragment, Invalid, MAX_SEQUENCE, Records, SourceId, flag};
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// The same is told a third time after this at the soonest, and doubled so often at the most.
+const REPEATED: Duration = Duration::from_millis(4);
+const MOST_DOUBLINGS: u32 = 5;
 
 /// Where a stream begins for a subscription.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +147,8 @@ pub(super) struct Stream {
     pub(super) data: Time,
     pub(super) busy: bool,
     pub(super) missed: u64,
+    /// When something of it was asked for last.
+    pub(super) asked: Time,
     pub(super) told: Told,
     /// When to say something of it: the first time; in a crowd also that it is behind, or has everything.
     pub(super) speak: Time,
@@ -178,7 +185,23 @@ pub(super) struct Told {
     pub(super) queued: bool,
 }
 
+impl Told {
+    /// When the same may be said again, because it may be lost: once at once, and then less and less often, for the way may be too
+    /// narrow for more.
+    fn again_at(&self) -> Time {
+        match self.times {
+            0 | 1 => Time(0),
+            times => self.at + REPEATED * (1 << (times - 2).min(MOST_DOUBLINGS)),
+        }
+    }
+}
+
 impl Stream {
+    /// Whether what was told of it may be told once more, or is not the same any more.
+    pub(super) fn may_repeat(&self, now: Time) -> bool {
+        self.position() > self.told.position || self.told.again_at().is_due(now)
+    }
+
     #[expect(clippy::too_many_arguments, reason = "what an announce says of a stream")]
     pub(super) fn new(
         source: usize,
@@ -220,6 +243,7 @@ impl Stream {
             data: Time(0),
             busy: false,
             missed: 0,
+            asked: Time(0),
             told: Told::default(),
             speak: Time::NEVER,
             sized_up: 0,

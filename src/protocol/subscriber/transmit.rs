@@ -80,6 +80,11 @@ impl Subscriber {
             if source.gone {
                 continue;
             }
+            let may_ask = stream.asked + source.spacing();
+            if !may_ask.is_due(now) {
+                stream.gaps.put_off(may_ask);
+                continue;
+            }
             if stream.told.greetings == 0 {
                 // Who asks is to be known: a stranger's repairs go to all.
                 self.tell(index);
@@ -111,6 +116,7 @@ impl Subscriber {
                 continue;
             }
             let length = list.length();
+            stream.asked = now;
             self.stats.naks += 1;
             self.stats.nak_datagrams += asked;
             let header = Header {

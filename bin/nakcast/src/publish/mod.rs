@@ -13,7 +13,7 @@ use crate::say;
 use crate::stop::{SLICE, Stop};
 use crate::summary::{Summary, SummaryFile};
 use ending::Doubt;
-use nakcast::{Endpoint, Publisher, PublisherStats, SendError};
+use nakcast::{Endpoint, Error, Publisher, PublisherStats, SendError};
 use std::time::{Duration, Instant};
 use watch::Watch;
 
@@ -71,6 +71,11 @@ fn publish(plan: PublishPlan, summary: &mut SummaryFile, counted: &mut Counted) 
     summary.is_not(input::metadata(&plan.input), "what is to be published")?;
     let mut messages = Messages::open(plan.input, plan.max_message, &stop)?;
     let endpoint = Endpoint::open(plan.endpoint)?;
+    // Before any is opened: those that were would be ended, as if that were all there is of them.
+    let max = endpoint.max_topics();
+    if plan.topics.len() > max {
+        return Err(Error::TooManyTopics { max }.into());
+    }
     if plan.name_interface
         && let Some(interface) = endpoint.interface()
     {
