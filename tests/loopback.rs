@@ -72,32 +72,6 @@ fn publish(number: u8, messages: &[Vec<u8>]) -> nakcast::PublisherStats {
 }
 
 #[test]
-fn who_was_told_of_the_end_has_said_so_and_need_not_call_again() {
-    let mut subscriber = subscribe(66).topic(">").open().unwrap();
-    let (done, held) = std::sync::mpsc::channel::<()>();
-    let reader = std::thread::spawn(move || {
-        let mut messages = 0;
-        loop {
-            match next(&mut subscriber) {
-                Event::Message(_) => messages += 1,
-                Event::StreamEnd(_) => break,
-                _ => {}
-            }
-        }
-        // It is kept for as long as the publisher is.
-        let _ = held.recv();
-        messages
-    });
-    let mut publisher = Publisher::builder(group(66)).topic("prices").interface("lo").open().unwrap();
-    publisher.wait_for(1, Some(DEADLINE)).unwrap();
-    (0..1_000).for_each(|_| publisher.send(b"message").unwrap());
-    // Less than what a silent subscriber is forgotten after.
-    publisher.close(Duration::from_secs(3)).unwrap();
-    drop(done);
-    assert_eq!(reader.join().unwrap(), 1_000);
-}
-
-#[test]
 fn messages_arrive_in_order_and_the_stream_ends() {
     let reader = read(subscribe(1).topic("prices.>").open().unwrap());
     let messages = mixed(20_000);

@@ -185,3 +185,29 @@ fn once_a_start_is_over_a_full_window_gives_way() {
     }
     assert!(publisher.endpoint().stats().messages > (2 * WINDOW / message.len()) as u64, "that is full");
 }
+
+#[test]
+fn who_was_told_of_the_end_has_said_so_and_need_not_call_again() {
+    let mut subscriber = subscribe(66).topic(">").open().unwrap();
+    let (done, held) = std::sync::mpsc::channel::<()>();
+    let reader = std::thread::spawn(move || {
+        let mut messages = 0;
+        loop {
+            match subscriber.recv_timeout(DEADLINE).unwrap().expect("something comes in time") {
+                Event::Message(_) => messages += 1,
+                Event::StreamEnd(_) => break,
+                _ => {}
+            }
+        }
+        // It is kept for as long as the publisher is.
+        let _ = held.recv();
+        messages
+    });
+    // Not told so, it would know no longer of the subscriber after a minute alone.
+    let mut publisher = publish(66).idle_interval(Duration::from_secs(6)).topic("prices").open().unwrap();
+    publisher.wait_for(1, Some(DEADLINE)).unwrap();
+    (0..1_000).for_each(|_| publisher.send(b"message").unwrap());
+    publisher.close(DEADLINE).unwrap();
+    drop(done);
+    assert_eq!(reader.join().unwrap(), 1_000);
+}
