@@ -312,7 +312,7 @@ fn until_end_waits_for_the_ends_of_all_topics() {
 #[test]
 fn until_end_is_not_ended_by_a_publisher_that_was_refused() {
     let (scratch, group) = (Scratch::new(), group(125));
-    let mut sub = subscribe(&group, "--until-end", Stdio::piped());
+    let mut sub = subscribe(&group, "--until-end -t >", Stdio::piped());
     let mut refused = Process::spawn(on(&group, "pub --count 1 --window 128k -t a -t b -t c -t d -t e"));
     assert_eq!(refused.wait(SOON).code(), Some(2));
     assert!(refused.stderr().contains("room for 4 topics"), "{}", refused.stderr());
