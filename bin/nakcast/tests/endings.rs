@@ -310,16 +310,18 @@ fn until_end_waits_for_the_ends_of_all_topics() {
 }
 
 #[test]
-fn until_end_is_not_ended_by_a_publisher_that_was_refused() {
+fn of_a_publisher_that_was_refused_no_stream_is_heard() {
     let (scratch, group) = (Scratch::new(), group(125));
-    let mut sub = subscribe(&group, "--until-end -t >", Stdio::piped());
+    let mut sub = subscribe(&group, "--until-end -t > --format json", Stdio::piped());
     let mut refused = Process::spawn(on(&group, "pub --count 1 --window 128k -t a -t b -t c -t d -t e"));
     assert_eq!(refused.wait(SOON).code(), Some(2));
     assert!(refused.stderr().contains("room for 4 topics"), "{}", refused.stderr());
     std::fs::write(scratch.path("lines"), "one\n").unwrap();
     publish(&group, "--wait-for 1", scratch.open("lines"));
     sub.succeed(SOON);
-    assert_eq!(sub.stdout(), "one\n");
+    let said = sub.stdout();
+    assert_eq!(said.lines().filter(|line| line.contains("stream_up")).count(), 1, "{said}");
+    assert!(said.contains("\"topic\":\"default\""), "{said}");
 }
 
 #[test]
