@@ -28,6 +28,14 @@ fn ping(group: &str, arguments: &str) -> Process {
     Process::spawn(command)
 }
 
+/// Has a process stand still for a time. It is the time that is waited for: nothing comes.
+fn pause(process: &Process, time: Duration) {
+    process.signal(libc::SIGSTOP);
+    let (_held, nothing) = std::sync::mpsc::channel::<()>();
+    nothing.recv_timeout(time).unwrap_err();
+    process.signal(libc::SIGCONT);
+}
+
 /// Runs a ping to its end, which must be a success; gives what it measured.
 fn measured(group: &str, arguments: &str) -> Value {
     let mut ping = ping(group, &format!("--json {arguments}"));
@@ -185,11 +193,7 @@ fn a_message_that_was_due_while_ping_stood_still_counts_from_then() {
     let arguments = format!("--json --rate 1k --count 3000 --warm-up 0 --hdr {}", hdr.display());
     let mut ping = ping(&group, &arguments);
     ping.wait_for_line("measuring", SOON);
-    ping.signal(libc::SIGSTOP);
-    // It is the time that is waited for: nothing comes.
-    let (_held, nothing) = std::sync::mpsc::channel::<()>();
-    nothing.recv_timeout(Duration::from_millis(500)).unwrap_err();
-    ping.signal(libc::SIGCONT);
+    pause(&ping, Duration::from_millis(500));
     ping.succeed(SOON);
     let report: Value = serde_json::from_str(&ping.stdout()).unwrap();
     assert_eq!(counts(&report), [(3_000, 0)]);
@@ -404,11 +408,7 @@ fn a_pong_that_pauses_for_less_than_counts_as_its_end_loses_nothing_at_a_high_ra
     let (pong, _) = pong(&group, "");
     let mut ping = ping(&group, "--json --rate 200k --count 600k --warm-up 0");
     ping.wait_for_line("measuring", SOON);
-    pong.signal(libc::SIGSTOP);
-    // It is the time that is waited for: nothing comes.
-    let (_held, nothing) = std::sync::mpsc::channel::<()>();
-    nothing.recv_timeout(Duration::from_millis(1_600)).unwrap_err();
-    pong.signal(libc::SIGCONT);
+    pause(&pong, Duration::from_millis(1_600));
     ping.succeed(SOON);
     let report: Value = serde_json::from_str(&ping.stdout()).unwrap();
     assert_eq!(counts(&report), [(600_000, 0)]);

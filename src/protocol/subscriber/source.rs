@@ -83,7 +83,6 @@ pub(super) struct Source {
     unanswered: Time,
     /// How often the wait was doubled since it last did.
     doublings: u32,
-
     pub(super) reordering: Reordering,
     pub(super) streams: HashMap<u32, Known>,
     pub(super) unnamed: usize,

@@ -80,8 +80,9 @@ impl Subscriber {
             if source.gone {
                 continue;
             }
+            // What one NAK has no room for, or that cannot wait where it can, goes with it.
             let may_ask = stream.asked + source.spacing();
-            if !may_ask.is_due(now) {
+            if stream.asked < now && !may_ask.is_due(now) {
                 stream.gaps.put_off(may_ask);
                 continue;
             }
