@@ -148,7 +148,10 @@ fn a_hundred_topics_and_one_of_them_recovered() {
     assert!(seen.stats.ignored > 10_000, "{:?}", seen.stats);
     assert_eq!(seen.stats.streams, 0, "the one is over, and the others were never subscribed to");
     // What the kernel had no room for, as nobody waits for a reader of one topic with the other 99, is asked for, too.
-    assert!(stats.nak_datagrams < 1_000, "some of 200 datagrams were asked for, not a tenth of 20,000: {stats:?}");
+    assert!(
+        stats.nak_datagrams < 1_000,
+        "some of 200 datagrams were asked for, not a tenth of 20,000: {stats:?}"
+    );
     assert!(publishers.iter().all(|publisher| publisher.receivers() == 0));
 }
 
