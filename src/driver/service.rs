@@ -495,6 +495,26 @@ mod tests {
         Arc::clone(&service.shared)
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_kernel_had_no_room_for_of_what_receivers_say_is_told() {
+        let shared = unserved();
+        let mut working = shared.lock();
+        let local = resolve(Some("127.0.0.1"), shared.group.ip()).unwrap();
+        let receiver = Socket::unicast(&local, 0, &Options::default()).unwrap();
+        let (now, to) = (shared.clock.now(), shared.socket.local_addr());
+        let say = || receiver.as_socket().send_to(&[7; 1_400], to).unwrap();
+        while shared.socket.kernel_drops() == Some(0) {
+            say();
+        }
+        let dropped = shared.socket.kernel_drops().map(u64::from);
+        while !working.receive(&shared, now).drained {}
+        // The count travels with the next that comes.
+        say();
+        assert!(working.receive(&shared, now).received);
+        assert_eq!(Some(working.publisher.stats().kernel_drops), dropped);
+    }
+
     #[test]
     fn who_transmits_without_pause_does_what_is_due_too() {
         // The service thread is put off by every transmit. Here it is not there at all.

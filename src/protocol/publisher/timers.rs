@@ -126,6 +126,7 @@ impl Publisher {
     /// kept for that receiver, which does not know how soon it has to say that it needs it no more.
     pub(super) fn held_back(&mut self, id: u32, now: Time) {
         let round_trip = self.receivers.round_trip().unwrap_or_default();
+        let idle_interval = self.config.idle_interval;
         let Some(stream) = self.stream(id) else { return };
         let has_leave = stream.places.limit().is_none_or(|(_, limit)| stream.window.next() <= limit);
         let at = if has_leave {
@@ -133,8 +134,7 @@ impl Publisher {
             stream.beats.ask
         } else {
             let wait = FIRST_BEAT.max(round_trip * FIRST_BEAT_ROUND_TRIPS) * (1 << HELD_DOUBLINGS);
-            let at = now + wait.min(self.config.idle_interval);
-            let Some(stream) = self.stream(id) else { return };
+            let at = now + wait.min(idle_interval);
             stream.beats.at = stream.beats.at.min(at);
             at
         };
