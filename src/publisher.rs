@@ -157,7 +157,7 @@ impl Publisher {
         self.stream
     }
 
-    /// Publishes a message. Waits while the slowest subscriber in good standing has no room, or the rate is used up; in the topic's first
+    /// Publishes a message. Waits while the slowest subscriber in good standing has no room, or 128 datagrams wait for the rate; in the topic's first
     /// 200 ms also when its window is full, so that subscribers have the time to be heard from. Where these take long, so does it.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 const PUB_NOTES: &str = "\
 Exit codes:
   0  done, or told to end (Ctrl-C; twice to end without waiting for subscribers). Subscribers that did not confirm everything \
-within the --linger are named in a warning, and so is what had not left when told to end
+within the --linger (told to end, within a second of it) are named in a warning, and so is what had not left when told to end
   1  something failed at run time: a socket, a file, a message above the limit (what came before it is published, but its \
 stream has no end: sub --until-end finds the source silent); or datagrams could not be sent, and some known subscriber did \
 not confirm everything, or none was ever known
@@ -164,8 +164,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", value_parser = units::cpu, allow_hyphen_values = true)]
     pub(crate) cpu: Option<usize>,
 
-    /// Write counters to FILE as flat JSON at the end, however that comes, but for SIGKILL and being told to end three times; not when what
-    /// was typed cannot be meant (exit code 2), which leaves FILE as it was.
+    /// Write counters to FILE as flat JSON at the end, however that comes, but for SIGKILL and being told to end three times, which
+    /// leave it empty; not when what was typed cannot be meant (exit code 2), which leaves FILE as it was.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
 
@@ -209,7 +209,8 @@ pub(crate) struct PubArgs {
 
     // As long as it takes until a subscriber that is not there any more is forgotten: ten idle intervals of half a second.
     /// Stay at the end, once all has left, at most so long, until every known subscriber has everything. It leaves as the --max-rate has it;
-    /// what a subscriber holds back is waited for as long as anything leaves within a minute.
+    /// what a subscriber holds back is waited for as long as anything leaves within a minute. Told to end (Ctrl-C) it stays for a
+    /// second at most.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = units::seconds, allow_hyphen_values = true)]
     pub(crate) linger: Duration,
 
