@@ -277,6 +277,7 @@ impl Publisher {
         let budget = Bucket::new(BUDGET_RATE, (self.capacity() as f64).max(LEAST_BUDGET), now);
         let receiver = Receiver {
             address: from,
+            met: now,
             heard: now,
             round_trip: Least::default(),
             budget,

@@ -11,11 +11,16 @@ use std::time::Duration;
 /// With more receivers than this the largest round trip is looked for at intervals.
 const MANY: usize = 64;
 const REFRESH: Duration = Duration::from_millis(10);
+/// Who was stopped for a while and goes on reads what is seconds old, and takes it for new. Where it was forgotten meanwhile nothing is known
+/// of it that would show that: a round trip from so long on does not count for the others' NAKs before it is known for so long.
+const LONG: Duration = Duration::from_millis(100);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A receiver.
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) address: SocketAddr,
+    pub(super) met: Time,
     pub(super) heard: Time,
     /// The least of late: a receiver that is not scheduled for a while says nothing of the network.
     pub(super) round_trip: Least,
@@ -26,6 +31,13 @@ pub(super) struct Receiver {
     /// It asked for more than its budget: not waited for, and answered from the share for catching up.
     pub(super) quarantined: bool,
     pub(super) way: Way,
+}
+
+impl Receiver {
+    /// Its round trip, where that can be relied on.
+    fn settled(&self, now: Time) -> Option<Duration> {
+        self.round_trip.value().filter(|&time| time < LONG || now.since(self.met) >= SETTLED)
+    }
 }
 
 /// What is known of the way to a receiver alone: a firewall may let in only what comes to the group.
@@ -122,12 +134,9 @@ impl Receivers {
 
     /// Takes a round trip measured at one of them.
     pub(super) fn sample(&mut self, id: ReceiverId, round_trip: Duration, now: Time) {
-        if let Some(receiver) = self.by_id.get_mut(&id) {
-            receiver.round_trip.sample(round_trip, now);
-        }
-        if self.round_trip.is_none() {
-            self.round_trip = Some(round_trip);
-        }
+        let Some(receiver) = self.by_id.get_mut(&id) else { return };
+        receiver.round_trip.sample(round_trip, now);
+        self.round_trip = self.round_trip.or(receiver.settled(now));
     }
 
     /// Takes anew the largest of their round trips; where they are many, not at every heartbeat.
@@ -136,7 +145,7 @@ impl Receivers {
             return;
         }
         self.refreshed = now;
-        if let Some(largest) = self.by_id.values().filter_map(|receiver| receiver.round_trip.value()).max() {
+        if let Some(largest) = self.by_id.values().filter_map(|receiver| receiver.settled(now)).max() {
             self.round_trip = Some(largest);
         }
     }
@@ -174,11 +183,11 @@ mod tests {
         for id in 1..=count {
             let address = SocketAddr::from(([10, 0, 0, id as u8], 7));
             let budget = Bucket::new(BUDGET_RATE, LEAST_BUDGET, NOW);
-            let heard = Time(NOW.0 + id);
+            let (met, heard) = (NOW, Time(NOW.0 + id));
             let round_trip = Least::default();
             let way = Way::default();
             let receiver =
-                Receiver { address, heard, round_trip, budget, credited: 0, quarantined: false, way };
+                Receiver { address, met, heard, round_trip, budget, credited: 0, quarantined: false, way };
             receivers.insert(ReceiverId(id), receiver);
         }
         receivers
@@ -198,6 +207,24 @@ mod tests {
             assert_eq!(receivers.round_trip(), Some(micros(if at_once { 80 } else { 50 })), "{count}");
             receivers.refresh_round_trip(NOW + REFRESH);
             assert_eq!((receivers.round_trip(), receivers.round_trip_wire()), (Some(micros(80)), 80_000));
+        }
+    }
+
+    #[test]
+    fn who_was_just_met_and_seems_far_away_does_not_count_yet() {
+        let far = Duration::from_secs(3);
+        let mut receivers = receivers(2);
+        receivers.sample(ReceiverId(1), far, NOW);
+        receivers.refresh_round_trip(NOW);
+        assert_eq!(receivers.round_trip(), None);
+        receivers.sample(ReceiverId(2), LONG - Duration::from_nanos(1), NOW);
+        for (after, largest) in [
+            (Duration::ZERO, LONG - Duration::from_nanos(1)),
+            (SETTLED - LONG, LONG - Duration::from_nanos(1)),
+            (SETTLED, far),
+        ] {
+            receivers.refresh_round_trip(NOW + after);
+            assert_eq!(receivers.round_trip(), Some(largest), "{after:?}");
         }
     }
 
